@@ -1,0 +1,107 @@
+"""Where the files are that a spectrum's header names.
+
+A file is sought where the header says (relative to the spectrum's folder), then under the same name in the spectrum's
+folder, then in the folder above, and in all these places with `.gz` added or taken away: headers often hold paths of
+another machine. `%match%` is the spectrum's own name with another suffix; `file{3}` and `file[EXT]` are XSPEC's ways
+to choose inside a file.
+
+Source: OGIP/92-007, keywords BACKFILE, RESPFILE, ANCRFILE; XSPEC 12 manual, command `data`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path, PureWindowsPath
+from typing import TypeVar
+
+from xrayflow.errors import FileError
+from xrayflow.ogip.pha import PHA
+
+_SELECTION = re.compile(r"\s*(?:\{(\d+)\}|\[[^\[\]]*\])$")
+T = TypeVar("T")
+
+
+def is_match(named: str) -> bool:
+    """Whether the header says `%match%`."""
+    return named.lower() == "%match%"
+
+
+def selected_row(named: str) -> int | None:
+    """The row that a header chooses inside a TYPE:II file, None where it chooses none.
+
+    >>> selected_row("pha2_bg.fits{3}"), selected_row("pha2_bg.fits")
+    (3, None)
+    """
+    found = _SELECTION.search(named)
+    return int(found.group(1)) if found and found.group(1) else None
+
+
+def find(pha: PHA, keyword: str, named: str | None, option: str, match: str, read: Callable[[Path], T]) -> T:
+    """Read the file that a keyword of the spectrum names, wherever it is.
+
+    Args:
+        pha: The spectrum.
+        keyword: RESPFILE, ANCRFILE or BACKFILE.
+        named: What it says; None for nothing.
+        option: What the user can give instead, for the error line.
+        match: Suffix that stands for `%match%`.
+        read: Reader of the file.
+
+    Returns:
+        What `read` returns.
+
+    Raises:
+        FileError: No file is named, or none of that name is found.
+    """
+    if named is None:
+        raise FileError(f"{pha.where}: {keyword} names no file; give {option}")
+    paths = candidates(pha.path, named, match)
+    for path in paths:
+        try:
+            found = path.is_file()
+        except OSError:  # a name that no file system takes
+            found = False
+        if found:
+            return read(path)
+    raise FileError(
+        f"{pha.where}: {keyword} = {named!r} is not there, and no {paths[-1].name.removesuffix('.gz')} in "
+        f"{pha.path.parent} or the folder above; give {option}"
+    )
+
+
+def candidates(spectrum: Path, named: str, match: str) -> list[Path]:
+    """The places where a file of the header may be, best first.
+
+    Args:
+        spectrum: Path of the spectrum.
+        named: What the header says.
+        match: Suffix that stands for `%match%`.
+
+    Returns:
+        Paths, the packed or unpacked twins last.
+
+    >>> [str(path) for path in candidates(Path("a/b.pha"), "%match%", ".rsp")]
+    ['a/b.rsp', 'a/b.rsp.gz']
+    """
+    folder = spectrum.parent
+    if is_match(named):
+        paths = [folder / Path(spectrum.name.removesuffix(".gz")).with_suffix(match).name]
+    else:
+        above = folder.resolve().parent
+        names = [named, _SELECTION.sub("", named)] if _SELECTION.search(named) else [named]
+        # PureWindowsPath splits at both kinds of slash
+        paths = [
+            place / name
+            for name in names
+            for place, name in (
+                (folder, name),
+                (folder, PureWindowsPath(name).name),
+                (above, PureWindowsPath(name).name),
+            )
+        ]
+    return paths + [path.with_name(_twin(path.name)) if path.name else path for path in paths]
+
+
+def _twin(name: str) -> str:
+    return name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"

@@ -1,0 +1,366 @@
+"""A spectrum with everything that belongs to it: response, area, background; and its bins.
+
+With S the source's file and B the background's, the times of a bin are
+
+    t_s = EXPOSURE_S x AREASCAL_S        t_b = EXPOSURE_B x AREASCAL_B x BACKSCAL_B / BACKSCAL_S
+
+so that a model rate m gives t_s m counts, and a background rate b (in the source's region) t_b b counts in B. Errors of
+a bin add in squares; its systematic error is the largest of its channels. Factors that vary inside a bin are averaged.
+
+Source: XSPEC 12 manual, appendix B (statistics with a background); OGIP/92-007.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrayflow.errors import DataError, FileError, MismatchError, XrayflowWarning
+from xrayflow.ogip import grouping as rules
+from xrayflow.ogip.arf import ARF, read_arf
+from xrayflow.ogip.grouping import Bins
+from xrayflow.ogip.locate import find, is_match, selected_row
+from xrayflow.ogip.pha import NO_FILE, PHA, read_pha
+from xrayflow.ogip.rmf import RMF, read_rmf
+
+DEFAULT_BAND = ((0.3, 10.0),)
+"""Energies that are fitted unless the user says otherwise [keV]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The bins of an observation that are fitted: what the likelihood sees.
+
+    Args:
+        observation: Where they come from.
+        bin_of_channel: Index of the bin of each PHA row, from 0; -1 where the row is not used.
+        number: XSPEC's numbers of the bins, from 1 over all bins of the grouping.
+        energy_lo: Lower nominal energy [keV].
+        energy_hi: Upper nominal energy [keV].
+        counts: Counts.
+        source_exposure: t_s = EXPOSURE x AREASCAL [s].
+        stat_err: Root of the sum of the squared errors [counts]; None where the counts' own Poisson errors hold.
+        sys_err: Largest systematic error, a fraction of the gross counts; None where the file gives none.
+        background: Counts in the background file; None without one.
+        background_err: Their error [counts]; None without a background or where its Poisson errors hold.
+        background_exposure: t_b = EXPOSURE_B x AREASCAL_B x BACKSCAL_B / BACKSCAL_S [s]; None without a background.
+        energies: The ranges that were noticed [keV]; of a choice by channels, from the first bin to the last.
+        grouping: How the bins were made: file, none, optimal, min:N.
+        background_sys_err: Largest systematic error of the background, a fraction of its counts; None if there is none.
+        channels: First and last channel asked for, where the choice was by channels.
+    """
+
+    observation: Observation = field(repr=False)
+    bin_of_channel: NDArray[np.int64] = field(repr=False)
+    number: NDArray[np.int64] = field(repr=False)
+    energy_lo: NDArray[np.float64] = field(repr=False)
+    energy_hi: NDArray[np.float64] = field(repr=False)
+    counts: NDArray[np.float64] = field(repr=False)
+    source_exposure: NDArray[np.float64] = field(repr=False)
+    stat_err: NDArray[np.float64] | None = field(repr=False)
+    sys_err: NDArray[np.float64] | None = field(repr=False)
+    background: NDArray[np.float64] | None = field(repr=False)
+    background_err: NDArray[np.float64] | None = field(repr=False)
+    background_exposure: NDArray[np.float64] | None = field(repr=False)
+    energies: tuple[tuple[float, float], ...]
+    grouping: str
+    background_sys_err: NDArray[np.float64] | None = field(default=None, repr=False)
+    channels: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """A spectrum with its response and background, checked against each other.
+
+    Args:
+        pha: The spectrum.
+        rmf: The redistribution matrix.
+        arf: The effective area; None where the RMF includes it.
+        background: The background spectrum, on the same channels; None if there is none.
+        channel_row: Column of the RMF's matrix (row of EBOUNDS) of each PHA row.
+    """
+
+    pha: PHA
+    rmf: RMF
+    arf: ARF | None
+    background: PHA | None
+    channel_row: NDArray[np.int64] = field(repr=False)
+
+    def bins(self, grouping: str = "file") -> Bins:
+        """All bins of a grouping, before any is ignored.
+
+        Args:
+            grouping: file, none, optimal, or min:N.
+
+        Returns:
+            The bins, the bad ones included.
+
+        Raises:
+            DataError: There is no such grouping.
+        """
+        pha, rmf, row = self.pha, self.rmf, self.channel_row
+        group, quality = rules.regroup(grouping, pha.grouping, pha.quality, pha.counts, rmf, row)
+        return rules.form_bins(pha.channel, group, quality, rmf.e_min[row], rmf.e_max[row])
+
+    def bin(
+        self,
+        energies: Sequence[tuple[float, float]] = DEFAULT_BAND,
+        channels: tuple[int, int] | None = None,
+        grouping: str = "file",
+    ) -> Spectrum:
+        """Group the channels, ignore the bad bins, notice a band. The source's grouping and quality serve both files.
+
+        Args:
+            energies: Ranges a-b [keV] as XSPEC's `ignore **-a b-**`; the gaps between them are ignored alike.
+            channels: First and last channel to keep, numbers as in the file; then `energies` is not used.
+            grouping: file, none, optimal, or min:N.
+
+        Returns:
+            The bins to fit.
+
+        Raises:
+            DataError: No bin is left, or the ranges or the grouping cannot be.
+        """
+        bins = self.bins(grouping)
+        noticed = rules.notice_energies(bins, energies) if channels is None else rules.notice_channels(bins, channels)
+        good = bins.quality == 0
+        if not np.any(good & noticed):
+            raise DataError(self._nothing_left(bins, noticed, energies, channels))
+        spectrum = self._sum(bins, self._has_exposure(bins, good & noticed), grouping)
+        if channels is None:
+            return replace(spectrum, energies=rules.check_energies(energies))
+        return replace(spectrum, channels=(int(channels[0]), int(channels[1])))
+
+    def _nothing_left(
+        self,
+        bins: Bins,
+        noticed: NDArray[np.bool_],
+        energies: Sequence[tuple[float, float]],
+        channels: tuple[int, int] | None,
+    ) -> str:
+        of_channel = bins.bin_of_channel
+        bad = (
+            (of_channel < 0) | (self.pha.quality != 0) | (bins.quality[of_channel] != 0 if len(bins.quality) else True)
+        )
+        outside = ~bad & ~(noticed[of_channel] if len(noticed) else False)
+        asked = ",".join(f"{low:g}-{high:g}" for low, high in energies) + " keV"
+        option = "--energies"
+        if channels is not None:
+            asked, option = f"channels {channels[0]}-{channels[1]}", "--channels"
+        return (
+            f"{self.pha.where}: no channel left: of {len(of_channel)}, {int(np.sum(bad))} are bad (QUALITY or an "
+            f"incomplete group) and {int(np.sum(outside))} lie out of {asked}; choose {option} or --grouping anew"
+        )
+
+    def _has_exposure(self, bins: Bins, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Kept bins without those that have no exposure (AREASCAL or BACKSCAL of 0, as in grating spectra)."""
+        source, background = self._times()
+        live = source > 0.0
+        if background is not None:
+            live = live & (background > 0.0) & np.isfinite(background)
+        dead = np.zeros(len(keep), dtype=np.bool_)
+        dead[bins.bin_of_channel[~live & (bins.bin_of_channel >= 0)]] = True
+        count = int(np.sum(dead & keep))
+        if count and count == int(np.sum(keep)):
+            raise DataError(
+                f"{self.pha.where}: AREASCAL or BACKSCAL leaves no exposure in any bin; correct them, or give "
+                "--background none"
+            )
+        if count:
+            warnings.warn(
+                f"{self.pha.where}: {count} bins hold channels of zero AREASCAL or BACKSCAL; they are left out",
+                XrayflowWarning,
+                stacklevel=3,
+            )
+        return keep & ~dead
+
+    def _times(self) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """t_s and t_b of every channel [s]."""
+        pha, background = self.pha, self.background
+        source = pha.exposure * pha.areascal
+        if background is None:
+            return source, None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = background.backscal / pha.backscal
+        return source, background.exposure * background.areascal * ratio
+
+    def _sum(self, bins: Bins, keep: NDArray[np.bool_], grouping: str) -> Spectrum:
+        kept = np.flatnonzero(keep)
+        renumber = np.full(len(keep) + 1, -1, dtype=np.int64)  # the last entry serves the channels in no bin
+        renumber[kept] = np.arange(len(kept))
+        of_channel = renumber[bins.bin_of_channel]
+        used = of_channel >= 0
+        index, size = of_channel[used], len(kept)
+        pha, background = self.pha, self.background
+        source_time, background_time = self._times()
+
+        def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(np.bincount(index, weights=values[used], minlength=size), dtype=np.float64)
+
+        def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return total(values) / np.bincount(index, minlength=size)
+
+        def largest(values: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+            if values is None:
+                return None
+            result = np.zeros(size)
+            np.maximum.at(result, index, values[used])
+            return result
+
+        def root_sum_square(file: PHA) -> NDArray[np.float64] | None:
+            return None if file.poisserr or file.stat_err is None else np.sqrt(total(file.stat_err**2))
+
+        return Spectrum(
+            observation=self,
+            bin_of_channel=of_channel,
+            number=kept + 1,
+            energy_lo=bins.e_min[kept],
+            energy_hi=bins.e_max[kept],
+            counts=total(pha.counts),
+            source_exposure=mean(source_time),
+            stat_err=root_sum_square(pha),
+            sys_err=largest(pha.sys_err),
+            background=None if background is None else total(background.counts),
+            background_err=None if background is None else root_sum_square(background),
+            background_exposure=None if background_time is None else mean(background_time),
+            energies=((float(bins.e_min[kept].min()), float(bins.e_max[kept].max())),),
+            grouping=grouping,
+            background_sys_err=None if background is None else largest(background.sys_err),
+        )
+
+
+def read_observation(
+    pha: str | Path | PHA,
+    rmf: str | Path | RMF | None = None,
+    arf: str | Path | ARF | None = None,
+    background: str | Path | PHA | None = None,
+    row: int | None = None,
+) -> Observation:
+    """Read a spectrum and the files that belong to it.
+
+    Args:
+        pha: The spectrum's file.
+        rmf: The redistribution matrix, read already or to be read; None: as the header says.
+        arf: The effective area likewise; "none" where the RMF includes it.
+        background: The background likewise; "none" for none although the header names one.
+        row: Which spectrum of a TYPE:II file, from 1.
+
+    Returns:
+        The observation.
+
+    Raises:
+        FileError: A file is missing, broken, or not named anywhere.
+        FormatError: A file breaks the OGIP rules that we need.
+        MismatchError: The files do not belong together.
+        DataError: There is no exposure.
+    """
+    source = pha if isinstance(pha, PHA) else read_pha(pha, row)
+    response = rmf if isinstance(rmf, RMF) else _read_response(source, rmf)
+    area = arf if isinstance(arf, ARF) else _read_area(source, response, arf)
+    other = background if isinstance(background, PHA) else _read_background(source, background, row)
+    if area is not None:
+        _check_grids(response, area)
+    if other is not None:
+        _check_background(source, other)
+    return Observation(source, response, area, other, _channel_rows(source, response))
+
+
+def _read_response(pha: PHA, given: str | Path | None) -> RMF:
+    if given is not None:
+        return read_rmf(given)
+    return find(pha, "RESPFILE", pha.response_file, "--rmf FILE", ".rsp", read_rmf)
+
+
+def _read_area(pha: PHA, rmf: RMF, given: str | Path | None) -> ARF | None:
+    if given is not None and not _says_none(given):
+        area = read_arf(given)
+    elif (given is None and pha.arf_file is not None and not is_match(pha.arf_file)) or not rmf.includes_area:
+        if given is not None:
+            raise FileError(f"{rmf.path}: holds no effective area; give --arf FILE instead of none")
+        option = "--arf FILE, or --arf none" if rmf.includes_area else "--arf FILE"
+        area = find(pha, "ANCRFILE", pha.arf_file, option, ".arf", read_arf)
+    else:
+        return None
+    if rmf.includes_area:
+        warnings.warn(
+            f"{rmf.path}: says that it includes the effective area; {area.path} multiplies it all the same, as in "
+            "XSPEC (--arf none leaves it out)",
+            XrayflowWarning,
+            stacklevel=3,
+        )
+    return area
+
+
+def _read_background(pha: PHA, given: str | Path | None, row: int | None) -> PHA | None:
+    if given is not None and _says_none(given):
+        return None
+    if given is None and pha.background_file is None:
+        return None
+
+    if given is not None:
+        return read_pha(given, row, background=True)
+    chosen = selected_row(pha.background_file or "")
+    option = "--background FILE, or --background none"
+    return find(
+        pha,
+        "BACKFILE",
+        pha.background_file,
+        option,
+        ".bkg",
+        lambda path: read_pha(path, chosen or row, background=True),
+    )
+
+
+def _says_none(given: str | Path) -> bool:
+    return str(given).strip().lower() in NO_FILE
+
+
+def _check_grids(rmf: RMF, arf: ARF) -> None:
+    """The area acts on the matrix's own energy bins: equal edges but for the last digits of float32."""
+    one, other = rmf.energy_edges, arf.energy_edges
+    what = f"{arf.path} has {len(other) - 1} energies {other[0]:g}-{other[-1]:g} keV"
+    todo = f"{rmf.path} has {len(one) - 1}, {one[0]:g}-{one[-1]:g} keV; give an ARF and an RMF made for each other"
+    if len(one) != len(other):
+        raise MismatchError(f"{what}, {todo}")
+    width = np.diff(one)
+    narrow = np.minimum(np.append(width, width[-1]), np.append(width[0], width))
+    apart = np.abs(one - other) > np.maximum(1e-3 * narrow, 5e-7 * one)
+    if np.any(apart):
+        raise MismatchError(f"{what}, different at {int(np.sum(apart))} edges: {todo}")
+
+
+def _check_background(pha: PHA, background: PHA) -> None:
+    if len(background.channel) != len(pha.channel):
+        found = f"has {len(background.channel)} channels, {pha.where} has {len(pha.channel)}"
+    elif not np.array_equal(background.channel, pha.channel):
+        found = f"begins at channel {background.channel[0]}, {pha.where} at {pha.channel[0]}, or skips others"
+    else:
+        return
+    raise MismatchError(f"{background.where}: {found}; give a background on the source's channels")
+
+
+def _channel_rows(pha: PHA, rmf: RMF) -> NDArray[np.int64]:
+    """Column of the RMF of each PHA row.
+
+    Both number their channels from their own first one, so a spectrum from 1 meets a matrix from 0 rightly.
+    """
+    size = len(rmf.channel)
+    if pha.detchans != size:
+        raise MismatchError(
+            f"{pha.where}: DETCHANS is {pha.detchans}, {rmf.path} has {size} channels; give the RMF made for it"
+        )
+    first = pha.first_channel
+    if first is None:
+        first = int(pha.channel[0]) if len(pha.channel) == size else int(rmf.channel[0])
+    row: NDArray[np.int64] = pha.channel - first
+    if row[0] < 0 or row[-1] >= size:
+        raise MismatchError(
+            f"{pha.where}: channels {pha.channel[0]}-{pha.channel[-1]} counted from {first} are not all among the "
+            f"{size} of {rmf.path}; give the RMF made for it"
+        )
+    return row

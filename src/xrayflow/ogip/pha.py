@@ -1,0 +1,256 @@
+"""Spectra: OGIP PHA files of TYPE:I (one spectrum, a row per channel) and TYPE:II (a row per spectrum).
+
+Everything that a row or the header may state is looked up in one order: a column of that name, else the keyword, else
+OGIP's default. Counts stay as they are in the file: never clipped, never rounded; a rate is multiplied by the exposure.
+
+Source: OGIP Memo OGIP/92-007 (Arnaud, George & Tennant 2009, HEASARC), and its 92-007a for TYPE:II.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrayflow.errors import DataError, XrayflowWarning
+from xrayflow.ogip.fits import LARGEST, FitsFile, Table, read_fits
+
+NO_FILE = frozenset({"", "none", "null", "n/a"})
+"""What stands in RESPFILE and its like where there is no file (compared in lower case)."""
+
+
+@dataclass(frozen=True, eq=False)
+class PHA:
+    """A spectrum as its file holds it; nothing grouped, nothing left out.
+
+    Args:
+        path: The file.
+        channel: Channel numbers as in the file, increasing.
+        counts: Counts per channel; a RATE column times EXPOSURE [counts]. May be negative or fractional.
+        stat_err: Statistical error [counts]; None where the file gives none.
+        sys_err: Systematic error as a fraction of the counts; None where the file gives none, or zeros only.
+        quality: OGIP quality: 0 good, 1, 2, 5 bad.
+        grouping: OGIP grouping: 1 begins a bin, -1 continues it, 0 is not grouped.
+        exposure: EXPOSURE [s].
+        areascal: AREASCAL, a factor of the exposure.
+        backscal: BACKSCAL, the size of the extraction region in units of the file's own.
+        poisserr: The errors are those of a Poisson variable.
+        is_rate: The file holds rates; `counts` and `stat_err` were multiplied by the exposure.
+        detchans: Number of channels of the detector.
+        background_file: BACKFILE as in the header; None for '', 'none', ...
+        response_file: RESPFILE likewise.
+        arf_file: ANCRFILE likewise.
+        telescope: TELESCOP.
+        instrument: INSTRUME.
+        object: OBJECT.
+        sha256: Of the file's bytes.
+        first_channel: Lowest legal channel number (TLMIN of CHANNEL); None where the header does not say.
+        where: `file[EXTENSION]`, for error lines.
+    """
+
+    path: Path
+    channel: NDArray[np.int64] = field(repr=False)
+    counts: NDArray[np.float64] = field(repr=False)
+    stat_err: NDArray[np.float64] | None = field(repr=False)
+    sys_err: NDArray[np.float64] | None = field(repr=False)
+    quality: NDArray[np.int64] = field(repr=False)
+    grouping: NDArray[np.int64] = field(repr=False)
+    exposure: float
+    areascal: NDArray[np.float64] = field(repr=False)
+    backscal: NDArray[np.float64] = field(repr=False)
+    poisserr: bool
+    is_rate: bool
+    detchans: int
+    background_file: str | None
+    response_file: str | None
+    arf_file: str | None
+    telescope: str
+    instrument: str
+    object: str
+    sha256: str
+    first_channel: int | None = None
+    where: str = ""
+
+
+def read_pha(path: str | Path, row: int | None = None, *, background: bool = False) -> PHA:
+    """Read one spectrum.
+
+    Args:
+        path: The PHA file.
+        row: Which spectrum of a TYPE:II file, from 1 as in XSPEC's `file{3}`.
+        background: The file is read as a background: where it holds several spectra, the one that says
+            HDUCLAS2 = BKG is taken (else, as for a source, the first that does not).
+
+    Returns:
+        The spectrum.
+
+    Raises:
+        FileError: The file is missing, not FITS, or cut short.
+        FormatError: No spectrum in it, a column that is missing or contradicts another, a value that is not a number.
+        DataError: The exposure is not positive.
+    """
+    file = read_fits(path)
+    table = _spectrum_table(file, background=background)
+    return _Row(file, table, _choose_row(table, row, background=background)).read()
+
+
+def _spectrum_table(file: FitsFile, *, background: bool) -> Table:
+    spectra = [table for table in file.tables if "COUNTS" in table or "RATE" in table]
+    spectra = [t for t in spectra if t.name.startswith("SPECTRUM") or t.text("HDUCLAS1").upper() == "SPECTRUM"]
+    if not spectra:
+        file.missing("SPECTRUM", "a PHA file")
+    preferred = [table for table in spectra if (table.text("HDUCLAS2").upper() == "BKG") == background]
+    return (preferred or spectra)[0]
+
+
+def _choose_row(table: Table, row: int | None, *, background: bool) -> int | None:
+    """Index of the wanted row of a TYPE:II table, None for TYPE:I.
+
+    A background of TYPE:I serves every row of its source.
+    """
+    name = "COUNTS" if "COUNTS" in table else "RATE"
+    if table.rows == 0:
+        table.fail("no rows", "give a spectrum with channels")
+    length = table.ragged(name).length
+    if np.all(length == 1):
+        if row is not None and not background:
+            table.fail(f"TYPE:I, one spectrum, but row {row} was asked for", "leave the row out")
+        return None
+    if row is None and table.rows == 1:
+        return 0
+    if row is None or not 1 <= row <= table.rows:
+        asked = "no row was chosen" if row is None else f"row {row} was asked for"
+        table.fail(f"TYPE:II, {table.rows} spectra, but {asked}", f"choose one with row=1 to {table.rows}")
+    return row - 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One spectrum of a table: all rows of TYPE:I (`index` None), or row `index` of TYPE:II."""
+
+    file: FitsFile
+    table: Table
+    index: int | None
+
+    def cell(self, name: str) -> NDArray[Any] | None:
+        """The column's values for this spectrum, one per channel or one for all; None where there is no column."""
+        if name not in self.table:
+            return None
+        if self.index is None:
+            values = self.table.column(name)
+            if values.ndim != 1 and values.shape[1:] != (1,):
+                self.table.fail(f"column {name} has {values.shape[1:]} values per channel", "give one per channel")
+            return values.reshape(-1)
+        ragged = self.table.ragged(name)
+        start = ragged.start[self.index]
+        cell: NDArray[Any] = ragged.values[start : start + ragged.length[self.index]]
+        return cell
+
+    def text(self, name: str, *, primary: bool = False) -> str:
+        words = None if self.index is None else self.table.words(name, self.index)
+        return self.table.text(name, primary=primary) if words is None else words
+
+    def linked_file(self, name: str) -> str | None:
+        text = self.text(name)
+        return None if text.lower() in NO_FILE else text
+
+    def per_channel(self, name: str, size: int, default: float) -> NDArray[np.float64]:
+        """Column, else keyword, else the default; one value per channel."""
+        values = self.cell(name)
+        if values is None:
+            number = self.table.number(name)
+            values = np.array([default if number is None else number])
+        if len(values) not in (1, size):
+            self.table.fail(f"{name} has {len(values)} values for {size} channels", "give one per channel")
+        if not np.all(np.isfinite(values)):
+            self.table.fail(f"{name} has {np.sum(~np.isfinite(values))} values that are not numbers", "correct them")
+        return np.broadcast_to(values.astype(np.float64), (size,)).copy()
+
+    def flags(self, name: str, size: int) -> NDArray[np.int64]:
+        """QUALITY or GROUPING: whole numbers, 0 where the file says nothing."""
+        values = self.per_channel(name, size, 0.0)
+        if np.any(values != np.floor(values)) or np.any(np.abs(values) > LARGEST):
+            self.table.fail(f"{name} holds values that are no flags", "rebuild the column")
+        return values.astype(np.int64)
+
+    def exposure(self) -> float:
+        cell = self.cell("EXPOSURE")
+        value = self.table.number("EXPOSURE") if cell is None else float(cell[0])
+        if value is None or not np.isfinite(value):
+            self.table.fail("no EXPOSURE", "write the exposure in seconds into the header")
+        if value <= 0.0:
+            raise DataError(f"{self.table.where}: EXPOSURE is {value:g} s; give a spectrum with a positive exposure")
+        return value
+
+    def channel(self, size: int) -> NDArray[np.int64]:
+        values = self.cell("CHANNEL")
+        if values is None:
+            if self.index is None:
+                self.table.fail("no CHANNEL column", "give a complete PHA file")
+            return np.arange(1, size + 1, dtype=np.int64)
+        if len(values) != size:
+            self.table.fail(f"CHANNEL has {len(values)} values, the counts have {size}", "rebuild the file")
+        whole = np.array_equal(values, np.floor(values)) and np.all(np.abs(values) <= LARGEST)
+        if not whole or np.any(np.diff(values) <= 0):
+            self.table.fail("CHANNEL does not increase by whole numbers", "sort the channels, each once")
+        first = self.table.first_legal("CHANNEL")
+        if first is not None and values[0] < first:
+            self.table.fail(f"CHANNEL begins at {values[0]:g}, below its first legal {first}", "correct TLMIN")
+        return values.astype(np.int64)
+
+    def poisserr(self, *, has_errors: bool) -> bool:
+        value = self.table.keyword("POISSERR")
+        if value is None:
+            return not has_errors
+        return str(value).strip().upper() in {"TRUE", "T", "1", "YES"}
+
+    def read(self) -> PHA:
+        table = self.table
+        is_rate = "COUNTS" not in table
+        raw = self.cell("RATE" if is_rate else "COUNTS")
+        if raw is None or len(raw) == 0:
+            table.fail("no counts", "give a spectrum with channels")
+        size = len(raw)
+        if not np.all(np.isfinite(raw)):
+            bad = int(np.sum(~np.isfinite(raw)))
+            table.fail(f"{bad} of {size} counts are not numbers", "mark those channels bad with a count of 0")
+        exposure = self.exposure()
+        unit = exposure if is_rate else 1.0
+        stat_err = self.per_channel("STAT_ERR", size, 0.0) * unit
+        has_errors = "STAT_ERR" in table or bool(np.any(stat_err > 0.0))
+        sys_err = self.per_channel("SYS_ERR", size, 0.0)
+        for name, values in (("STAT_ERR", stat_err), ("SYS_ERR", sys_err)):
+            if np.any(values < 0.0):
+                table.fail(f"{name} is negative in {np.sum(values < 0.0)} channels", "correct the errors")
+        if "BACKSCAL" not in table and table.number("BACKSCAL") is None:
+            warnings.warn(f"{table.where}: no BACKSCAL; 1 is assumed", XrayflowWarning, stacklevel=4)
+        channel = self.channel(size)
+        detchans = table.number("DETCHANS")
+        return PHA(
+            path=self.file.path,
+            channel=channel,
+            counts=raw.astype(np.float64) * unit,
+            stat_err=stat_err if has_errors else None,
+            sys_err=sys_err if np.any(sys_err > 0.0) else None,
+            quality=self.flags("QUALITY", size),
+            grouping=self.flags("GROUPING", size),
+            exposure=exposure,
+            areascal=self.per_channel("AREASCAL", size, 1.0),
+            backscal=self.per_channel("BACKSCAL", size, 1.0),
+            poisserr=self.poisserr(has_errors=has_errors),
+            is_rate=is_rate,
+            detchans=size if detchans is None else round(detchans),
+            background_file=self.linked_file("BACKFILE"),
+            response_file=self.linked_file("RESPFILE"),
+            arf_file=self.linked_file("ANCRFILE"),
+            telescope=self.text("TELESCOP", primary=True),
+            instrument=self.text("INSTRUME", primary=True),
+            object=self.text("OBJECT", primary=True),
+            sha256=self.file.sha256,
+            first_channel=table.first_legal("CHANNEL") if "CHANNEL" in table else None,
+            where=table.where,
+        )
