@@ -1,0 +1,9 @@
+"""PHYSICS: spectral components and their combination, as pure functions of tensors."""
+
+from __future__ import annotations
+
+from xrayflow.models.jacobian import flux_and_jacobian
+from xrayflow.models.model import Model, PhotonFlux, parse_model
+from xrayflow.models.parameter import Parameter
+
+__all__ = ["Model", "Parameter", "PhotonFlux", "flux_and_jacobian", "parse_model"]

@@ -1,0 +1,8 @@
+"""All components that there are, in the order in which they are listed."""
+
+from __future__ import annotations
+
+from xrayflow.models import additive, convolution, multiplicative
+from xrayflow.models.component import Component
+
+COMPONENTS: tuple[Component, ...] = (*additive.COMPONENTS, *multiplicative.COMPONENTS, *convolution.COMPONENTS)
