@@ -1,0 +1,125 @@
+"""From spectra to certified posteriors: build the problem, search, judge.
+
+A batch of sources goes through every step together; one spectrum is a batch of one. A source's answer does not depend
+on its company.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from xrayflow.errors import DataError
+from xrayflow.folding import Grid
+from xrayflow.inference.judge import candidates, judge
+from xrayflow.inference.posterior import Posterior
+from xrayflow.inference.search import Effort, Progress, Search
+from xrayflow.models import Model, parse_model
+from xrayflow.ogip import Observation
+from xrayflow.prior import Prior
+from xrayflow.problem import Problem
+from xrayflow.statistics import choose, noise_of
+
+DEFAULT_MODEL = "TBabs*simpl*ezdiskbb"
+DEFAULT_ENERGIES = ((0.3, 10.0),)
+
+
+def infer(
+    observation: Observation,
+    model: str | Model | None = None,
+    prior: Iterable[str] | Prior | None = None,
+    freeze: Mapping[str, float] | None = None,
+    systematic: float | None = None,
+    energies: Sequence[tuple[float, float]] | None = None,
+    channels: tuple[int, int] | None = None,
+    grouping: str | None = None,
+    statistic: str = "auto",
+    grid: Grid | None = None,
+    seed: int = 0,
+    draws: int = 1000,
+    ess: float = 400.0,
+    progress: Progress | None = None,
+) -> Posterior:
+    """The certified posterior of one spectrum.
+
+    Args:
+        observation: From `read_observation`.
+        model: XSPEC expression or a `Model`; default `TBabs*simpl*ezdiskbb`.
+        prior: Changes to the model's box, `["TBabs.nH=0.1:2", "simpl.Gamma~N(1.8,0.2)"]`, or a `Prior`.
+        freeze: Parameters held at a value, `{"TBabs.nH": 0.24}`.
+        systematic: Fractional systematic error of the source model; default 0.
+        energies: [(lo, hi)] keV; default 0.3-10.
+        channels: (first, last) channel numbers of the file, both kept, instead of energies.
+        grouping: "file" (default), "none", "optimal" or "min:N".
+        statistic: What is shown for comparison with XSPEC; "auto" takes what suits the data.
+        grid: Photon-energy grid; default made from the response.
+        seed: The same seed and file give the same answer.
+        draws: Fresh draws per block.
+        ess: Effective sample size to reach.
+        progress: Called with (step, fraction).
+
+    Raises:
+        XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
+    """
+    return infer_batch(
+        [observation],
+        model,
+        prior,
+        freeze,
+        systematic,
+        energies,
+        channels,
+        grouping,
+        statistic,
+        grid,
+        seed,
+        Effort(draws, ess),
+        progress,
+    )[0]
+
+
+def infer_batch(
+    observations: Sequence[Observation],
+    model: str | Model | None = None,
+    prior: Iterable[str] | Prior | None = None,
+    freeze: Mapping[str, float] | None = None,
+    systematic: float | None = None,
+    energies: Sequence[tuple[float, float]] | None = None,
+    channels: tuple[int, int] | None = None,
+    grouping: str | None = None,
+    statistic: str = "auto",
+    grid: Grid | None = None,
+    seed: int = 0,
+    effort: Effort | None = None,
+    progress: Progress | None = None,
+) -> list[Posterior]:
+    """The certified posteriors of spectra that share one RMF; the arguments are those of `infer`."""
+    started = time.perf_counter()
+    if model is None or isinstance(model, str):
+        model = parse_model(model or DEFAULT_MODEL)
+    model = model.freeze(freeze or {})
+    if not isinstance(prior, Prior):
+        prior = Prior.of(model, prior or ())
+    band = tuple((float(lo), float(hi)) for lo, hi in energies) if energies is not None else DEFAULT_ENERGIES
+    spectra = [one.bin(energies=band, channels=channels, grouping=grouping or "file") for one in observations]
+    for spectrum in spectra:
+        if not np.any(spectrum.counts != 0):
+            raise DataError(
+                f"{spectrum.observation.pha.path.name}: no counts in {spectrum.energy_lo.min():.3g}-"
+                f"{spectrum.energy_hi.max():.3g} keV; choose another band with --energies"
+            )
+    choices = [choose(spectrum, statistic) for spectrum in spectra]
+    problem = Problem.of(model, prior, spectra, noise_of(spectra, choices, systematic or 0.0), grid)
+    search = Search(problem, seed, effort or Effort(), progress or (lambda step, fraction: None))
+    search.seconds["read"] = time.perf_counter() - started
+    fresh = search.run()
+    with search.timed("certify"):
+        found = candidates(search, fresh, choices)
+        search.progress("checking", 0.9)
+        answers = [judge(one, search.effort.ess, seed) for one in found]
+    seconds = {step: value / problem.sources for step, value in search.seconds.items()}
+    search.progress("done", 1.0)
+    return [replace(answer, seconds={**seconds, "total": sum(seconds.values())}) for answer in answers]

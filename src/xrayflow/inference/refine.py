@@ -1,0 +1,200 @@
+"""Proposals: made from optima, improved by their own weighted draws, or fitted to what a sampler explored.
+
+1. `laplace_mixture`: a Student-t at every distinct optimum (the inverse information as its scale) with a wider twin.
+2. `refined`: a mixture of Student-t components fitted by expectation-maximisation to all weighted draws so far. The
+   draws of all rounds count as drawn from the mixture of their proposals; weights are tempered while a few dominate.
+3. `explored`: for posteriors that bend (a degeneracy that ends at an edge, a component that may be absent), where a
+   mixture fitted to weighted draws forgets the tails that no draw has reached. It is fitted to the states of an
+   ensemble that walked the *tempered* posterior (`sampler`), which reach beyond the tails: half by
+   expectation-maximisation, half as kernels with the covariance of their neighbours.
+
+Every proposal keeps a share of the optima and of the prior. Covariances of components are shrunk towards the average
+one, by as many draws as a covariance has parameters, so that a component with few draws does not collapse onto them.
+
+Source: Cappe et al. 2008, Stat. Comput. 18, 447 (population Monte Carlo by EM); Veach & Guibas 1995 (the balance
+heuristic); Peel & McLachlan 2000, Stat. Comput. 10, 339 (EM for t-mixtures); West 1993, J. R. Stat. Soc. B 55, 409
+(adaptive kernel importance sampling).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from xrayflow.inference.importance import DOF, Mixture, Round, effective_sample_size, mahalanobis
+from xrayflow.inference.optimiser import Optima
+
+NEAR = 20.0
+"""In -2 log posterior: optima within this of the best are part of the posterior's support."""
+
+SAME = 1.0
+"""Two optima closer than this Mahalanobis distance are one."""
+
+PRIOR_SHARE = 0.02
+LAPLACE_SHARE = 0.1
+"""What the optima keep of a refined proposal, so that none of them is forgotten."""
+
+COMPONENTS = 8
+EXPLORED_COMPONENTS = 12
+EM_STEPS = 30
+SHRINK = 8.0
+"""Draws' worth of the average covariance in each component's."""
+
+CORRELATED = 8.0
+"""So many states of the ensemble count as one draw when covariances are shrunk."""
+
+KERNELS = 500
+NEIGHBOURS = 150
+KERNEL_SCALE = 0.85
+KERNEL_SHARE = 0.45
+"""Kernels at so many states, each with the covariance of its neighbours times scale^2. Measured on the hard spectra of
+benchmarks/efficiency.py: with kernels alone the weights' tail is always light and the efficiency 0.15, with components
+alone 0.25 but heavy tails in one of six."""
+
+
+def distinct_optima(optima: Optima) -> list[Tensor]:
+    """For each source the indices of its distinct optima within `NEAR` of the best, best first."""
+    kept: list[Tensor] = []
+    for v, objective, information in zip(optima.v, optima.objective, optima.information, strict=True):
+        order = torch.argsort(torch.where(torch.isfinite(objective), objective, torch.inf))
+        chosen: list[int] = []
+        for i in order.tolist():
+            if not objective[i] <= objective[order[0]] + NEAR:
+                break
+            distance = [float(torch.sqrt((v[i] - v[j]) @ information[j] @ (v[i] - v[j]))) for j in chosen]
+            if all(d > SAME for d in distance):
+                chosen.append(i)
+        kept.append(torch.tensor(chosen, dtype=torch.int64))
+    return kept
+
+
+def laplace_mixture(optima: Optima) -> Mixture:
+    """Student-t components at the distinct optima, each with a twin twice as wide; shares by Laplace's evidence."""
+    chosen = distinct_optima(optima)
+    most = max(max(index.numel() for index in chosen), 1)
+    sources, _, parameters = optima.v.shape
+    log_share = torch.full((sources, most), -torch.inf, dtype=torch.float64)
+    mean = torch.zeros((sources, most, parameters), dtype=torch.float64)
+    scale = torch.eye(parameters, dtype=torch.float64).expand(sources, most, -1, -1).clone()
+    for source, index in enumerate(chosen):
+        if index.numel() == 0:  # no start reached a finite likelihood: the prior is all we know
+            log_share[source, 0] = 0.0
+            continue
+        information = optima.information[source, index]
+        log_evidence = -0.5 * optima.objective[source, index] - 0.5 * torch.linalg.slogdet(information)[1]
+        # none below 5 % of the largest: Laplace's evidence is a guess
+        log_evidence = torch.maximum(log_evidence, log_evidence.max() + math.log(0.05))
+        log_share[source, : index.numel()] = torch.log_softmax(log_evidence, 0)
+        mean[source, : index.numel()] = optima.v[source, index]
+        scale[source, : index.numel()] = torch.linalg.cholesky(torch.linalg.inv(information))
+    core = Mixture(log_share, mean, scale, PRIOR_SHARE)
+    return core.joined(Mixture(log_share, mean, 2.0 * scale, PRIOR_SHARE), share=0.3)
+
+
+def pooled_log_weight(rounds: list[Round]) -> Float[Tensor, "source draw"]:
+    """Weights of the draws of all rounds, end to end, as draws from the mixture of their proposals."""
+    v = torch.cat([one.v for one in rounds], dim=1)
+    log_target = torch.cat([one.log_target for one in rounds], dim=1)
+    parts = [one.proposal.log_density(v) + math.log(one.v.shape[1] / v.shape[1]) for one in rounds]
+    return log_target - torch.logsumexp(torch.stack(parts), dim=0)
+
+
+def refined(rounds: list[Round], laplace: Mixture, generators: list[torch.Generator]) -> Mixture:
+    """A mixture fitted to the weighted draws of all rounds, with shares of the optima and of the prior kept.
+
+    Args:
+        rounds: All rounds so far, of the same sources.
+        laplace: The first proposal.
+        generators: One per source, for the starting means.
+    """
+    v = torch.cat([one.v for one in rounds], dim=1)
+    weight = tempered(pooled_log_weight(rounds), 0.1 * v.shape[1])
+    return _fitted(v, weight, COMPONENTS, 1.0, generators).joined(laplace, LAPLACE_SHARE)
+
+
+def explored(
+    states: Float[Tensor, "source state parameter"], laplace: Mixture, generators: list[torch.Generator]
+) -> Mixture:
+    """A proposal for the region that an ensemble walked.
+
+    Args:
+        states: Of `sampler.explore`, equally weighted.
+        laplace: The first proposal, of which a share is kept.
+        generators: One per source.
+    """
+    weight = torch.full(states.shape[:2], 1.0 / states.shape[1], dtype=states.dtype)
+    components = _fitted(states, weight, EXPLORED_COMPONENTS, CORRELATED, generators)
+    kernels = [_kernels(v, generator) for v, generator in zip(states, generators, strict=True)]
+    spread = Mixture(
+        states.new_full((states.shape[0], kernels[0][0].shape[0]), -math.log(kernels[0][0].shape[0])),
+        torch.stack([mean for mean, _ in kernels]),
+        torch.stack([scale for _, scale in kernels]),
+        PRIOR_SHARE,
+    )
+    return components.joined(spread, KERNEL_SHARE).joined(laplace, 0.5 * LAPLACE_SHARE)
+
+
+def tempered(log_weight: Float[Tensor, "source draw"], wanted: float) -> Float[Tensor, "source draw"]:
+    """Normalised weights to the largest power <= 1 that leaves the wanted ess."""
+    log_weight = torch.where(torch.isfinite(log_weight), log_weight, -torch.inf)
+    lo, hi = log_weight.new_zeros(log_weight.shape[0]), log_weight.new_ones(log_weight.shape[0])
+    enough = effective_sample_size(log_weight) >= wanted
+    for _ in range(30):
+        middle = 0.5 * (lo + hi)
+        good = effective_sample_size(middle[:, None] * log_weight) >= wanted
+        lo, hi = torch.where(good, middle, lo), torch.where(good, hi, middle)
+    power = torch.where(enough, 1.0, lo.clamp(min=1e-3))
+    return torch.softmax(power[:, None] * log_weight, dim=1)
+
+
+def _fitted(
+    v: Tensor, weight: Tensor, components: int, correlated: float, generators: list[torch.Generator]
+) -> Mixture:
+    """Weighted EM for a t-mixture with fixed degrees of freedom, started at draws picked by weight."""
+    parameters = v.shape[-1]
+    draws = 1.0 / weight.square().sum(1) / correlated
+    picks = [torch.multinomial(w, components, generator=g) for w, g in zip(weight, generators, strict=True)]
+    mean = v.gather(1, torch.stack(picks)[..., None].expand(-1, -1, parameters))
+    centre = (weight[..., None] * v).sum(1, keepdim=True)
+    # each component starts with its part of the volume
+    covariance = ((v - centre) * weight[..., None]).mT @ (v - centre) * components ** (-2.0 / parameters)
+    scale = _cholesky(covariance)[:, None].expand(-1, components, -1, -1)
+    mixture = Mixture(v.new_full((v.shape[0], components), -math.log(components)), mean, scale, PRIOR_SHARE)
+    for _ in range(EM_STEPS):
+        distance2 = mahalanobis(v, mixture.mean, mixture.scale_tril)
+        responsibility = torch.softmax(mixture.component_log_density(v), dim=-1) * weight[..., None]
+        share = responsibility.sum(1)
+        latent = responsibility * (DOF + parameters) / (DOF + distance2)
+        mean = (latent.mT @ v) / latent.sum(1).clamp(min=1e-300)[..., None]
+        difference = v[:, None, :, :] - mean[:, :, None, :]
+        scatter = (difference * latent.mT[..., None]).mT @ difference
+        average = scatter.sum(1, keepdim=True)
+        number = (draws[:, None] * share)[..., None, None]
+        within = scatter / share.clamp(min=1e-300)[..., None, None]
+        covariance = (number * within + SHRINK * average) / (number + SHRINK)
+        log_share = torch.log_softmax(torch.log(draws[:, None] * share + 1.0), dim=1)
+        mixture = Mixture(log_share, mean, _cholesky(covariance), PRIOR_SHARE)
+    return mixture
+
+
+def _kernels(states: Float[Tensor, "state parameter"], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Places and Cholesky factors of kernels at states picked at random, shaped by their nearest neighbours."""
+    parameters = states.shape[-1]
+    count, neighbours = min(KERNELS, states.shape[0]), min(NEIGHBOURS, states.shape[0])
+    place = states[torch.randperm(states.shape[0], generator=generator)[:count]]
+    covariance = torch.cov(states.T).reshape(parameters, parameters)
+    white = torch.linalg.solve_triangular(_cholesky(covariance), torch.cat([states, place]).T, upper=False).T
+    nearest = torch.cdist(white[-count:], white[:-count]).topk(neighbours, largest=False).indices
+    around = states[nearest]
+    around = around - around.mean(1, keepdim=True)
+    return place, _cholesky(KERNEL_SCALE**2 * around.mT @ around / neighbours)
+
+
+def _cholesky(covariance: Tensor) -> Tensor:
+    """Cholesky factor of a covariance that may be singular to rounding."""
+    size = covariance.diagonal(dim1=-2, dim2=-1)
+    factor: Tensor = torch.linalg.cholesky(covariance + torch.diag_embed(1e-10 * size + 1e-14))
+    return factor

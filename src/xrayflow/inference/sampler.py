@@ -1,0 +1,77 @@
+"""An ensemble that walks a tempered posterior: differential evolution, many sources at once.
+
+Each walker proposes a jump along the difference of two others. The posterior is flattened (log likelihood times
+`TEMPERATURE`), so the ensemble reaches past the tails that weighted draws must cover. Its states shape a proposal
+(`refine.explored`); they are never an answer themselves.
+
+Source: ter Braak 2006, Stat. Comput. 16, 239 (differential evolution MCMC).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from xrayflow.prior import log_standard_normal
+from xrayflow.problem import Problem
+
+TEMPERATURE = 0.5
+WALKERS = 100
+STEPS = 80
+FORGOTTEN = 25
+"""First steps, left out."""
+
+WHOLE_JUMP = 0.1
+"""Share of the jumps that are the whole difference of two walkers, which lead from one mode to another."""
+
+
+def explore(
+    problem: Problem, start: Float[Tensor, "source walker parameter"], generators: list[torch.Generator]
+) -> Float[Tensor, "source state parameter"]:
+    """States of the ensemble after it forgot its start.
+
+    Args:
+        problem: The batch.
+        start: Probit coordinates of `WALKERS` walkers, spread over the posterior.
+        generators: One per source.
+
+    Returns:
+        The walkers' places at every remembered step; `WALKERS` x `STEPS` likelihood evaluations per source.
+    """
+    walkers, parameters = start.shape[1:]
+    usual = 2.38 / math.sqrt(2.0 * parameters)
+    v, density = start, _tempered_density(problem, start)
+    states = []
+    for step in range(STEPS):
+        rolls = [_rolls(walkers, parameters, generator) for generator in generators]
+        partner, jump, jitter, chance = (torch.stack(column) for column in zip(*rolls, strict=True))
+        index = partner[..., None].expand(-1, -1, -1, parameters)
+        first, second = (v.gather(1, index[:, side]) for side in (0, 1))
+        length = torch.where(jump[..., :1] < WHOLE_JUMP, 1.0, usual * (0.1 + 0.9 * jump[..., 1:]))
+        trial = v + length * (first - second) + 1e-4 * jitter
+        trial_density = _tempered_density(problem, trial)
+        accepted = torch.log(chance) < trial_density - density
+        v = torch.where(accepted[..., None], trial, v)
+        density = torch.where(accepted, trial_density, density)
+        if step >= FORGOTTEN:
+            states.append(v)
+    return torch.cat(states, dim=1)
+
+
+def _rolls(walkers: int, parameters: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One step's random numbers of one source: two other walkers for each, jump lengths, jitter, chances."""
+    me = torch.arange(walkers)
+    partner = torch.randint(0, walkers - 1, (2, walkers), generator=generator)
+    partner = partner + (partner >= me)
+    jump = torch.rand((walkers, 2), generator=generator, dtype=torch.float64)
+    jitter = torch.randn((walkers, parameters), generator=generator, dtype=torch.float64)
+    return partner, jump, jitter, torch.rand(walkers, generator=generator, dtype=torch.float64)
+
+
+def _tempered_density(problem: Problem, v: Tensor) -> Float[Tensor, "source walker"]:
+    """Natural log of likelihood^TEMPERATURE x prior in probit coordinates; -inf where it is no number."""
+    value = TEMPERATURE * problem.log_likelihood(problem.prior.to_theta(v)) + log_standard_normal(v)
+    return torch.where(torch.isnan(value), -torch.inf, value)

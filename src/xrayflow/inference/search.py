@@ -1,0 +1,197 @@
+"""From a problem to weighted draws: optimise, propose, refine or explore, freeze, weigh.
+
+A batch of sources goes through every step together, each with a random generator of its own and no decision across
+sources. Only draws made *after* a proposal was frozen are weighed for the answer: choosing among proposals by weights
+that also serve as the answer would flatter it. Every likelihood evaluation is counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from xrayflow.inference.importance import Mixture, Round, effective_sample_size, most_pareto_k, pareto_k
+from xrayflow.inference.optimiser import Optima, minimise, starting_points
+from xrayflow.inference.refine import explored, laplace_mixture, pooled_log_weight, refined, tempered
+from xrayflow.inference.sampler import STEPS, TEMPERATURE, WALKERS, explore
+from xrayflow.prior import log_standard_normal
+from xrayflow.problem import Problem
+
+Progress = Callable[[str, float], None]
+"""Called with the name of the step and the done fraction of the whole, 0..1."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to try.
+
+    Attributes:
+        draws: Fresh draws per block.
+        ess: Blocks go on until this effective sample size.
+        starts: Independent starts of the optimiser.
+        pilot: Draws per adaptive round.
+        rounds: Adaptive rounds at most, for sources whose efficiency is below `enough`.
+        enough: Efficiency of a pilot at which no further round pays.
+        first_draws: Fresh draws of a refined proposal at most; sources without a good answer then are explored.
+        most_draws: Fresh draws of an explored proposal at most.
+        grid_draws: Draws that are evaluated on a finer energy grid.
+        grid_parts: Into how many parts that grid cuts each bin.
+    """
+
+    draws: int = 1000
+    ess: float = 400.0
+    starts: int = 8
+    pilot: int = 500
+    rounds: int = 3
+    enough: float = 0.5
+    first_draws: int = 3000
+    most_draws: int = 16_000
+    grid_draws: int = 20
+    grid_parts: int = 3
+
+
+@dataclass
+class Search:
+    """One batch on its way; the methods stand in the order of the work.
+
+    Attributes:
+        problem: The batch.
+        seed: Of the run.
+        effort: How hard to try.
+        progress: Called at every step.
+        generators: One per source, from the run's seed and the file's hash.
+        seconds: Wall time of each step.
+        spent: (source,) likelihood evaluations on draws, pilots and rejected rounds included.
+        history: All rounds of each source, in order.
+        optima: Where the starts ended.
+    """
+
+    problem: Problem
+    seed: int
+    effort: Effort
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.generators = [generator_of(self.seed, one.observation.pha.sha256) for one in self.problem.spectra]
+        self.everything = torch.arange(self.problem.sources)
+        self.spent = torch.zeros(self.problem.sources, dtype=torch.int64)
+        self.history: list[list[Round]] = [[] for _ in self.problem.spectra]
+        self.optima: Optima
+
+    def run(self) -> list[Round]:
+        """Weighted draws of a frozen proposal for every source."""
+        with self.timed("optimise"):
+            self.optima = self._optimise()
+        with self.timed("propose"):
+            laplace = laplace_mixture(self.optima)
+            proposal = self._refine(laplace)
+        with self.timed("certify"):
+            fresh = self._weigh(self.everything, proposal, self.effort.first_draws)
+        bent = torch.tensor([i for i, one in enumerate(fresh) if not self._good(one)], dtype=torch.int64)
+        if bent.numel():
+            with self.timed("propose"):
+                proposal = self._explore(bent, laplace)
+            with self.timed("certify"):
+                for i, one in zip(bent.tolist(), self._weigh(bent, proposal, self.effort.most_draws), strict=True):
+                    fresh[i] = one
+        return fresh
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the wall time of a block to a step."""
+        started = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
+
+    def _optimise(self) -> Optima:
+        """Independent starts, each run to its optimum."""
+        self.progress("searching", 0.05)
+        starts, tried = starting_points(self.problem, self.effort.starts, self.generators)
+        self.progress("optimising", 0.10)
+        optima = minimise(self.problem, starts)
+        return replace(optima, evaluations=optima.evaluations + tried)
+
+    def _refine(self, laplace: Mixture) -> Mixture:
+        """Laplace mixtures, refitted where their weights are uneven; of each source the one with the best pilot."""
+        kept = [laplace.select(self.everything[i : i + 1]) for i in range(self.problem.sources)]
+        best = torch.full((self.problem.sources,), -1.0, dtype=torch.float64)
+        active, trial = self.everything, laplace
+        for attempt in range(self.effort.rounds + 1):
+            self.progress("proposing", 0.35 + 0.05 * attempt)
+            pilot = self._draw(active, trial, self.effort.pilot)
+            efficiency = effective_sample_size(pilot.log_weight) / self.effort.pilot
+            for row, source in enumerate(active.tolist()):
+                if efficiency[row] > best[source]:
+                    best[source], kept[source] = efficiency[row], trial.select(torch.tensor([row]))
+            active = active[efficiency < self.effort.enough]
+            if active.numel() == 0 or attempt == self.effort.rounds:
+                break
+            sources = active.tolist()
+            rounds = [Round.stack([self.history[source][k] for source in sources]) for k in range(attempt + 1)]
+            trial = refined(rounds, laplace.select(active), [self.generators[source] for source in sources])
+        return Mixture.stack(kept)
+
+    def _explore(self, sources: Tensor, laplace: Mixture) -> Mixture:
+        """Proposals for posteriors that bend, from an ensemble that starts at the draws so far."""
+        self.progress("exploring", 0.6)
+        generators = [self.generators[source] for source in sources.tolist()]
+        starts = []
+        for source, generator in zip(sources.tolist(), generators, strict=True):
+            rounds = self.history[source]
+            v = torch.cat([one.v for one in rounds], dim=1)
+            flattened = (1.0 - TEMPERATURE) * torch.cat([one.log_likelihood for one in rounds], dim=1)
+            weight = tempered(pooled_log_weight(rounds) - flattened, float(WALKERS))
+            starts.append(v[0, torch.multinomial(weight[0], WALKERS, replacement=True, generator=generator)])
+        states = explore(self.problem.select(sources), torch.stack(starts), generators)
+        self.spent[sources] += WALKERS * STEPS
+        return explored(states, laplace.select(sources), generators)
+
+    def _weigh(self, sources: Tensor, proposal: Mixture, most: int) -> list[Round]:
+        """Fresh draws of the frozen proposals, in blocks until each source has its ess."""
+        blocks: list[list[Round]] = [[] for _ in range(sources.numel())]
+        rows = torch.arange(sources.numel())
+        while rows.numel():
+            self.progress("weighing", 0.75)
+            fresh = self._draw(sources[rows], proposal.select(rows), self.effort.draws)
+            unfinished = []
+            for place, row in enumerate(rows.tolist()):
+                blocks[row].append(fresh.select(torch.tensor([place])))
+                together = Round.chain(blocks[row])
+                enough = float(effective_sample_size(together.log_weight)) >= self.effort.ess
+                unfinished.append(not enough and together.v.shape[1] + self.effort.draws <= most)
+            rows = rows[torch.tensor(unfinished)]
+        return [Round.chain(block) for block in blocks]
+
+    def _good(self, fresh: Round) -> bool:
+        """Whether the weights need no better proposal."""
+        log_weight = fresh.log_weight[0]
+        light = pareto_k(log_weight.numpy()) < most_pareto_k(log_weight.numel())
+        return light and float(effective_sample_size(log_weight)) >= self.effort.ess
+
+    def _draw(self, sources: Tensor, proposal: Mixture, draws: int) -> Round:
+        """Draws of the sources' proposals with their exact log posterior density in v."""
+        v = proposal.sample(draws, [self.generators[source] for source in sources.tolist()])
+        one = Round(proposal, v, log_target(self.problem.select(sources), v))
+        self.spent[sources] += draws
+        for row, source in enumerate(sources.tolist()):
+            self.history[source].append(one.select(torch.tensor([row])))
+        return one
+
+
+def log_target(problem: Problem, v: Tensor) -> Tensor:
+    """(source, draw) natural log of likelihood x prior in probit coordinates; -inf where the model gives no number."""
+    value = problem.log_likelihood(problem.prior.to_theta(v)) + log_standard_normal(v)
+    return torch.where(torch.isnan(value), -torch.inf, value)
+
+
+def generator_of(seed: int, sha256: str) -> torch.Generator:
+    """A source's own generator, from the run's seed and the file's hash."""
+    digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
