@@ -1,0 +1,51 @@
+"""xrayflow: from an X-ray spectrum file to a certified posterior.
+
+The public names are found on first use (PEP 562), so that `xrayflow --help` need not load PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xrayflow.errors import XrayflowError as XrayflowError
+    from xrayflow.folding import Fold as Fold
+    from xrayflow.folding import Grid as Grid
+    from xrayflow.inference import Posterior as Posterior
+    from xrayflow.inference import infer as infer
+    from xrayflow.models import parse_model as parse_model
+    from xrayflow.ogip import Observation as Observation
+    from xrayflow.ogip import read_observation as read_observation
+    from xrayflow.prior import Prior as Prior
+    from xrayflow.problem import Problem as Problem
+    from xrayflow.products import write_products as write_products
+
+_HOMES = {
+    "Fold": "folding",
+    "Grid": "folding",
+    "Observation": "ogip",
+    "Posterior": "inference",
+    "Prior": "prior",
+    "Problem": "problem",
+    "XrayflowError": "errors",
+    "infer": "inference",
+    "parse_model": "models",
+    "read_observation": "ogip",
+    "write_products": "products",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the room of a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'xrayflow' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"xrayflow.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,208 @@
+"""What a terminal shows of an answer: which data, the parameters, how good, and what to do next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from xrayflow.inference import Posterior
+from xrayflow.products.numbers import counted, significant, with_uncertainty
+
+VERDICT_STYLES = {"certified": "bold green", "approximate": "bold yellow", "do-not-trust": "bold red"}
+IN_WORDS = {
+    ("certified", "acceptable"): "the numbers are computed exactly, and the model describes the data",
+    ("certified", "poor"): "the numbers are computed exactly, but the model describes the data poorly",
+    ("certified", "bad"): "the numbers are computed exactly, but the model does not describe the data",
+    ("approximate", "acceptable"): "the numbers are approximate; the model describes the data",
+    ("approximate", "poor"): "the numbers are approximate, and the model describes the data poorly",
+    ("approximate", "bad"): "the model does not describe the data, and the numbers are approximate",
+}
+SPARSE_DATA = "*"
+"""Marks parameters whose posterior is mostly the prior."""
+
+LIMIT_LEVEL = "95 %"
+"""One end of the 90 % interval alone."""
+
+
+def report(posterior: Posterior, products: Mapping[str, Path] | None = None) -> RenderableType:
+    """Everything about one answer, for a rich console.
+
+    Args:
+        posterior: The answer.
+        products: Paths of the written products by name, if any.
+    """
+    parts: list[RenderableType] = [
+        header(posterior),
+        Text(""),
+        parameter_table(posterior),
+        *marks(posterior),
+        Text(""),
+        quality(posterior),
+        verdict(posterior),
+    ]
+    if products:
+        folder = next(iter(products.values())).parent
+        parts.append(_line("written", f"{folder}: {', '.join(path.name for path in products.values())}"))
+    parts.append(_line("next", advice(posterior, products)))
+    return Group(*parts)
+
+
+def header(posterior: Posterior) -> RenderableType:
+    """The data and how they were taken."""
+    spectrum = posterior.spectrum
+    observation = spectrum.observation
+    pha = observation.pha
+    background = "none" if observation.background is None else observation.background.path.name
+    band = ", ".join(f"{significant(lo)}-{significant(hi)}" for lo, hi in spectrum.energies) + " keV"
+    if spectrum.channels is not None:
+        band += f" (channels {spectrum.channels[0]}-{spectrum.channels[1]})"
+    counts = counted(float(spectrum.counts.sum()))
+    grouping = {"file": "the file's", "none": "none"}.get(spectrum.grouping, spectrum.grouping)
+    rows = [
+        ("source", f"{pha.object or 'unnamed'}  ({pha.path.name})"),
+        (
+            "instrument",
+            f"{pha.telescope or 'unknown'} {pha.instrument}, exposure {significant(pha.exposure, 5)} s".replace(
+                " ,", ","
+            ),
+        ),
+        (
+            "data",
+            f"{counts} counts in {spectrum.counts.size} bins, {band}, grouping: {grouping}",
+        ),
+        ("background", background),
+        (
+            "model",
+            f"{posterior.model.text}  (abundances {posterior.model.abund}, cross-sections {posterior.model.xsect})",
+        ),
+        ("statistic", f"{posterior.statistic.name}: {posterior.statistic.reason}"),
+        ("likelihood", _likelihood(posterior)),
+    ]
+    return Group(*(_line(name, text) for name, text in rows))
+
+
+def parameter_table(posterior: Posterior) -> Table:
+    """Parameter, unit, best, median, 90 % interval or limit, and the truth where it is known."""
+    rows = posterior.summary()["parameters"]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), header_style="bold")
+    table.add_column("parameter", no_wrap=True)
+    table.add_column("unit", overflow="fold")
+    for name in ("best", "median"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("90 % interval", justify="left", no_wrap=True)
+    if posterior.truth:
+        table.add_column("truth", justify="right", no_wrap=True)
+    for name, row in rows.items():
+        if row["frozen"]:
+            cells = [name, row["unit"], f"{row['best']:g}", "", "frozen"]
+            truth = ""
+        else:
+            lower, upper = row["lower90"], row["upper90"]
+            best, median, low, high = with_uncertainty((row["best"], row["median"], lower, upper), lower, upper)
+            mark = SPARSE_DATA if f"prior_dominated:{name}" in posterior.flags else ""
+            cells = [name + mark, row["unit"], best, median, _interval(posterior, name, low, high)]
+            known = posterior.truth.get(name)
+            truth = "" if known is None else f"{known:g}"
+        table.add_row(*(Text(cell) for cell in ([*cells, truth] if posterior.truth else cells)))
+    return table
+
+
+def marks(posterior: Posterior) -> list[RenderableType]:
+    """What the marks in the table mean."""
+    found: list[RenderableType] = []
+    if any(flag.startswith("prior_dominated:") for flag in posterior.flags):
+        found.append(Text(f"{SPARSE_DATA} the data say little: the interval is mostly the prior's", style="dim"))
+    if any(flag.startswith(("upper_limit:", "lower_limit:")) for flag in posterior.flags):
+        found.append(Text("< and >: limits, the posterior reaches the edge of the prior", style="dim"))
+    return found
+
+
+def quality(posterior: Posterior) -> RenderableType:
+    """The numbers by which an answer is judged."""
+    statistic, deviance = posterior.statistic, posterior.deviance
+    draws = f"{posterior.ess:.0f} effective of {posterior.draws.shape[0]}, efficiency {posterior.efficiency:.2f}"
+    if math.isfinite(posterior.pareto_k):
+        draws += f", Pareto k {posterior.pareto_k:.2f}"
+    seconds = posterior.seconds.get("total")
+    if seconds is not None:
+        draws += f"; {seconds:.1f} s"
+    rows = [
+        (f"{statistic.name} / dof", _ratio(statistic.value, statistic.dof)),
+        ("deviance / dof", f"{_ratio(deviance.value, deviance.dof)}, p = {posterior.fit.p_value:.2g}"),
+        ("draws", draws),
+        ("ln evidence", f"{posterior.log_evidence:.2f} +- {posterior.log_evidence_error:.2f}"),
+    ]
+    if "several_modes" in posterior.flags:
+        rows.append(("modes", "several: the optimiser found more than one optimum within reach of the best"))
+    return Group(*(_line(name, text) for name, text in rows))
+
+
+def verdict(posterior: Posterior) -> RenderableType:
+    """The verdict and its reasons in words."""
+    computation, fit = posterior.computation.status, posterior.fit.status
+    words = IN_WORDS.get((computation, fit), "there is no answer: too few draws carry the weight")
+    line = Text("verdict".ljust(16))
+    line.append(posterior.verdict, style=VERDICT_STYLES[posterior.verdict])
+    line.append(f" (computation {computation}, fit {fit})")
+    reasons = [Padding(_bullet(reason), (0, 0, 0, 16)) for reason in (words, *posterior.reasons)]
+    return Group(line, *reasons)
+
+
+def advice(posterior: Posterior, products: Mapping[str, Path] | None = None) -> str:
+    """The one thing to try next."""
+    if posterior.computation.status == "failed":
+        return "a narrower --prior, or --freeze what the data cannot say; another --seed shows whether it was chance"
+    if posterior.fit.status in ("bad", "poor"):
+        if posterior.systematic == 0 and posterior.spectrum.counts.sum() > 1e6:
+            return "so many counts show the calibration's errors: try --systematic 0.015; else another --model"
+        return "look at the residuals; then another --model, or leave the energies above out with --energies"
+    if posterior.computation.status == "approximate" and posterior.likelihood_kind == "exact":
+        return "another --seed shows whether it matters; a narrower --prior or --freeze makes it easier"
+    if products:
+        return f"look at {products['spectrum']} and {products['corner']}"
+    return "--out DIR writes figures, draws and a summary"
+
+
+def _interval(posterior: Posterior, name: str, low: str, high: str) -> str:
+    upper, lower = f"upper_limit:{name}" in posterior.flags, f"lower_limit:{name}" in posterior.flags
+    if upper and not lower:
+        return f"< {high} ({LIMIT_LEVEL})"
+    if lower and not upper:
+        return f"> {low} ({LIMIT_LEVEL})"
+    return f"{low} .. {high}"
+
+
+def _likelihood(posterior: Posterior) -> str:
+    words = f"{posterior.likelihood} ({posterior.likelihood_kind})"
+    if posterior.systematic:
+        words += f", with a systematic error of {100 * posterior.systematic:g} % of the model in each bin"
+    return words
+
+
+def _ratio(value: float, dof: int) -> str:
+    reduced = f" = {value / dof:.2f}" if dof > 0 else ""
+    return f"{value:.2f} / {dof}{reduced}"
+
+
+def _line(name: str, text: str) -> RenderableType:
+    """A name and its text, which hangs under itself where it is long."""
+    grid = Table.grid(padding=0)
+    grid.add_column(width=16, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(name), Text(text))
+    return grid
+
+
+def _bullet(text: str) -> RenderableType:
+    grid = Table.grid(padding=0)
+    grid.add_column(width=2)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text("-"), Text(text))
+    return grid

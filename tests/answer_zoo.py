@@ -1,0 +1,50 @@
+"""Quick answers to test products on: a toy power law, with and without background, and ways to bend them."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ogip_zoo import toy_observation
+from xrayflow.inference import Posterior, infer
+
+TRUTH = {"TBabs.nH": 0.01, "powerlaw.PhoIndex": 1.7, "powerlaw.norm": 0.05}
+
+
+@cache
+def toy_posterior(background: bool = False, exposure: float = 200.0, grouping: str = "min:20") -> Posterior:
+    """The answer to a toy power law of about 2e4 counts in 1-6 keV; made once per setting."""
+    with tempfile.TemporaryDirectory() as folder:
+        observation = toy_observation(Path(folder), exposure=exposure, background=background)
+        return infer(observation, "TBabs*powerlaw", energies=[(1.0, 6.0)], grouping=grouping)
+
+
+def first_parameters(posterior: Posterior, count: int) -> Posterior:
+    """The answer as if only the first parameters were free."""
+    names = posterior.names[:count]
+    frozen = {
+        p.name: float(b) for p, b in zip(posterior.model.free, posterior.best, strict=True) if p.name not in names
+    }
+    return replace(
+        posterior,
+        model=posterior.model.freeze(frozen),
+        prior=replace(posterior.prior, marginals=posterior.prior.marginals[:count]),
+        draws=posterior.draws[:, :count],
+        best=posterior.best[:count],
+    )
+
+
+def squeezed(posterior: Posterior, factor: float) -> Posterior:
+    """The answer with draws pulled towards the best fit; 0 puts all of them there."""
+    return replace(posterior, draws=posterior.best + factor * (posterior.draws - posterior.best))
+
+
+def carried_by_few(posterior: Posterior) -> Posterior:
+    """The answer with nearly all weight on three draws."""
+    log_weight = np.full(posterior.draws.shape[0], -30.0)
+    log_weight[:3] = 0.0
+    return replace(posterior, log_weight=log_weight, ess=3.0)
