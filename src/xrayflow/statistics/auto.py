@@ -1,0 +1,166 @@
+"""`auto`: which statistic is shown and which likelihood the posterior rests on, and why.
+
+| data | statistic | likelihood |
+|---|---|---|
+| negative or fractional source counts, or POISSERR = F with STAT_ERR | chi2 | Gaussian |
+| no background | cstat | Poisson |
+| background of whole counts without errors | wstat | Poisson, background known |
+| background with STAT_ERR > 0 (modelled) | pgstat | Poisson, background known |
+| fractional background without errors | pstat | Poisson, background known |
+
+A systematic error turns Poisson into negative binomial. The error of a background is not in the likelihood yet, so with
+a background the likelihood is labelled approximate.
+
+Source: XSPEC manual, appendix B, on which statistic suits which data.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xrayflow.errors import DataError, XrayflowWarning, nearest
+from xrayflow.ogip import Spectrum
+from xrayflow.statistics import statistic as formulas
+
+STATISTICS = ("auto", "cstat", "pstat", "wstat", "pgstat", "pgstat-xspec", "chi2")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A statistic for people, and the reason it was taken.
+
+    Attributes:
+        name: One of `STATISTICS`, never auto.
+        reason: In words, for the output.
+        gaussian: Whether the likelihood is Gaussian too (chi2 data).
+    """
+
+    name: str
+    reason: str
+    gaussian: bool
+
+
+def choose(spectrum: Spectrum, asked: str = "auto") -> Choice:
+    """The statistic of a spectrum.
+
+    Args:
+        spectrum: The noticed bins.
+        asked: A name of `STATISTICS`.
+
+    Raises:
+        DataError: An unknown name, or one that these data do not allow.
+    """
+    if asked not in STATISTICS:
+        raise DataError(f"--statistic {asked}: no such statistic{nearest(asked, STATISTICS)}")
+    source, where = spectrum.counts, spectrum.observation.pha.path.name
+    poisson = bool((source >= 0).all() and np.equal(source, np.round(source)).all())
+    errors = spectrum.stat_err is not None and not spectrum.observation.pha.poisserr
+    found = _auto(spectrum, poisson, errors)
+    if asked != "auto" and asked != found.name:
+        _check(spectrum, asked, poisson, where)
+        found = Choice(asked, "asked for", gaussian=asked == "chi2")
+    if spectrum.sys_err is not None and (spectrum.sys_err > 0).any() and not found.gaussian:
+        warnings.warn(
+            f"{where}: its SYS_ERR column is not used with {found.name}; --systematic gives the model a systematic error",
+            XrayflowWarning,
+            stacklevel=2,
+        )
+    return found
+
+
+def _auto(spectrum: Spectrum, poisson: bool, errors: bool) -> Choice:
+    """The table of the module's docstring."""
+    if not poisson:
+        return Choice("chi2", "the counts are negative or not whole numbers", gaussian=True)
+    if errors:
+        return Choice("chi2", "POISSERR is F and STAT_ERR gives the errors", gaussian=True)
+    background = spectrum.background
+    if background is None:
+        return Choice("cstat", "Poisson counts, no background", gaussian=False)
+    if spectrum.background_err is not None and (spectrum.background_err > 0).any():
+        return Choice("pgstat", "Poisson counts, a background with errors (STAT_ERR)", gaussian=False)
+    if np.equal(background, np.round(background)).all():
+        return Choice("wstat", "Poisson counts, a background of counts", gaussian=False)
+    warnings.warn(
+        f"{spectrum.observation.pha.path.name}: its background is neither counts nor has errors; taken as known exactly",
+        XrayflowWarning,
+        stacklevel=3,
+    )
+    return Choice("pstat", "Poisson counts, a background without errors", gaussian=False)
+
+
+def _check(spectrum: Spectrum, asked: str, poisson: bool, where: str) -> None:
+    """Refuse a statistic that the data do not allow."""
+    if asked != "chi2" and not poisson:
+        raise DataError(f"{where}: --statistic {asked} needs whole counts >= 0, these are not; use chi2")
+    if asked in ("pstat", "wstat", "pgstat", "pgstat-xspec") and spectrum.background is None:
+        raise DataError(f"{where}: --statistic {asked} needs a background; give --background or use cstat")
+    if asked.startswith("pgstat") and spectrum.background_err is None:
+        raise DataError(f"{where}: --statistic {asked} needs a background with STAT_ERR; use wstat or pstat")
+    if asked == "cstat" and spectrum.background is not None:
+        raise DataError(f"{where}: --statistic cstat has no place for a background; use wstat, or --background none")
+
+
+def statistic_per_bin(spectrum: Spectrum, choice: Choice, expected: Tensor) -> Tensor:
+    """The statistic's contribution of each bin.
+
+    Args:
+        spectrum: The noticed bins.
+        choice: From `choose`.
+        expected: (bin,) expected source counts.
+
+    Returns:
+        (bin,); its sum is the statistic.
+    """
+    counts, ts = torch.from_numpy(spectrum.counts), torch.from_numpy(spectrum.source_exposure)
+    if choice.name == "cstat":
+        return formulas.cstat(counts, expected)
+    if choice.name == "chi2":
+        scaled = 0.0 if spectrum.background is None else torch.from_numpy(background_in_source(spectrum))
+        return formulas.chi2(counts, expected, torch.from_numpy(gaussian_variance(spectrum)), scaled)
+    if spectrum.background is None or spectrum.background_exposure is None:
+        raise DataError(f"{spectrum.observation.pha.path.name}: {choice.name} needs a background; give --background")
+    background, tb = torch.from_numpy(spectrum.background), torch.from_numpy(spectrum.background_exposure)
+    if choice.name == "pstat":
+        return formulas.pstat(counts, expected, ts, background, tb)
+    if choice.name == "wstat":
+        return formulas.wstat(counts, expected, ts, background, tb)
+    if spectrum.background_err is None:
+        raise DataError(f"{spectrum.observation.pha.path.name}: {choice.name} needs a background with STAT_ERR")
+    err = torch.from_numpy(spectrum.background_err)
+    return formulas.pgstat(counts, expected, ts, background, err, tb, as_xspec=choice.name == "pgstat-xspec")
+
+
+def background_in_source(spectrum: Spectrum) -> np.ndarray:
+    """(bin,) the background's counts scaled to the source's exposure and region; zeros without a background."""
+    if spectrum.background is None or spectrum.background_exposure is None:
+        return np.zeros_like(spectrum.counts)
+    scaled: np.ndarray = spectrum.background * spectrum.source_exposure / spectrum.background_exposure
+    return scaled
+
+
+def gaussian_variance(spectrum: Spectrum) -> np.ndarray:
+    """(bin,) variance of the (background-subtracted) counts: errors squared + (SYS_ERR x gross counts)^2, XSPEC's rule.
+
+    Raises:
+        DataError: Bins without an error: chi^2 cannot weigh them.
+    """
+    gross = spectrum.counts
+    variance = np.maximum(gross, 0.0) if spectrum.stat_err is None else spectrum.stat_err**2
+    if spectrum.sys_err is not None:
+        variance = variance + (spectrum.sys_err * gross) ** 2
+    if spectrum.background is not None and spectrum.background_exposure is not None:
+        scale = spectrum.source_exposure / spectrum.background_exposure
+        own = spectrum.background if spectrum.background_err is None else spectrum.background_err**2
+        variance = variance + own * scale**2
+    if (variance <= 0).any():
+        raise DataError(
+            f"{spectrum.observation.pha.path.name}: {(variance <= 0).sum()} of {variance.size} bins have no error, and chi2 cannot "
+            "weigh them; group the spectrum (--grouping min:20) or leave them out with --energies"
+        )
+    return variance
