@@ -44,7 +44,7 @@ class Candidate:
 
 
 def candidates(search: Search, fresh: list[Round], choices: list[Choice]) -> list[Candidate]:
-    """Check every source's energy grid; where it is too coarse the weights are made on the finer one."""
+    """Check every source's energy grid; where it is too coarse the weights, or the whole search, move to a finer one."""
     search.progress("energy grid", 0.85)
     parts, count = search.effort.grid_parts, search.effort.grid_draws
     finer = search.problem.with_grid(search.problem.fold.grid.finer(parts))
@@ -52,18 +52,17 @@ def candidates(search: Search, fresh: list[Round], choices: list[Choice]) -> lis
     for i, (one, choice, generator) in enumerate(zip(fresh, choices, search.generators, strict=True)):
         at = torch.tensor([i])
         problem, better = search.problem.select(at), finer.select(at)
+        optima, spent = search.optima.select(at), int(search.spent[i])
         spread = _grid_spread(problem, better, one, count, generator)
         if not spread <= GRID_SPREAD:
             problem = better
             one = replace(one, log_target=log_target(problem, one.v))
+            if not search.good(one):
+                again = replace(search, problem=problem, seconds={})
+                one = again.run()[0]
+                optima, spent = again.optima, spent + int(again.spent[0])
             spread = _grid_spread(problem, problem.with_grid(problem.fold.grid.finer(2)), one, count, generator)
-        optima = Optima(
-            search.optima.v[at],
-            search.optima.objective[at],
-            search.optima.information[at],
-            search.optima.evaluations[at],
-        )
-        found.append(Candidate(problem, choice, generator, optima, one, spread, int(search.spent[i])))
+        found.append(Candidate(problem, choice, generator, optima, one, spread, spent))
     return found
 
 

@@ -62,7 +62,7 @@ def distinct_optima(optima: Optima) -> list[Tensor]:
         order = torch.argsort(torch.where(torch.isfinite(objective), objective, torch.inf))
         chosen: list[int] = []
         for i in order.tolist():
-            if not objective[i] <= objective[order[0]] + NEAR:
+            if not (torch.isfinite(objective[i]) and objective[i] <= objective[order[0]] + NEAR):
                 break
             distance = [float(torch.sqrt((v[i] - v[j]) @ information[j] @ (v[i] - v[j]))) for j in chosen]
             if all(d > SAME for d in distance):

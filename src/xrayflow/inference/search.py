@@ -94,7 +94,7 @@ class Search:
             proposal = self._refine(laplace)
         with self.timed("certify"):
             fresh = self._weigh(self.everything, proposal, self.effort.first_draws)
-        bent = torch.tensor([i for i, one in enumerate(fresh) if not self._good(one)], dtype=torch.int64)
+        bent = torch.tensor([i for i, one in enumerate(fresh) if not self.good(one)], dtype=torch.int64)
         if bent.numel():
             with self.timed("propose"):
                 proposal = self._explore(bent, laplace)
@@ -169,7 +169,7 @@ class Search:
             rows = rows[torch.tensor(unfinished)]
         return [Round.chain(block) for block in blocks]
 
-    def _good(self, fresh: Round) -> bool:
+    def good(self, fresh: Round) -> bool:
         """Whether the weights need no better proposal."""
         log_weight = fresh.log_weight[0]
         light = pareto_k(log_weight.numpy()) < most_pareto_k(log_weight.numel())

@@ -1,0 +1,209 @@
+"""The whole way from a spectrum to an answer, against brute force on a toy instrument."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ogip_zoo import toy_observation
+from xrayflow.errors import DataError, ModelError, PriorError, XrayflowWarning
+from xrayflow.folding import Grid
+from xrayflow.inference import Effort, Posterior, infer, infer_batch
+from xrayflow.inference.pipeline import DEFAULT_MODEL
+from xrayflow.models import parse_model
+from xrayflow.ogip import Observation
+from xrayflow.prior import Prior
+from xrayflow.problem import Problem
+from xrayflow.statistics import choose, noise_of
+
+BAND = [(1.0, 6.0)]
+FREEZE = {"TBabs.nH": 0.05}
+MODEL = "TBabs*powerlaw"
+
+
+@pytest.fixture(scope="module")
+def faint(tmp_path_factory: pytest.TempPathFactory) -> Observation:
+    """About 400 counts of a power law."""
+    return toy_observation(tmp_path_factory.mktemp("faint"), exposure=10.0, seed=1)
+
+
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory: pytest.TempPathFactory) -> Observation:
+    """The same source, longer."""
+    return toy_observation(tmp_path_factory.mktemp("bright"), exposure=200.0, seed=2)
+
+
+@pytest.fixture(scope="module")
+def answer(faint: Observation) -> Posterior:
+    return infer(faint, MODEL, freeze=FREEZE, energies=BAND, grouping="min:10", ess=2000, draws=4000)
+
+
+def brute_force(observation: Observation, systematic: float = 0.0) -> tuple[float, np.ndarray, np.ndarray]:
+    """ln evidence and the marginals' quantiles (5, 50, 95 %) of PhoIndex and norm on a grid of the posterior's bulk."""
+    model = parse_model(MODEL).freeze(FREEZE)
+    prior = Prior.of(model)
+    spectrum = observation.bin(energies=tuple(BAND), grouping="min:10")
+    problem = Problem.of(model, prior, [spectrum], noise_of([spectrum], [choose(spectrum)], systematic))
+    index = np.linspace(0.8, 3.2, 241)
+    log_norm = np.linspace(-2.2, -0.6, 321)
+    theta = np.stack(np.meshgrid(index, 10.0**log_norm, indexing="ij"), -1).reshape(1, -1, 2)
+    value = problem.log_likelihood(torch.from_numpy(theta))[0].reshape(index.size, log_norm.size)
+    density = value + prior.log_density(torch.from_numpy(theta[0])).reshape(value.shape)
+    cell = (index[1] - index[0]) * (log_norm[1] - log_norm[0])
+    log_evidence = float(torch.logsumexp(density.flatten(), 0)) + math.log(cell)
+    weight = torch.softmax(density.flatten(), 0).reshape(density.shape).numpy()
+
+    def quantiles(marginal: np.ndarray, place: np.ndarray) -> np.ndarray:
+        return np.interp([0.05, 0.5, 0.95], np.cumsum(marginal) - 0.5 * marginal, place)
+
+    return log_evidence, quantiles(weight.sum(1), index), 10.0 ** quantiles(weight.sum(0), log_norm)
+
+
+def test_evidence_and_quantiles_are_those_of_brute_force(faint: Observation, answer: Posterior) -> None:
+    """Errors of 2000 effective draws: evidence 0.02, a quantile 0.05 sd; the bounds are four times that."""
+    log_evidence, index, norm = brute_force(faint)
+    assert abs(answer.log_evidence - log_evidence) < 0.08
+    ours = answer.quantile([0.05, 0.5, 0.95])
+    np.testing.assert_allclose(ours[:, 0], index, atol=0.2 * (index[2] - index[0]) / 3.3)
+    np.testing.assert_allclose(np.log(ours[:, 1]), np.log(norm), atol=0.2 * np.log(norm[2] / norm[0]) / 3.3)
+
+
+def test_a_systematic_error_widens_the_posterior_as_brute_force_says(bright: Observation) -> None:
+    found = infer(bright, MODEL, freeze=FREEZE, energies=BAND, grouping="min:10", systematic=0.1, ess=2000, draws=4000)
+    log_evidence, index, _ = brute_force(bright, 0.1)
+    assert abs(found.log_evidence - log_evidence) < 0.08
+    ours = found.quantile([0.05, 0.95])[:, 0]
+    plain = infer(bright, MODEL, freeze=FREEZE, energies=BAND, grouping="min:10").quantile([0.05, 0.95])[:, 0]
+    np.testing.assert_allclose(ours, index[[0, 2]], atol=0.2 * (index[2] - index[0]) / 3.3)
+    assert ours[1] - ours[0] > 1.1 * (plain[1] - plain[0])
+
+
+def test_data_of_the_model_are_certified(answer: Posterior) -> None:
+    assert answer.verdict == "certified", answer.reasons
+    assert answer.ess >= 2000
+    assert answer.efficiency == pytest.approx(answer.ess / answer.evaluations["draws"])
+    assert answer.evaluations["draws"] > answer.draws.shape[0]
+    assert set(answer.seconds) == {"read", "optimise", "propose", "certify", "total"}
+
+
+def test_the_best_fit_is_the_likelihoods_maximum(answer: Posterior) -> None:
+    """Ours comes from a continuous optimiser, so no draw may beat it."""
+    assert answer.statistic.name == "cstat"
+    assert answer.statistic.value == pytest.approx(answer.deviance.value, rel=1e-9)
+    problem_best = answer.deviance.value
+    saturated = problem_best / 2.0 + answer.log_likelihood.max()
+    lowest_draw = 2.0 * (saturated - answer.log_likelihood.max())
+    assert lowest_draw >= problem_best - 1e-6
+
+
+def test_the_same_seed_gives_the_same_answer_and_another_seed_another(bright: Observation) -> None:
+    first, again, other = (
+        infer(bright, MODEL, freeze=FREEZE, energies=BAND, grouping="min:10", seed=seed) for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(first.draws, again.draws)
+    np.testing.assert_array_equal(first.log_weight, again.log_weight)
+    assert first.log_evidence != other.log_evidence
+    assert abs(first.log_evidence - other.log_evidence) < 0.3
+
+
+def test_an_answer_does_not_depend_on_its_company(faint: Observation, bright: Observation) -> None:
+    settings = {"model": MODEL, "freeze": FREEZE, "energies": BAND, "grouping": "min:10"}
+    together = infer_batch([faint, bright], **settings)  # type: ignore[arg-type]
+    for observation, answer in zip((faint, bright), together, strict=True):
+        alone = infer(observation, **settings)  # type: ignore[arg-type]
+        np.testing.assert_allclose(answer.draws, alone.draws, rtol=1e-6)
+        assert answer.log_evidence == pytest.approx(alone.log_evidence, abs=1e-6)
+        assert answer.verdict == alone.verdict
+
+
+def test_a_background_makes_the_computation_approximate_and_says_why(tmp_path: Path) -> None:
+    observation = toy_observation(tmp_path, exposure=100.0, background=True)
+    answer = infer(observation, MODEL, freeze=FREEZE, energies=BAND, grouping="min:20")
+    assert answer.likelihood_kind == "approximate"
+    assert answer.computation.status == "approximate"
+    assert any("background" in reason for reason in answer.computation.reasons)
+    assert answer.verdict != "certified"
+
+
+@pytest.fixture(scope="module")
+def brilliant(tmp_path_factory: pytest.TempPathFactory) -> Observation:
+    """A million counts, which see the energy grid."""
+    return toy_observation(tmp_path_factory.mktemp("brilliant"), exposure=20_000.0, seed=3)
+
+
+def test_a_grid_that_is_too_coarse_is_replaced_by_a_finer_one(brilliant: Observation) -> None:
+    answer = infer(brilliant, MODEL, energies=BAND, grid=Grid.log(0.05, 20.0, 60))
+    assert "each bin in 3" in answer.grid
+    assert not any("energy grid" in reason for reason in answer.computation.reasons)
+
+
+def test_a_grid_that_stays_too_coarse_is_not_certified(brilliant: Observation) -> None:
+    answer = infer(brilliant, MODEL, energies=BAND, grid=Grid.log(0.05, 20.0, 8))
+    assert answer.computation.status != "certified"
+    assert any("energy grid" in reason for reason in answer.computation.reasons)
+
+
+def test_a_proposal_without_the_best_optimum_is_noticed(bright: Observation) -> None:
+    """With no draws near it, a draw at the optimum would carry all the weight."""
+    answer = infer_batch(
+        [bright], MODEL, freeze=FREEZE, energies=BAND, grouping="min:10", effort=Effort(draws=10, ess=5, most_draws=20)
+    )[0]
+    assert answer.computation.status != "certified"
+
+
+def test_progress_ends_at_one(faint: Observation) -> None:
+    seen: list[tuple[str, float]] = []
+    infer(faint, MODEL, freeze=FREEZE, energies=BAND, grouping="min:10", progress=lambda *step: seen.append(step))
+    assert seen[-1] == ("done", 1.0)
+    fractions = [fraction for _, fraction in seen]
+    assert fractions == sorted(fractions)
+
+
+def test_a_band_without_counts_is_one_line(faint: Observation) -> None:
+    empty = replace(faint, pha=replace(faint.pha, counts=np.zeros(faint.pha.counts.size)))
+    with pytest.raises(DataError, match=r"toy\.pha: no counts in .* keV; choose another band with --energies"):
+        infer(empty, MODEL, energies=BAND)
+
+
+def test_the_default_model_is_the_papers() -> None:
+    assert parse_model(DEFAULT_MODEL).text == "TBabs*simpl*ezdiskbb"
+
+
+@pytest.fixture(autouse=True)
+def no_overflow() -> Iterator[None]:
+    """An overflow in numpy is an error here."""
+    with np.errstate(over="raise", invalid="raise"):
+        yield
+
+
+def test_wrong_names_are_refused_before_any_work(faint: Observation) -> None:
+    with pytest.raises(ModelError, match="did you mean 'TBabs'"):
+        infer(faint, "TBasb*powerlaw")
+    with pytest.raises(ModelError, match=r"did you mean 'powerlaw\.PhoIndex'"):
+        infer(faint, MODEL, freeze={"powerlaw.PhoIndx": 2.0})
+    with pytest.raises(PriorError, match=r"powerlaw\.norm"):
+        infer(faint, MODEL, prior=["powerlaw.nrm=1:2"])
+    with pytest.raises(ModelError, match="every parameter is frozen"):
+        infer(faint, MODEL, freeze={"TBabs.nH": 0.1, "powerlaw.PhoIndex": 2.0, "powerlaw.norm": 1.0}, energies=BAND)
+
+
+def test_fractional_counts_take_the_gaussian_likelihood(tmp_path: Path) -> None:
+    observation = toy_observation(tmp_path, exposure=300.0, seed=None)
+    answer = infer(observation, MODEL, freeze=FREEZE, energies=BAND, grouping="min:20")
+    assert answer.statistic.name == "chi2"
+    assert answer.likelihood == "Gaussian"
+    # the counts are the expectation itself, so chi^2 is nearly nothing
+    assert answer.statistic.value < 5.0
+
+
+def test_sys_err_with_counts_is_warned_of(tmp_path: Path) -> None:
+    observation = toy_observation(tmp_path, exposure=100.0)
+    with_error = replace(observation, pha=replace(observation.pha, sys_err=np.full(observation.pha.counts.size, 0.01)))
+    with pytest.warns(XrayflowWarning, match="SYS_ERR"):
+        infer(with_error, MODEL, freeze=FREEZE, energies=BAND, grouping="min:20")
