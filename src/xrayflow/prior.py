@@ -1,12 +1,12 @@
 """The answer's prior: the box of the model times what the user says, and the coordinates that inference works in.
 
 Each parameter is independent: uniform in its box, on a logarithmic or a linear scale, or a normal cut to the box. The
-coordinates `v` are the probit of the prior's unit cube, v = Phi^-1(P(theta' < theta)): there the prior is N(0, I), nothing leaks over an
-edge and every posterior is proper.
+coordinates `v` are the probit of the prior's unit cube, v = Phi^-1(P(theta' < theta)): there the prior is N(0, I),
+nothing leaks over an edge and every posterior is proper.
 
-A density needs a measure. `log_density` is with respect to each parameter's own scale (log10 theta where the box is
-logarithmic, theta elsewhere), so that for a plain box the posterior's mode is the likelihood's maximum, as in XSPEC.
-The evidence does not depend on that choice.
+A density needs a measure. `log_density` is per unit of log10 theta where the prior is uniform in that, and of theta
+elsewhere (a normal is one of theta itself, whatever the scale of its box), so that for a plain box the posterior's mode
+is the likelihood's maximum, as in XSPEC. The evidence does not depend on that choice.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Marginal:
         unit: XSPEC's unit.
         lo: Lower edge of the box, in the parameter's unit.
         hi: Upper edge.
-        scale: "log" or "linear": what the box is uniform in.
+        scale: "log" or "linear": what the box is uniform in; with a mean, how it is best shown and walked.
         mean: Mean of a normal in the parameter itself, cut to the box; None is uniform.
         sd: Its standard deviation.
     """
@@ -71,10 +71,12 @@ class Prior:
 
         Args:
             model: Gives the free parameters and their boxes.
-            changes: `NAME=lo:hi` (keeps the scale; `NAME=log:lo:hi` and `NAME=lin:lo:hi` set it) or `NAME~N(mean,sd)`.
+            changes: `NAME=lo:hi` (keeps the scale; `NAME=log:lo:hi` and `NAME=lin:lo:hi` set it) or
+                `NAME~N(mean,sd)`, in turn; names in any case.
 
         Raises:
-            PriorError: A name that is not free, a range outside the hard limits, or words that cannot be read.
+            PriorError: A name that is not free, a range outside the hard limits or not in order, a mean outside the
+                range, or words that cannot be read.
         """
         marginals = {p.name: Marginal(p.name, p.unit, p.box[0], p.box[1], p.scale) for p in model.free}
         parameters = {p.name: p for p in model.free}
@@ -108,15 +110,15 @@ class Prior:
         """Parameters -> probit coordinates; at or beyond an edge of the box: +-12."""
         return torch.stack([_to_probit(marginal, theta[..., i]) for i, marginal in enumerate(self.marginals)], dim=-1)
 
-    def to_scale(self, theta: Theta) -> Theta:
-        """Parameters -> their own scale: log10 where the box is logarithmic, else unchanged."""
-        return torch.stack(
-            [torch.log10(theta[..., i]) if m.scale == "log" else theta[..., i] for i, m in enumerate(self.marginals)],
-            dim=-1,
-        )
-
     def log_density(self, theta: Theta) -> Float[Tensor, "*batch"]:
-        """Natural log of the normalised density per unit of each parameter's own scale; -inf outside the box."""
+        """Natural log of the normalised density, -inf outside the box.
+
+        Args:
+            theta: Parameters in their units.
+
+        Returns:
+            The sum over parameters; per unit of log10 theta where a box is logarithmic, else of theta.
+        """
         return torch.stack([_log_density(m, theta[..., i]) for i, m in enumerate(self.marginals)], dim=-1).sum(-1)
 
     def contains(self, theta: Theta) -> Tensor:
@@ -126,7 +128,15 @@ class Prior:
         return ((theta >= lo) & (theta <= hi)).all(-1)
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> Theta:
-        """Draws of the prior: (*shape, parameter)."""
+        """Draws of the prior.
+
+        Args:
+            shape: Of the batch.
+            generator: Source of randomness.
+
+        Returns:
+            (*shape, parameter) in the parameters' units.
+        """
         return self.to_theta(torch.randn((*shape, len(self.marginals)), generator=generator, dtype=torch.float64))
 
 
@@ -142,11 +152,7 @@ def _changed(marginal: Marginal, parameter: Parameter, kind: str, rest: str, tex
         mean, sd = (_number(match["mean"], text), _number(match["sd"], text)) if match else (math.nan, 0.0)
         if not sd > 0 or not math.isfinite(mean):
             raise PriorError(f"--prior '{text}': write NAME~N(mean,sd) with sd > 0")
-        if not marginal.lo < mean < marginal.hi:
-            raise PriorError(
-                f"--prior '{text}': the mean lies outside the box {marginal.lo:g}:{marginal.hi:g}; widen it with NAME=lo:hi"
-            )
-        return Marginal(marginal.name, marginal.unit, marginal.lo, marginal.hi, marginal.scale, mean, sd)
+        return _normal(marginal, (marginal.lo, marginal.hi, marginal.scale), (mean, sd), text)
     parts = rest.split(":")
     scale = marginal.scale
     if parts[0].lower() in ("log", "lin", "linear"):
@@ -164,7 +170,20 @@ def _changed(marginal: Marginal, parameter: Parameter, kind: str, rest: str, tex
         )
     if scale == "log" and lo <= 0:
         raise PriorError(f"--prior '{text}': a logarithmic range starts above 0; give lo > 0 or NAME=lin:{lo:g}:{hi:g}")
-    return Marginal(marginal.name, marginal.unit, lo, hi, scale, marginal.mean, marginal.sd)
+    if marginal.mean is not None and marginal.sd is not None:
+        return _normal(marginal, (lo, hi, scale), (marginal.mean, marginal.sd), text)
+    return Marginal(marginal.name, marginal.unit, lo, hi, scale)
+
+
+def _normal(marginal: Marginal, box: tuple[float, float, str], normal: tuple[float, float], text: str) -> Marginal:
+    """A normal cut to a box that holds its mean."""
+    (lo, hi, scale), (mean, sd) = box, normal
+    if not lo <= mean <= hi:
+        raise PriorError(
+            f"--prior '{text}': the mean {mean:g} lies outside the box {lo:g}:{hi:g}; widen that with "
+            f"{marginal.name}=lo:hi"
+        )
+    return Marginal(marginal.name, marginal.unit, lo, hi, scale, mean, sd)
 
 
 def _number(text: str, where: str) -> float:
@@ -179,35 +198,39 @@ def _number(text: str, where: str) -> float:
 
 
 def _phi(z: Tensor) -> Tensor:
-    """The standard normal's distribution function."""
-    return torch.special.ndtr(z)
+    """The standard normal's distribution function; torch's own `ndtr` loses the lower tail (1e-9 of it at -6)."""
+    below: Tensor = 0.5 * torch.special.erfc(z * -math.sqrt(0.5))
+    return below
 
 
-def _cut(marginal: Marginal) -> tuple[float, float]:
-    """The box's edges in standard deviations from the mean of a normal marginal."""
+def _tails(marginal: Marginal, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """What a normal has below its box, above it, and inside."""
     mean, sd = marginal.mean or 0.0, marginal.sd or 1.0
-    return (marginal.lo - mean) / sd, (marginal.hi - mean) / sd
+    below = _phi(torch.tensor((marginal.lo - mean) / sd, dtype=dtype))
+    above = _phi(torch.tensor((mean - marginal.hi) / sd, dtype=dtype))
+    return below, above, 1.0 - below - above
 
 
 def _to_theta(marginal: Marginal, v: Tensor) -> Tensor:
-    u = _phi(torch.clamp(v, -FAR, FAR))
+    v = torch.clamp(v, -FAR, FAR)
     if marginal.mean is not None and marginal.sd is not None:
-        a, b = (_phi(torch.tensor(edge, dtype=v.dtype)) for edge in _cut(marginal))
-        z = torch.special.ndtri(a + u * (b - a))
+        below, above, inside = _tails(marginal, v.dtype)
+        # each half from its own end, or the upper tail would have no digits
+        tail = _phi(torch.where(v < 0, v, -v)) * inside
+        z = torch.where(v < 0, torch.special.ndtri(below + tail), -torch.special.ndtri(above + tail))
         return torch.clamp(marginal.mean + marginal.sd * z, marginal.lo, marginal.hi)
     if marginal.scale == "log":
         lo, hi = math.log(marginal.lo), math.log(marginal.hi)
-        return torch.clamp(torch.exp(lo + (hi - lo) * u), marginal.lo, marginal.hi)
-    return marginal.lo + (marginal.hi - marginal.lo) * u
+        return torch.clamp(torch.exp(lo + (hi - lo) * _phi(v)), marginal.lo, marginal.hi)
+    return marginal.lo + (marginal.hi - marginal.lo) * _phi(v)
 
 
 def _slope(marginal: Marginal, v: Tensor) -> Tensor:
     density = torch.exp(-0.5 * v * v) / math.sqrt(2.0 * math.pi)
     theta = _to_theta(marginal, v)
     if marginal.mean is not None and marginal.sd is not None:
-        a, b = (_phi(torch.tensor(edge, dtype=v.dtype)) for edge in _cut(marginal))
         z = (theta - marginal.mean) / marginal.sd
-        return marginal.sd * (b - a) * density * math.sqrt(2.0 * math.pi) * torch.exp(0.5 * z * z)
+        return marginal.sd * _tails(marginal, v.dtype)[2] * torch.exp(0.5 * (z * z - v * v))
     if marginal.scale == "log":
         return theta * math.log(marginal.hi / marginal.lo) * density
     return (marginal.hi - marginal.lo) * density
@@ -215,21 +238,26 @@ def _slope(marginal: Marginal, v: Tensor) -> Tensor:
 
 def _to_probit(marginal: Marginal, theta: Tensor) -> Tensor:
     if marginal.mean is not None and marginal.sd is not None:
-        a, b = (_phi(torch.tensor(edge, dtype=theta.dtype)) for edge in _cut(marginal))
-        u = (_phi((theta - marginal.mean) / marginal.sd) - a) / (b - a)
+        below, above, inside = _tails(marginal, theta.dtype)
+        z = (theta - marginal.mean) / marginal.sd
+        u, rest = (_phi(z) - below) / inside, (_phi(-z) - above) / inside
     elif marginal.scale == "log":
-        u = torch.log(theta / marginal.lo) / math.log(marginal.hi / marginal.lo)
+        positive = torch.clamp(theta, min=0.0)
+        u = torch.log(positive / marginal.lo) / math.log(marginal.hi / marginal.lo)
+        rest = torch.log(marginal.hi / positive) / math.log(marginal.hi / marginal.lo)
     else:
         u = (theta - marginal.lo) / (marginal.hi - marginal.lo)
-    return torch.clamp(torch.special.ndtri(torch.clamp(u, 0.0, 1.0)), -FAR, FAR)
+        rest = (marginal.hi - theta) / (marginal.hi - marginal.lo)
+    near = torch.special.ndtri(torch.clamp(torch.minimum(u, rest), 0.0, 0.5))
+    return torch.clamp(torch.where(u < rest, near, -near), -FAR, FAR)
 
 
 def _log_density(marginal: Marginal, theta: Tensor) -> Tensor:
     inside = (theta >= marginal.lo) & (theta <= marginal.hi)
     if marginal.mean is not None and marginal.sd is not None:
-        a, b = (_phi(torch.tensor(edge, dtype=theta.dtype)) for edge in _cut(marginal))
         z = (theta - marginal.mean) / marginal.sd
-        value = -0.5 * z * z - math.log(marginal.sd * math.sqrt(2.0 * math.pi)) - torch.log(b - a)
+        share = _tails(marginal, theta.dtype)[2]
+        value = -0.5 * z * z - math.log(marginal.sd * math.sqrt(2.0 * math.pi)) - torch.log(share)
     elif marginal.scale == "log":
         value = torch.full_like(theta, -math.log(math.log10(marginal.hi / marginal.lo)))
     else:

@@ -91,7 +91,8 @@ class Problem:
             photons, slopes = flux_and_jacobian(self.photon_flux, part)
             # one product for all: (source, (1 + parameter) draw, energy)
             together = torch.cat([photons, *slopes], dim=1)
-            folded = self.fold(together).unflatten(1, (slopes.shape[0] + 1, -1))
+            folded = self.fold(together)
+            folded = folded.reshape(folded.shape[0], slopes.shape[0] + 1, -1, folded.shape[-1])
             values.append(folded[:, 0])
             jacobians.append(folded[:, 1:].movedim(1, -1))
         return torch.cat(values, dim=1), torch.cat(jacobians, dim=1)
@@ -105,7 +106,8 @@ class Problem:
 
     def with_grid(self, grid: Grid) -> Problem:
         """The same problem on another photon-energy grid."""
-        return Problem.of(self.model, self.prior, self.spectra, self.noise, grid)
+        fold = Fold.of(self.spectra, grid, bins=self.fold.bins)
+        return replace(self, fold=fold, photon_flux=self.model.on(torch.from_numpy(grid.energy_edges)))
 
     def select(self, sources: Int[Tensor, " chosen"]) -> Problem:
         """The problem of some of the sources."""
@@ -118,7 +120,7 @@ class Problem:
         return self.fold(self.photon_flux(theta))
 
     def _pieces(self, theta: Theta, copies: int = 1) -> Sequence[Theta]:
-        """Cut along the draws; at least one piece, also of no draws."""
+        """Cut along the draws; at least one draw in a piece."""
         energies = self.fold.grid.energy_edges.size
         draws = max(PIECE // (energies * theta.shape[0] * copies), 1)
         return torch.split(theta, draws, dim=1)

@@ -152,7 +152,12 @@ def test_a_grid_that_stays_too_coarse_is_not_certified(brilliant: Observation) -
 def test_a_proposal_without_the_best_optimum_is_noticed(bright: Observation) -> None:
     """With no draws near it, a draw at the optimum would carry all the weight."""
     answer = infer_batch(
-        [bright], MODEL, freeze=FREEZE, energies=BAND, grouping="min:10", effort=Effort(draws=10, ess=5, most_draws=20)
+        [bright],
+        MODEL,
+        freeze=FREEZE,
+        energies=BAND,
+        grouping="min:10",
+        effort=Effort(draws=10, ess=5, first=2.0, most=4.0),
     )[0]
     assert answer.computation.status != "certified"
 

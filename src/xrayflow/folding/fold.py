@@ -1,12 +1,14 @@
 """Folding: photons per bin of the grid -> expected source counts in the bins of each spectrum.
 
-For source s, bin b and photon-grid bin e,
+For source s, bin b and photon-grid bin g,
 
-    expected[s, b] = sum over channels c of b: EXPOSURE AREASCAL_c sum_e RMF[e, c] ARF_s[e] overlap[e', e] photons[e']
+    expected[s, b] = EXPOSURE_s sum_{c in b} AREASCAL_s[c] sum_e RMF[e, c] ARF_s[e] sum_g share[g, e] photons[g],
 
-`overlap` is the part of a grid bin that lies in an RMF energy bin: a plain sum on `Grid.of_response`, proportional
-shares (as XSPEC does) on any other grid. Spectra of one batch share the RMF; they differ by ARF, exposure and grouping.
-One spectrum, or several with the same bins, get the whole chain as one matrix.
+c the channels, e the RMF's energies.
+
+`share` is the part of a grid bin that lies in an RMF energy bin: 0 or 1 on `Grid.of_response`, proportional to the
+overlap in energy (as XSPEC does) on any other grid. Spectra of one batch share the RMF; they differ by ARF, exposure,
+AREASCAL and grouping. One spectrum, or several with the same bins, get the whole chain as one matrix.
 
 Source: OGIP memo CAL/GEN/92-002 (RMF and ARF); XSPEC manual, section on the integral that is fitted.
 """
@@ -14,7 +16,7 @@ Source: OGIP memo CAL/GEN/92-002 (RMF and ARF); XSPEC manual, section on the int
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -37,12 +39,14 @@ class Fold:
 
     Attributes:
         grid: The photon-energy grid.
-        first: First grid bin that reaches the bins of any spectrum; `matrix` starts there.
+        first: First row of photons that reaches the bins of any spectrum; `matrix` starts there.
         matrix: (energy, column) cm^2: columns are bins where all spectra share them, else channels.
-        area: (source, energy) s: exposure x (ARF / ARF of the first source); (source, 1) where that ratio is grey.
+        area: (source, energy) s: exposure x (ARF / largest ARF of the batch); (source, 1) where that ratio is grey.
         bin_of_column: (source, column) the bin each column adds to, the last one collects what is not used;
             None where columns are bins.
         bins: Length of the bin axis (the longest of the batch; shorter spectra end in empty bins).
+        scale_of_column: (source, column) AREASCAL; None where the matrix has it.
+        rebin: (RMF energy, grid bin) sparse: the share of photons; None where the matrix has it.
     """
 
     grid: Grid
@@ -51,56 +55,66 @@ class Fold:
     area: Float[Tensor, "source energy"]
     bin_of_column: Int[Tensor, "source column"] | None
     bins: int
+    scale_of_column: Float[Tensor, "source column"] | None = None
+    rebin: Tensor | None = None
 
     @classmethod
-    def of(cls, spectra: Sequence[Spectrum], grid: Grid) -> Fold:
+    def of(cls, spectra: Sequence[Spectrum], grid: Grid, bins: int | None = None) -> Fold:
         """Build the fold for spectra that share one RMF.
+
+        Args:
+            spectra: Noticed bins, at least one spectrum.
+            grid: Photon energies; any that reach the bins.
+            bins: Length of the bin axis; None is that of the longest spectrum.
 
         Raises:
             MismatchError: The spectra have different RMFs.
             ModelError: The grid leaves a part of the band without photons.
-            DataError: The matrix would not fit into memory.
+            DataError: No spectra, or the matrix would not fit into memory.
         """
+        if not spectra:
+            raise DataError("a batch without spectra; give at least one")
         first = spectra[0]
         rmf = first.observation.rmf
         if any(spectrum.observation.rmf.sha256 != rmf.sha256 for spectrum in spectra):
             raise MismatchError("a batch of spectra must share one RMF; run each instrument on its own")
-        areas = np.stack([_area(spectrum) for spectrum in spectra])
-        reference = np.where(areas[0] > 0, areas[0], 1.0)
-        ratio = areas / reference
-        if np.allclose(ratio, ratio[:, :1], rtol=1e-12, atol=0):
-            ratio = ratio[:, :1]
-        channels = _channel_matrix(first)
+        reference, ratio = _areas(spectra)
         shared = all(_same_bins(first, spectrum) for spectrum in spectra[1:])
-        bins = max(spectrum.counts.size for spectrum in spectra)
-        if shared:
-            columns = channels @ _grouping(first.bin_of_channel, first.observation.pha.areascal, bins)
-            bin_of_column = None
-        else:
-            columns = channels @ sp.diags_array(first.observation.pha.areascal)
-            numbers = np.stack([np.where(s.bin_of_channel < 0, bins, s.bin_of_channel) for s in spectra])
-            bin_of_column = torch.from_numpy(numbers.astype(np.int64))
-        rows = sp.csr_array(_overlap(grid.energy_edges, rmf.energy_edges) @ (sp.diags_array(areas[0]) @ columns))
-        _check_band(grid, first, columns, rows)
+        columns, bin_of_column, scale = _bins(first) if shared else _channels(spectra)
+        share = _overlap(grid.energy_edges, rmf.energy_edges)
+        # with areas of different shapes each RMF energy has its own: a grid bin may not straddle two of them
+        rebin = ratio.shape[1] > 1 and bool((np.diff(share.indptr) > 1).any())
+        response = sp.csr_array(sp.diags_array(reference) @ columns)
+        whole = sp.csr_array(share @ response)
+        _check_band(grid, first, columns, whole)
+        rows = response if rebin else whole
         reached = np.flatnonzero(np.diff(rows.indptr))
         start, stop = (int(reached[0]), int(reached[-1]) + 1) if reached.size else (0, 1)
         if (stop - start) * rows.shape[1] > MOST_ELEMENTS:
             raise DataError(
-                f"{first.observation.pha.path.name}: the response between {stop - start} energies and {rows.shape[1]} bins is too "
-                "large for memory; give a coarser --grouping (optimal) or fewer --energies"
+                f"{first.observation.pha.path.name}: the response between {stop - start} energies and {rows.shape[1]} "
+                "bins is too large for memory; give a coarser --grouping (optimal) or fewer --energies"
             )
+        if rebin:
+            ratio = ratio[:, start:stop]
+        elif ratio.shape[1] > 1:
+            inside = np.diff(share.indptr)[start:stop] > 0
+            at = np.where(inside, share.indices[np.minimum(share.indptr[start:stop], share.nnz - 1)], 0)
+            ratio = ratio[:, at]
+        bins = max(spectrum.counts.size for spectrum in spectra) if bins is None else bins
+        matrix = torch.from_numpy(rows[start:stop].toarray())
+        if bin_of_column is None:
+            matrix = torch.nn.functional.pad(matrix, (0, bins - matrix.shape[1]))
         exposure = np.array([spectrum.observation.pha.exposure for spectrum in spectra])
-        if ratio.shape[1] > 1:
-            spread = _overlap(grid.energy_edges, rmf.energy_edges)[start:stop]
-            total = np.asarray(spread.sum(axis=1)).ravel()
-            ratio = (spread @ ratio.T).T / np.where(total > 0, total, 1.0)
         return cls(
             grid=grid,
             first=start,
-            matrix=torch.from_numpy(rows[start:stop].toarray()),
+            matrix=matrix,
             area=torch.from_numpy(ratio * exposure[:, None]),
             bin_of_column=bin_of_column,
             bins=bins,
+            scale_of_column=scale,
+            rebin=_sparse(share) if rebin else None,
         )
 
     def __call__(self, photons: Float[Tensor, "source draw all_energy"]) -> Float[Tensor, "source draw bin"]:
@@ -112,10 +126,14 @@ class Fold:
         Returns:
             Expected source counts in each bin of each spectrum.
         """
-        energies = self.matrix.shape[0]
-        reached = photons[..., self.first : self.first + energies]
+        if self.rebin is not None:
+            flat = photons.reshape(-1, photons.shape[-1])
+            photons = torch.sparse.mm(self.rebin, flat.T).T.reshape(*photons.shape[:-1], -1)
+        reached = photons[..., self.first : self.first + self.matrix.shape[0]]
         grey = self.area.shape[1] == 1
         folded = (reached if grey else reached * self.area[:, None, :]) @ self.matrix
+        if self.scale_of_column is not None:
+            folded = folded * self.scale_of_column[:, None, :]
         if self.bin_of_column is not None:
             target = self.bin_of_column[:, None, :].expand(folded.shape)
             empty = folded.new_zeros((*folded.shape[:2], self.bins + 1))
@@ -123,17 +141,33 @@ class Fold:
         return folded * self.area[:, None, :] if grey else folded
 
     def select(self, sources: Int[Tensor, " chosen"]) -> Fold:
-        """The fold of some of the sources."""
-        columns = None if self.bin_of_column is None else self.bin_of_column[sources]
-        return Fold(self.grid, self.first, self.matrix, self.area[sources], columns, self.bins)
+        """The fold of some of the sources.
+
+        Args:
+            sources: Their numbers in the batch, from 0; repeats are allowed.
+        """
+        return replace(
+            self,
+            area=self.area[sources],
+            bin_of_column=None if self.bin_of_column is None else self.bin_of_column[sources],
+            scale_of_column=None if self.scale_of_column is None else self.scale_of_column[sources],
+        )
 
 
-def _area(spectrum: Spectrum) -> NDArray[np.float64]:
-    """(energy,) the ARF on the RMF's energies, cm^2; ones where the RMF holds the area."""
-    observation = spectrum.observation
-    if observation.arf is None:
-        return np.ones(observation.rmf.energy_edges.size - 1)
-    return observation.arf.area
+def _areas(spectra: Sequence[Spectrum]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(energy,) the largest area of the batch, cm^2, and (source, energy) each one's part, (source, 1) where grey.
+
+    The area of an RMF that holds it itself is 1.
+    """
+    size = spectra[0].observation.rmf.energy_edges.size - 1
+    areas = np.stack([np.ones(size) if one.observation.arf is None else one.observation.arf.area for one in spectra])
+    reference = areas.max(axis=0)
+    seen = reference > 0
+    ratio = areas / np.where(seen, reference, 1.0)
+    grey = ratio[:, [int(seen.argmax())]]
+    if np.allclose(ratio[:, seen], grey, rtol=1e-12, atol=0):
+        return reference, grey
+    return reference, ratio
 
 
 def _same_bins(a: Spectrum, b: Spectrum) -> bool:
@@ -145,16 +179,29 @@ def _same_bins(a: Spectrum, b: Spectrum) -> bool:
     )
 
 
-def _channel_matrix(spectrum: Spectrum) -> sp.csc_array:
-    """(energy, channel of the PHA): the RMF's columns in the order of the PHA's rows."""
-    return sp.csc_array(spectrum.observation.rmf.matrix)[:, spectrum.observation.channel_row]
+def _bins(spectrum: Spectrum) -> tuple[sp.csc_array, None, None]:
+    """The matrix from RMF energies to the bins of one spectrum, AREASCAL included."""
+    used = np.flatnonzero(spectrum.bin_of_channel >= 0)
+    place = (spectrum.observation.channel_row[used], spectrum.bin_of_channel[used])
+    matrix = spectrum.observation.rmf.matrix
+    scale = spectrum.observation.pha.areascal[used]
+    grouping = sp.csr_array((scale, place), shape=(matrix.shape[1], spectrum.counts.size))
+    return sp.csc_array(matrix @ grouping), None, None
 
 
-def _grouping(bin_of_channel: NDArray[np.int64], areascal: NDArray[np.float64], bins: int) -> sp.csr_array:
-    """(channel, bin) AREASCAL where the channel belongs to the bin."""
-    used = np.flatnonzero(bin_of_channel >= 0)
-    shape = (bin_of_channel.size, bins)
-    return sp.csr_array((areascal[used], (used, bin_of_channel[used])), shape=shape)
+def _channels(spectra: Sequence[Spectrum]) -> tuple[sp.csc_array, Tensor, Tensor]:
+    """The matrix to the RMF's channels that any spectrum uses, the bin of each, and AREASCAL."""
+    matrix = spectra[0].observation.rmf.matrix
+    bins = max(spectrum.counts.size for spectrum in spectra)
+    number = np.full((len(spectra), matrix.shape[1]), bins, dtype=np.int64)
+    scale = np.ones(number.shape)
+    for source, spectrum in enumerate(spectra):
+        used = spectrum.bin_of_channel >= 0
+        column = spectrum.observation.channel_row[used]
+        number[source, column] = spectrum.bin_of_channel[used]
+        scale[source, column] = spectrum.observation.pha.areascal[used]
+    kept = np.flatnonzero((number < bins).any(axis=0))
+    return sp.csc_array(matrix)[:, kept], torch.from_numpy(number[:, kept]), torch.from_numpy(scale[:, kept])
 
 
 def _overlap(grid_edges: NDArray[np.float64], response_edges: NDArray[np.float64]) -> sp.csr_array:
@@ -163,19 +210,29 @@ def _overlap(grid_edges: NDArray[np.float64], response_edges: NDArray[np.float64
     lo = max(grid_edges[0], response_edges[0])
     hi = min(grid_edges[-1], response_edges[-1])
     cuts = cuts[(cuts >= lo) & (cuts <= hi)]
-    middle = 0.5 * (cuts[1:] + cuts[:-1])
-    row = np.searchsorted(grid_edges, middle, side="right") - 1
-    column = np.searchsorted(response_edges, middle, side="right") - 1
+    shape = (grid_edges.size - 1, response_edges.size - 1)
+    if cuts.size < 2:
+        return sp.csr_array(shape)
+    row = np.searchsorted(grid_edges, cuts[:-1], side="right") - 1
+    column = np.searchsorted(response_edges, cuts[:-1], side="right") - 1
     share = np.diff(cuts) / np.diff(grid_edges)[row]
-    return sp.csr_array((share, (row, column)), shape=(grid_edges.size - 1, response_edges.size - 1))
+    return sp.csr_array((share, (row, column)), shape=shape)
 
 
-def _check_band(grid: Grid, spectrum: Spectrum, response: sp.sparray, reached: sp.sparray) -> None:
+def _sparse(share: sp.csr_array) -> Tensor:
+    """The transpose of `share` for torch."""
+    entries = share.T.tocoo()
+    place = torch.from_numpy(np.stack([entries.row, entries.col]).astype(np.int64))
+    values = torch.from_numpy(entries.data)
+    return torch.sparse_coo_tensor(place, values, entries.shape, check_invariants=True).coalesce()
+
+
+def _check_band(grid: Grid, spectrum: Spectrum, response: sp.csc_array, reached: sp.csr_array) -> None:
     """Refuse a grid from which no photon reaches a column that the response itself serves."""
     lost = (np.asarray(response.sum(axis=0)).ravel() > 0) & (np.asarray(reached.sum(axis=0)).ravel() <= 0)
     if lost.any():
         lo, hi = float(spectrum.energy_lo.min()), float(spectrum.energy_hi.max())
         raise ModelError(
-            f"energy grid {grid.energy_edges[0]:g}-{grid.energy_edges[-1]:g} keV: no photon of it reaches {lost.sum()} of the "
-            f"{lost.size} bins of {lo:.3g}-{hi:.3g} keV; give a wider grid or narrower --energies"
+            f"energy grid {grid.energy_edges[0]:g}-{grid.energy_edges[-1]:g} keV: no photon of it reaches {lost.sum()} "
+            f"of the {lost.size} bins of {lo:.3g}-{hi:.3g} keV; give a wider grid or narrower --energies"
         )

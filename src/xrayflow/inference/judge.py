@@ -98,7 +98,8 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     expected = problem.expected(best[None, None])
     deviance = float(noise.deviance(expected))
     dof = spectrum.counts.size - len(problem.prior.names)
-    shown = statistic_per_bin(spectrum, one.choice, expected[0, 0, : spectrum.counts.size])
+    systematic = float(noise.systematic[0, 0])
+    shown = statistic_per_bin(spectrum, one.choice, expected[0, 0, : spectrum.counts.size], systematic)
     predictive = check(problem, problem.prior.to_theta(_resampled(fresh, DRAWS, one.generator)), one.generator)
     k = pareto_k(log_weight.numpy())
     modes = distinct_optima(one.optima)[0]
@@ -116,7 +117,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         deviance=Value("deviance", deviance, dof, noise.name),
         likelihood=noise.name,
         likelihood_kind=noise.kind,
-        systematic=float(noise.systematic[0, 0]),
+        systematic=systematic,
         ess=ess,
         efficiency=ess / one.spent,
         pareto_k=k,

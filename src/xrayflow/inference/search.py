@@ -38,8 +38,9 @@ class Effort:
         pilot: Draws per adaptive round.
         rounds: Adaptive rounds at most, for sources whose efficiency is below `enough`.
         enough: Efficiency of a pilot at which no further round pays.
-        first_draws: Fresh draws of a refined proposal at most; sources without a good answer then are explored.
-        most_draws: Fresh draws of an explored proposal at most.
+        first: Fresh draws of a refined proposal at most, per wanted effective draw; without a good answer then, a
+            source is explored.
+        most: Fresh draws of an explored proposal at most, per wanted effective draw.
         grid_draws: Draws that are evaluated on a finer energy grid.
         grid_parts: Into how many parts that grid cuts each bin.
     """
@@ -50,8 +51,8 @@ class Effort:
     pilot: int = 500
     rounds: int = 3
     enough: float = 0.5
-    first_draws: int = 3000
-    most_draws: int = 16_000
+    first: float = 7.5
+    most: float = 40.0
     grid_draws: int = 20
     grid_parts: int = 3
 
@@ -93,13 +94,13 @@ class Search:
             laplace = laplace_mixture(self.optima)
             proposal = self._refine(laplace)
         with self.timed("certify"):
-            fresh = self._weigh(self.everything, proposal, self.effort.first_draws)
+            fresh = self._weigh(self.everything, proposal, self.effort.first)
         bent = torch.tensor([i for i, one in enumerate(fresh) if not self.good(one)], dtype=torch.int64)
         if bent.numel():
             with self.timed("propose"):
                 proposal = self._explore(bent, laplace)
             with self.timed("certify"):
-                for i, one in zip(bent.tolist(), self._weigh(bent, proposal, self.effort.most_draws), strict=True):
+                for i, one in zip(bent.tolist(), self._weigh(bent, proposal, self.effort.most), strict=True):
                     fresh[i] = one
         return fresh
 
@@ -153,7 +154,7 @@ class Search:
         self.spent[sources] += WALKERS * STEPS
         return explored(states, laplace.select(sources), generators)
 
-    def _weigh(self, sources: Tensor, proposal: Mixture, most: int) -> list[Round]:
+    def _weigh(self, sources: Tensor, proposal: Mixture, most: float) -> list[Round]:
         """Fresh draws of the frozen proposals, in blocks until each source has its ess."""
         blocks: list[list[Round]] = [[] for _ in range(sources.numel())]
         rows = torch.arange(sources.numel())
@@ -165,7 +166,7 @@ class Search:
                 blocks[row].append(fresh.select(torch.tensor([place])))
                 together = Round.chain(blocks[row])
                 enough = float(effective_sample_size(together.log_weight)) >= self.effort.ess
-                unfinished.append(not enough and together.v.shape[1] + self.effort.draws <= most)
+                unfinished.append(not enough and together.v.shape[1] + self.effort.draws <= most * self.effort.ess)
             rows = rows[torch.tensor(unfinished)]
         return [Round.chain(block) for block in blocks]
 

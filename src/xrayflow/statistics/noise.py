@@ -1,11 +1,14 @@
 """What the counts scatter by: background and systematic error as one object.
 
 Likelihood, optimiser, simulator and predictive check all ask the same object, so they cannot disagree, and a better
-noise takes the place of this one by offering the same five methods.
+noise takes the place of this one by offering the same methods.
 
-`CountNoise` (whole counts): S ~ Poisson(F mu + beta), mu the source model's expected counts, beta the background, known;
-F a gamma factor of mean 1 and variance s^2 in every bin. Without a background this is exactly the negative binomial of
-mean mu and variance mu + (s mu)^2; with one, that form is matched to the mean and variance of the sum.
+`CountNoise` (whole counts): S ~ Poisson(F mu + beta), mu the source model's expected counts, beta the background, which
+is known; F a gamma factor of mean 1 and variance s^2 in every bin. Without a background this is exactly the negative
+binomial of mean mu and variance mu + (s mu)^2; with one, that form is matched to the mean and variance of the sum.
+Against the exact sum, ln p of a bin within 8 of its peak (mu and beta 0.1 .. 1e4) is off by at most 0.01 at s = 1 %,
+0.03 at 1.5 %, 0.2 at 3 %, 1 at 10 %, where a source and a background of equal weight hold thousands of counts; the
+medians are 3e-8, 2e-7, 2e-6 and 8e-5.
 `GaussianNoise` (data that come with errors): S - B normal about mu, variance of the data + (s mu)^2, its
 log-determinant kept.
 
@@ -58,11 +61,20 @@ class Noise(ABC):
 
     @abstractmethod
     def log_likelihood_per_bin(self, expected: Expected, counts: Tensor | None = None) -> Expected:
-        """ln p(counts | expected) of each bin, normalised; of the observed counts unless others are given."""
+        """ln p(counts | expected) of each bin, normalised; 0 in bins that pad.
+
+        Args:
+            expected: mu.
+            counts: (source, draw, bin); None: the observed ones.
+        """
 
     @abstractmethod
     def log_saturated(self, counts: Tensor | None = None) -> Tensor:
-        """(source, draw) ln p(counts | a model that meets every bin); (source, 1) for the observed counts."""
+        """(source, draw) ln p(counts | a model that meets every bin); (source, 1) for the observed counts.
+
+        Args:
+            counts: (source, draw, bin); None: the observed ones.
+        """
 
     @abstractmethod
     def total(self, expected: Expected) -> Expected:
@@ -74,11 +86,20 @@ class Noise(ABC):
 
     @abstractmethod
     def sample(self, expected: Expected, generator: torch.Generator) -> Expected:
-        """Counts as another observation would give them."""
+        """Counts as another observation would give them; 0 in bins that pad.
+
+        Args:
+            expected: mu.
+            generator: Source of randomness.
+        """
 
     @abstractmethod
     def select(self, sources: Int[Tensor, " chosen"]) -> Noise:
-        """The noise of some of the sources."""
+        """The noise of some of the sources.
+
+        Args:
+            sources: Their numbers in the batch, from 0; repeats are allowed.
+        """
 
     def log_likelihood(self, expected: Expected) -> Float[Tensor, "source draw"]:
         """ln p(counts | expected), all bins."""
@@ -149,7 +170,11 @@ class CountNoise(Noise):
         return log_counts(counts, self.total(expected), self._phi(expected), saturated)
 
     def log_saturated(self, counts: Tensor | None = None) -> Tensor:
-        """At M = S, with the systematic error of the part above the background."""
+        """At M = S, with the systematic error of the part above the background.
+
+        Without a background, or without a systematic error, no model does better. With both, the error shrinks with
+        the source, so a model a little below S can be likelier by up to s^2 / 2 in a bin.
+        """
         observed = self.counts[:, None, :] if counts is None else counts
         above = torch.clamp(observed - self.background[:, None, :], min=0.0)
         phi = self._phi_of(above, observed)
@@ -237,7 +262,7 @@ class GaussianNoise(Noise):
     def sample(self, expected: Expected, generator: torch.Generator) -> Expected:
         """Normal about the model."""
         noise = torch.randn(expected.shape, generator=generator, dtype=expected.dtype)
-        return expected + noise * torch.sqrt(self.variance(expected))
+        return (expected + noise * torch.sqrt(self.variance(expected))) * self.used[:, None, :]
 
     def select(self, sources: Int[Tensor, " chosen"]) -> GaussianNoise:
         """The noise of some of the sources."""
@@ -250,16 +275,22 @@ def noise_of(spectra: Sequence[Spectrum], choices: Sequence[Choice], systematic:
     """The noise of a batch of spectra.
 
     Args:
-        spectra: Noticed bins; shorter ones are padded to the longest.
+        spectra: Noticed bins, at least one spectrum; shorter ones are padded to the longest.
         choices: What `auto.choose` says of each; all Gaussian or none.
         systematic: s, the fractional systematic error of the source model, 0 <= s < 0.5.
 
+    Returns:
+        `GaussianNoise` where the choices are chi2, else `CountNoise`.
+
     Raises:
-        DataError: A bad systematic, a negative background, or a mix of count and Gaussian data.
+        DataError: A bad systematic, a negative background, counts that are none, no spectra, or a mix of count and
+            Gaussian data.
     """
+    if not spectra or len(spectra) != len(choices):
+        raise DataError(f"a batch of {len(spectra)} spectra with {len(choices)} statistics; give one for each spectrum")
     if not 0.0 <= systematic < MOST_SYSTEMATIC:
         raise DataError(
-            f"--systematic {systematic:g}: it is a fraction of the model; give a number from 0 to below {MOST_SYSTEMATIC}"
+            f"--systematic {systematic:g}: it is a fraction of the model; give 0 or more, below {MOST_SYSTEMATIC}"
         )
     if len({choice.gaussian for choice in choices}) != 1:
         raise DataError("a batch cannot mix Poisson counts with data that have Gaussian errors; run them apart")
@@ -271,11 +302,14 @@ def noise_of(spectra: Sequence[Spectrum], choices: Sequence[Choice], systematic:
         return GaussianNoise(net, _padded([gaussian_variance(spectrum) for spectrum in spectra], bins, 1.0), s, used)
     backgrounds = [background_in_source(spectrum) for spectrum in spectra]
     for spectrum, background in zip(spectra, backgrounds, strict=True):
+        where = spectrum.observation.pha.path.name
         if (background < 0).any():
             raise DataError(
-                f"{spectrum.observation.pha.path.name}: {(background < 0).sum()} bins of its background are negative, and counts cannot "
-                "scatter about a negative mean; group the spectrum more coarsely, or give --background none"
+                f"{where}: {(background < 0).sum()} bins of its background are negative, and counts cannot scatter "
+                "about a negative mean; group the spectrum more coarsely, or give --background none"
             )
+        if (spectrum.counts < 0).any() or not np.equal(spectrum.counts, np.round(spectrum.counts)).all():
+            raise DataError(f"{where}: its counts are negative or not whole numbers; use --statistic chi2")
     counts = _padded([spectrum.counts for spectrum in spectra], bins, 0.0)
     return CountNoise(counts, _padded(backgrounds, bins, 0.0), s, used, log_saturated_poisson(counts))
 

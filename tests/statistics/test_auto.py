@@ -1,0 +1,221 @@
+"""Which statistic is shown, why, and what the data do not allow."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ogip_zoo import toy_observation
+from xrayflow.errors import DataError, XrayflowWarning
+from xrayflow.ogip import Spectrum, read_observation
+from xrayflow.statistics import STATISTICS, Choice, choose, statistic_per_bin
+from xrayflow.statistics import statistic as formulas
+from xrayflow.statistics.auto import background_in_source, gaussian_variance
+
+BAND = ((1.0, 6.0),)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Spectrum:
+    return toy_observation(tmp_path_factory.mktemp("plain")).bin(energies=BAND)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Spectrum:
+    """With a background of counts, in a region 4 times as large."""
+    return toy_observation(tmp_path_factory.mktemp("measured"), background=True).bin(energies=BAND)
+
+
+@pytest.fixture(scope="module")
+def modelled(measured: Spectrum) -> Spectrum:
+    """With a background that has errors."""
+    assert measured.background is not None
+    return replace(measured, background=measured.background * 0.97, background_err=0.2 * measured.background)
+
+
+def with_errors(spectrum: Spectrum) -> Spectrum:
+    """As if its file had POISSERR = F and a STAT_ERR column."""
+    pha = replace(spectrum.observation.pha, poisserr=False)
+    errors = np.sqrt(spectrum.counts + 1.0)
+    return replace(spectrum, observation=replace(spectrum.observation, pha=pha), stat_err=errors)
+
+
+def unsure_background(spectrum: Spectrum) -> Spectrum:
+    """As if its background's file had POISSERR = F and no STAT_ERR."""
+    background = spectrum.observation.background
+    assert background is not None
+    observation = replace(spectrum.observation, background=replace(background, poisserr=False))
+    return replace(spectrum, observation=observation)
+
+
+def test_counts_without_background_are_shown_by_c(plain: Spectrum) -> None:
+    assert choose(plain) == Choice("cstat", "Poisson counts, no background", gaussian=False)
+
+
+def test_a_background_of_counts_is_shown_by_w(measured: Spectrum) -> None:
+    assert choose(measured) == Choice("wstat", "Poisson counts, a background of counts", gaussian=False)
+
+
+def test_a_background_of_counts_that_denies_it_is_warned_of(measured: Spectrum) -> None:
+    with pytest.warns(XrayflowWarning, match=r"its background has POISSERR = F and no STAT_ERR; taken as counts"):
+        assert choose(unsure_background(measured)).name == "wstat"
+
+
+def test_a_background_with_errors_is_shown_by_pgstat(modelled: Spectrum) -> None:
+    found = choose(modelled)
+    assert (found.name, found.gaussian) == ("pgstat", False)
+    assert "STAT_ERR" in found.reason
+
+
+@pytest.mark.parametrize("shift", [0.5, -1e4])
+def test_a_background_of_neither_counts_nor_errors_is_known_and_warned_of(measured: Spectrum, shift: float) -> None:
+    assert measured.background is not None
+    with pytest.warns(XrayflowWarning, match="its background is neither counts nor has errors; taken as known exactly"):
+        assert choose(replace(measured, background=measured.background + shift)).name == "pstat"
+
+
+@pytest.mark.parametrize("shift", [0.5, -1e6])
+def test_counts_that_are_none_are_shown_by_chi2(plain: Spectrum, shift: float) -> None:
+    found = choose(replace(plain, counts=plain.counts + shift))
+    assert found == Choice("chi2", "the counts are negative or not whole numbers", gaussian=True)
+
+
+def test_counts_with_errors_of_their_own_are_shown_by_chi2(plain: Spectrum) -> None:
+    found = choose(with_errors(plain))
+    assert found == Choice("chi2", "POISSERR is F and STAT_ERR gives the errors", gaussian=True)
+
+
+def test_subtracting_is_warned_of(measured: Spectrum) -> None:
+    with pytest.warns(XrayflowWarning, match="chi2 subtracts the background"):
+        assert choose(measured, "chi2").gaussian
+
+
+def test_a_sys_err_column_is_used_by_chi2_alone(plain: Spectrum) -> None:
+    bent = replace(plain, sys_err=np.full(plain.counts.size, 0.01))
+    with pytest.warns(XrayflowWarning, match=r"its SYS_ERR column is not used with cstat; --systematic gives"):
+        choose(bent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        choose(bent, "chi2")
+        choose(replace(plain, sys_err=np.zeros(plain.counts.size)))
+
+
+@pytest.mark.parametrize("asked", [name for name in STATISTICS if name not in ("auto", "cstat", "chi2")])
+def test_what_is_asked_for_is_taken(modelled: Spectrum, asked: str) -> None:
+    assert choose(modelled, asked) == Choice(asked, "asked for", gaussian=False)
+
+
+def test_an_unknown_statistic_is_refused_with_the_nearest(plain: Spectrum) -> None:
+    with pytest.raises(DataError, match="--statistic cstats: no such statistic; did you mean 'cstat'"):
+        choose(plain, "cstats")
+
+
+@pytest.mark.parametrize("asked", ["cstat", "pstat", "wstat", "pgstat"])
+def test_poisson_statistics_need_counts(plain: Spectrum, asked: str) -> None:
+    with pytest.raises(DataError, match=rf"--statistic {asked} needs whole counts >= 0, these are not; use chi2"):
+        choose(replace(plain, counts=plain.counts + 0.5), asked)
+
+
+@pytest.mark.parametrize("asked", ["pstat", "wstat", "pgstat", "pgstat-xspec"])
+def test_statistics_of_a_background_need_one(plain: Spectrum, asked: str) -> None:
+    with pytest.raises(DataError, match=rf"--statistic {asked} needs a background; give --background or use cstat"):
+        choose(plain, asked)
+
+
+def test_pgstat_needs_errors_of_the_background(measured: Spectrum) -> None:
+    with pytest.raises(DataError, match="--statistic pgstat needs a background with STAT_ERR; use wstat or pstat"):
+        choose(measured, "pgstat")
+
+
+def test_w_needs_a_background_of_counts(measured: Spectrum) -> None:
+    assert measured.background is not None
+    with pytest.raises(DataError, match=r"--statistic wstat needs background counts >= 0; use pstat or pgstat"):
+        choose(replace(measured, background=measured.background - 1e5), "wstat")
+
+
+def test_c_has_no_place_for_a_background(measured: Spectrum) -> None:
+    with pytest.raises(DataError, match="--statistic cstat has no place for a background; use wstat"):
+        choose(measured, "cstat")
+
+
+@pytest.mark.parametrize("name", ["pstat", "wstat", "pgstat", "pgstat-xspec"])
+def test_each_statistic_is_its_formula_of_the_spectrum(modelled: Spectrum, name: str) -> None:
+    expected = torch.linspace(1.0, 90.0, modelled.counts.size, dtype=torch.float64)
+    ours = statistic_per_bin(modelled, Choice(name, "", gaussian=False), expected)
+    names = ("counts", "source_exposure", "background", "background_err", "background_exposure")
+    s, ts, b, err, tb = (torch.from_numpy(getattr(modelled, one)) for one in names)
+    formula = {
+        "pstat": lambda: formulas.pstat(s, expected, ts, b, tb),
+        "wstat": lambda: formulas.wstat(s, expected, ts, b, tb),
+        "pgstat": lambda: formulas.pgstat(s, expected, ts, b, err, tb),
+        "pgstat-xspec": lambda: formulas.pgstat(s, expected, ts, b, err, tb, as_xspec=True),
+    }[name]
+    torch.testing.assert_close(ours, formula())
+
+
+def test_chi2_takes_errors_sys_err_of_gross_counts_and_the_scaled_background(modelled: Spectrum) -> None:
+    bins = modelled.counts.size
+    err, sys_err, background_sys = np.full(bins, 2.0), np.full(bins, 0.01), np.full(bins, 0.05)
+    bent = replace(modelled, stat_err=err, sys_err=sys_err, background_sys_err=background_sys)
+    assert bent.background is not None
+    assert bent.background_err is not None
+    own = bent.background_err**2 + (background_sys * bent.background) ** 2
+    variance = err**2 + (sys_err * bent.counts) ** 2 + own / 16.0
+    np.testing.assert_allclose(gaussian_variance(bent), variance)
+    expected = np.linspace(1.0, 90.0, bins)
+    shown = statistic_per_bin(bent, Choice("chi2", "", gaussian=True), torch.from_numpy(expected))
+    by_hand = (bent.counts - bent.background / 4.0 - expected) ** 2 / variance
+    np.testing.assert_allclose(shown.numpy(), by_hand)
+    shown = statistic_per_bin(bent, Choice("chi2", "", gaussian=True), torch.from_numpy(expected), systematic=0.1)
+    np.testing.assert_allclose(shown.numpy(), by_hand * variance / (variance + (0.1 * expected) ** 2))
+
+
+def test_chi2_without_errors_has_the_counts_for_variance(plain: Spectrum, measured: Spectrum) -> None:
+    np.testing.assert_allclose(gaussian_variance(plain), plain.counts)
+    assert measured.background is not None
+    np.testing.assert_allclose(gaussian_variance(measured), measured.counts + measured.background / 16.0)
+
+
+def test_chi2_of_a_plain_spectrum_and_c_need_no_background(plain: Spectrum) -> None:
+    expected = torch.linspace(1.0, 90.0, plain.counts.size, dtype=torch.float64)
+    counts = torch.from_numpy(plain.counts)
+    shown = statistic_per_bin(plain, Choice("chi2", "", gaussian=True), expected)
+    torch.testing.assert_close(shown, (counts - expected) ** 2 / counts)
+    shown = statistic_per_bin(plain, Choice("cstat", "", gaussian=False), expected)
+    torch.testing.assert_close(shown, formulas.cstat(counts, expected))
+    assert not background_in_source(plain).any()
+
+
+def test_chi2_refuses_bins_without_an_error(plain: Spectrum) -> None:
+    empty = plain.counts.copy()
+    empty[[1, 4]] = 0.0
+    with pytest.raises(DataError, match=rf"2 of {empty.size} bins have no error, and chi2 cannot weigh them; group"):
+        gaussian_variance(replace(plain, counts=empty))
+
+
+def test_a_statistic_of_what_is_not_there_is_refused(plain: Spectrum, measured: Spectrum) -> None:
+    expected = torch.ones(plain.counts.size, dtype=torch.float64)
+    with pytest.raises(DataError, match="wstat needs a background; give --background"):
+        statistic_per_bin(plain, Choice("wstat", "", gaussian=False), expected)
+    with pytest.raises(DataError, match="pgstat needs a background with STAT_ERR"):
+        statistic_per_bin(measured, Choice("pgstat", "", gaussian=False), expected)
+
+
+@pytest.mark.parametrize(
+    ("pha", "statistic"),
+    [
+        ("nicer_4U1820-30_1050300108_preburst/pre_burst_spectrum_opt.pha", "cstat"),
+        ("nicer_MAXIJ1535-571/1050360104/js_ni1050360104_0mpu7_silver_GTI0.jsgrp.gz", "pgstat"),
+    ],
+)
+def test_real_spectra_take_their_branch(data_folder: Path, pha: str, statistic: str) -> None:
+    rmf = data_folder / "nicer_response" / "nicer.rmf.gz"
+    arf = data_folder / "nicer_MAXIJ1535-571" / "nicer_d49_55575341.arf"
+    background = None if statistic == "cstat" else data_folder / pha.replace(".jsgrp.gz", ".bg.gz")
+    observation = read_observation(data_folder / pha, rmf=rmf, arf=arf, background=background)
+    assert choose(observation.bin()).name == statistic
