@@ -19,7 +19,7 @@ import pytest
 from ogip_zoo import ENERGY_EDGES, power_law_counts, toy_files, write_arf
 from test_summary_schema import validate
 from xrayflow import cli
-from xrayflow.errors import XrayflowWarning
+from xrayflow.errors import XrayflowError, XrayflowWarning
 from xrayflow.ogip import write_pha
 from xrayflow.statistics.auto import STATISTICS
 
@@ -109,7 +109,8 @@ def test_help_and_version_come_at_once_and_without_torch() -> None:
 
 def test_every_option_of_fit_has_a_line_of_help(run: Run) -> None:
     ran = run("fit", "--help")
-    options = "rmf arf background model freeze prior energies channels grouping statistic systematic draws ess seed out"
+    options = "rmf arf background model freeze link prior abund xsect energies channels grouping statistic systematic"
+    options += " draws ess seed out"
     for option in [*options.split(), "json", "debug"]:
         assert re.search(rf"--{option}\b.*[A-Za-z]{{4}}", ran.out), option
 
@@ -221,6 +222,11 @@ def test_bad_files_are_one_line_each(
         (["--model", "TBabs*("], "TBabs"),
         (["--freeze", "TBabs.nHH=1"], "no parameter 'TBabs.nHH'; did you mean 'TBabs.nH'"),
         (["--freeze", "TBabs.nH=-1"], "TBabs.nH: -1 is outside its limits"),
+        (["--link", "TBabs.nH=powerlaw.PhoIndx"], "no parameter 'powerlaw.PhoIndx'; did you mean 'powerlaw.PhoIndex'"),
+        (["--link", "TBabs.nH=powerlaw.PhoIndex-2"], "at powerlaw.PhoIndex=1: TBabs.nH: -1 is outside its limits"),
+        (["--link", "TBabs.nH=powerlaw.PhoIndex"], "gives -2 .. 9 for powerlaw.PhoIndex=-2:9, beyond its limits"),
+        (["--abund", "wilms"], "unknown abundances 'wilms'; did you mean 'wilm'"),
+        (["--xsect", "bcmc"], "cross-sections 'bcmc' are not implemented; use vern"),
         (["--prior", "TBabs.NHX=1:2"], "no free parameter 'TBabs.NHX' .*did you mean 'TBabs.nH'"),
         (["--prior", "TBabs.nH=2:1"], "2 is not below 1"),
         (["--energies", "100-200"], "no channel left"),
@@ -244,6 +250,9 @@ def test_bad_names_and_values_are_one_line_each(run: Run, toy: Path, options: li
         (["--freeze", "foo"], "--freeze: 'foo': write NAME=VALUE"),
         (["--freeze", "TBabs.nH=thick"], "--freeze"),
         (["--freeze", "=3"], "--freeze"),
+        (["--link", "TBabs.nH"], "--link: 'TBabs.nH': write NAME=EXPR"),
+        (["--link", "TBabs.nH="], "--link: 'TBabs.nH=': write NAME=EXPR"),
+        (["--link", "TBabs.nH=1", "--freeze", "tbabs.nh=1"], "--link: TBabs.nH is in --freeze too"),
         (["--prior", "foo"], "--prior: 'foo': write NAME=lo:hi"),
         (["--channels", "a-b"], "--channels: 'a-b'"),
         (["--channels", "9-3"], "--channels: '9-3'"),
@@ -347,3 +356,62 @@ def test_a_reader_that_goes_away_leaves_no_traceback(toy: Path) -> None:
         said = stream.read()
     assert child.wait(timeout=120) in (0, 1)
     assert "Traceback" not in said
+
+
+def test_models_lists_every_component_in_one_line(run: Run) -> None:
+    ran = run("models")
+    assert (ran.code, ran.err) == (0, "")
+    for name in ("powerlaw", "TBabs", "simpl", "simplcutx", "ezdiskbb"):
+        assert len(re.findall(rf"^  {name} +\S", ran.out, re.MULTILINE)) == 1
+    assert max(map(len, ran.out.splitlines())) <= 100
+
+
+def test_models_shows_the_parameters_of_a_component_and_of_a_model(run: Run) -> None:
+    one = run("models", "tbabs").out
+    for word in ("nH", "10^22 cm^-2", "0 .. 1e+06 hard", "0.005 .. 75, log", "Wilms"):
+        assert word in one
+    whole = run("models", "TBabs*(powerlaw+gaussian+gaussian)").out
+    assert re.search(r"^4 +gaussian\.LineE +keV +6\.5 ", whole, re.MULTILINE)
+    assert re.search(r"^7 +gaussian_4\.LineE ", whole, re.MULTILINE)
+
+
+def test_models_as_json_is_one_object_and_nothing_else(run: Run) -> None:
+    everything = json.loads(run("models", "--json").out)
+    assert {component["kind"] for component in everything["components"]} == {
+        *("additive", "multiplicative", "convolution")
+    }
+    assert json.loads(run("models", "TBABS", "--json").out)["component"]["name"] == "TBabs"
+    parameters = json.loads(run("models", "TBabs*powerlaw", "--json").out)["parameters"]
+    assert [parameter["name"] for parameter in parameters] == ["TBabs.nH", "powerlaw.PhoIndex", "powerlaw.norm"]
+    assert parameters[0] | {"meaning": ""} == {
+        **{"number": 1, "name": "TBabs.nH", "unit": "10^22 cm^-2", "default": 1.0, "frozen": False, "meaning": ""},
+        **{"hard": [0.0, 1e6], "soft": [0.0, 1e5], "prior": [5e-3, 75.0], "scale": "log"},
+        **{"norm": False, "switch": False},
+    }
+
+
+@pytest.mark.parametrize("name", ["powerlow", "TBabs*powerlow"])
+def test_an_unknown_component_is_one_line(run: Run, name: str) -> None:
+    assert refused(run("models", name), 1, "unknown component 'powerlow'; did you mean 'powerlaw'")
+
+
+def test_links_and_abundances_reach_the_model(run: Run, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SeenError(XrayflowError):
+        """Ends the command where the fit would start."""
+
+    def infer(observation: object, model: Any, **options: Any) -> None:
+        seen.append((model, options))
+        raise SeenError("seen")
+
+    seen: list[Any] = []
+    monkeypatch.setattr("xrayflow.inference.infer", infer)
+    ran = run(
+        *("fit", toy, "--model", "TBabs*(powerlaw+powerlaw)", "--abund", "angr", "--prior", "powerlaw.PhoIndex=1:3"),
+        *("--link", "powerlaw_3.PhoIndex = powerlaw.PhoIndex - 0.5", "--freeze", "TBabs.nH=0.1"),
+    )
+    assert refused(ran, 1, "seen")
+    [(model, options)] = seen
+    assert model.abund == "angr"
+    assert options["prior"] == ["powerlaw.PhoIndex=1:3"]
+    assert options["link"] == {"powerlaw_3.PhoIndex": "powerlaw.PhoIndex - 0.5"}
+    assert options["freeze"] == {"TBabs.nH": 0.1}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from xrayflow.folding import Grid as Grid
     from xrayflow.inference import Posterior as Posterior
     from xrayflow.inference import infer as infer
+    from xrayflow.inference import optimise as optimise
     from xrayflow.models import parse_model as parse_model
     from xrayflow.ogip import Observation as Observation
     from xrayflow.ogip import read_observation as read_observation
@@ -30,6 +31,7 @@ _HOMES = {
     "Problem": "problem",
     "XrayflowError": "errors",
     "infer": "inference",
+    "optimise": "inference",
     "parse_model": "models",
     "read_observation": "ogip",
     "write_products": "products",

@@ -6,6 +6,7 @@ is do-not-trust; 130 interrupted. With `--json`, stdout holds one JSON object an
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import traceback
@@ -52,6 +53,8 @@ app = typer.Typer(
 
 def main() -> None:
     """The console script."""
+    # a second thread mostly waits, and spins while it waits: docs/decisions/0003-one-thread.md
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -144,12 +147,26 @@ def fit(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Hold a parameter, e.g. TBabs.nH=0.2.", rich_help_panel=MODEL),
     ] = None,
+    link: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=EXPR",
+            help="Tie a parameter to others, e.g. gaussian_3.Sigma=2*gaussian.Sigma.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     prior: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=LO:HI|NAME~N(MEAN,SD)", help="Change the prior of a parameter.", rich_help_panel=MODEL
         ),
     ] = None,
+    abund: Annotated[
+        str, typer.Option(metavar="wilm|angr|aspl|grsa|lodd", help="Abundances of absorbers.", rich_help_panel=MODEL)
+    ] = "wilm",
+    xsect: Annotated[
+        str, typer.Option(metavar="vern", help="Cross-sections of absorbers.", rich_help_panel=MODEL)
+    ] = "vern",
     energies: Annotated[
         str | None,
         typer.Option(metavar="KEV", help="Bands to fit: 0.5-1.5,2.3-10 (default 0.3-10).", rich_help_panel=DATA),
@@ -193,6 +210,10 @@ def fit(
 ) -> None:
     """One spectrum -> its posterior, checked: parameters, statistic, verdict. Exit code 3: do not trust it."""
     held = dict(_assignment(text) for text in freeze or [])
+    tied = dict(_link(text) for text in link or [])
+    for name in tied:
+        if name.lower() in {other.lower() for other in held}:
+            raise typer.BadParameter(f"{name} is in --freeze too; give one of them", param_hint="--link")
     for text in prior or []:
         if "=" not in text and "~" not in text:
             raise typer.BadParameter(f"'{text}': write NAME=lo:hi or NAME~N(mean,sd)", param_hint="--prior")
@@ -201,18 +222,21 @@ def fit(
     bands, kept = _bands(energies), _channels(channels)
     with _answering(debug):
         from xrayflow.inference import infer
+        from xrayflow.models import parse_model
         from xrayflow.ogip import read_observation
         from xrayflow.products.write import located_summary, make_folder, to_json, write_products
 
         if out is not None:
             make_folder(out)
         with _progress() as progress:
+            spectral = parse_model(model, abund, xsect)
             observation = read_observation(pha, rmf, arf, background)
             posterior = infer(
                 observation,
-                model=model,
+                model=spectral,
                 prior=prior,
                 freeze=held,
+                link=tied,
                 systematic=systematic,
                 energies=bands,
                 channels=kept,
@@ -232,6 +256,27 @@ def fit(
             _print_report(posterior, products)
     if posterior.verdict == "do-not-trust":
         raise typer.Exit(DO_NOT_TRUST)
+
+
+@app.command()
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME|EXPR]", help="A component, or a model as 'TBabs*powerlaw'.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """The components, or the parameters of one or of a model: the names that --freeze, --link and --prior take."""
+    with _answering(debug):
+        from xrayflow.models.listing import describe, list_lines
+
+        if as_json:
+            import json
+
+            print(json.dumps(describe(name), indent=2))
+        else:
+            print("\n".join(list_lines(name)))
 
 
 @contextmanager
@@ -318,6 +363,14 @@ def _assignment(text: str) -> tuple[str, float]:
     if not sign or not name.strip():
         raise typer.BadParameter(f"'{text}': write NAME=VALUE, as TBabs.nH=0.2", param_hint="--freeze")
     return name.strip(), number
+
+
+def _link(text: str) -> tuple[str, str]:
+    """NAME=EXPR of --link."""
+    name, sign, expression = text.partition("=")
+    if not sign or not name.strip() or not expression.strip():
+        raise typer.BadParameter(f"'{text}': write NAME=EXPR, as gaussian_3.Sigma=gaussian.Sigma", param_hint="--link")
+    return name.strip(), expression.strip()
 
 
 def _bands(text: str | None) -> list[tuple[float, float]] | None:

@@ -14,7 +14,7 @@ from shutil import copyfile
 from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
 from xrayflow.errors import FileError
 from xrayflow.inference import Posterior, infer
-from xrayflow.inference.pipeline import DEFAULT_MODEL
+from xrayflow.inference.build import DEFAULT_MODEL
 from xrayflow.inference.search import Progress
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, Origin, read_observation, write_pha

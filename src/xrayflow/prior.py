@@ -81,14 +81,15 @@ class Prior:
         marginals = {p.name: Marginal(p.name, p.unit, p.box[0], p.box[1], p.scale) for p in model.free}
         parameters = {p.name: p for p in model.free}
         frozen = {p.name.lower() for p in model.parameters if p.frozen}
+        linked = {p.name.lower() for p in model.parameters if p.link is not None}
         for text in changes:
-            match = _ASSIGNMENT.match(text)
-            if match is None:
-                raise PriorError(f"--prior '{text}': not understood; write NAME=lo:hi or NAME~N(mean,sd)")
+            match = _assignment(text)
             asked = match["name"].lower()
             name = next((known for known in marginals if known.lower() == asked), None)
             if name is None:
-                hint = "; it is frozen" if asked in frozen else nearest(match["name"], marginals)
+                hint = nearest(match["name"], marginals)
+                if asked in frozen or asked in linked:
+                    hint = "; it is frozen" if asked in frozen else "; it is linked to others"
                 raise PriorError(f"--prior '{text}': no free parameter '{match['name']}' in {model.text}{hint}")
             marginals[name] = _changed(marginals[name], parameters[name], match["kind"], match["rest"], text)
         return cls(tuple(marginals.values()))
@@ -143,6 +144,23 @@ class Prior:
 def log_standard_normal(v: Theta) -> Float[Tensor, "*batch"]:
     """Natural log of the prior's density in probit coordinates, N(0, I)."""
     return -0.5 * (v * v).sum(-1) - 0.5 * v.shape[-1] * math.log(2.0 * math.pi)
+
+
+def name_of(change: str) -> str:
+    """The parameter that one of the user's changes names.
+
+    Raises:
+        PriorError: The words cannot be read.
+    """
+    return _assignment(change)["name"]
+
+
+def _assignment(text: str) -> re.Match[str]:
+    """Name, kind and rest of one of the user's changes."""
+    match = _ASSIGNMENT.match(text)
+    if match is None:
+        raise PriorError(f"--prior '{text}': not understood; write NAME=lo:hi or NAME~N(mean,sd)")
+    return match
 
 
 def _changed(marginal: Marginal, parameter: Parameter, kind: str, rest: str, text: str) -> Marginal:

@@ -165,6 +165,21 @@ def test_a_batch_is_folded_like_each_of_its_spectra(toy: Observation, grid: Grid
     np.testing.assert_allclose(picked, together[[1, 1, 0]], rtol=1e-12)
 
 
+@pytest.mark.parametrize("grid", [GRIDS[0], GRIDS[2]], ids=lambda grid: grid.description)
+@pytest.mark.parametrize("name", BATCHES)
+def test_float32_folds_to_a_millionth_and_answers_in_float64(toy: Observation, grid: Grid, name: str) -> None:
+    spectra = batches(toy)[name]
+    photons = torch.from_numpy(photons_on(grid)).expand(len(spectra), -1, -1)
+    exact, single = Fold.of(spectra, grid), Fold.of(spectra, grid, dtype=torch.float32)
+    assert (exact.dtype, single.dtype) == (torch.float64, torch.float32)
+    every = torch.arange(len(spectra))
+    for fold_in_float32 in (single, single.select(every.flip(0)).select(every.flip(0))):
+        expected = fold_in_float32(fold_in_float32.cast(photons))
+        assert expected.dtype == torch.float64
+        assert not torch.equal(expected, exact(photons))
+        torch.testing.assert_close(expected, exact(photons), rtol=2e-6, atol=0)
+
+
 def test_channels_that_nobody_uses_need_no_photons(toy: Observation) -> None:
     # the grid ends at 7 keV; channels at 11 keV are in no bin of either spectrum
     spectra = [toy.bin(((1.0, 4.0),)), toy.bin(((1.0, 4.0),), grouping="min:50")]

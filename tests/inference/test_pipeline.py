@@ -15,7 +15,7 @@ from ogip_zoo import toy_observation
 from xrayflow.errors import DataError, ModelError, PriorError, XrayflowWarning
 from xrayflow.folding import Grid
 from xrayflow.inference import Effort, Posterior, infer, infer_batch
-from xrayflow.inference.pipeline import DEFAULT_MODEL
+from xrayflow.inference.build import DEFAULT_MODEL, build_problem
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
@@ -212,3 +212,22 @@ def test_sys_err_with_counts_is_warned_of(tmp_path: Path) -> None:
     with_error = replace(observation, pha=replace(observation.pha, sys_err=np.full(observation.pha.counts.size, 0.01)))
     with pytest.warns(XrayflowWarning, match="SYS_ERR"):
         infer(with_error, MODEL, freeze=FREEZE, energies=BAND, grouping="min:20")
+
+
+def test_links_and_priors_on_parameters_frozen_by_default_reach_the_answer(bright: Observation) -> None:
+    answer = infer(
+        bright,
+        "TBabs*(powerlaw+powerlaw)",
+        prior=["powerlaw.PhoIndex=1:3"],
+        freeze={"TBabs.nH": 0.05, "powerlaw_3.norm": 0.01},
+        link={"powerlaw_3.PhoIndex": "powerlaw.PhoIndex - 0.5"},
+        energies=BAND,
+        grouping="min:10",
+    )
+    assert answer.names == ("powerlaw.PhoIndex", "powerlaw.norm")
+    rows = answer.summary()["parameters"]
+    assert rows["powerlaw_3.PhoIndex"]["median"] == pytest.approx(rows["powerlaw.PhoIndex"]["median"] - 0.5)
+    model, _ = build_problem([bright], "TBabs*simplcutx*powerlaw", prior=["simplcutx.kT_e=10:300"], energies=BAND)
+    assert "simplcutx.kT_e" in model.prior.names
+    with pytest.raises(PriorError, match="it is frozen"):
+        infer(bright, MODEL, freeze=FREEZE, prior=["TBabs.nH=0.1:1"], energies=BAND)

@@ -37,7 +37,9 @@ def optima_at(v: Tensor, objective: list[float], precision: float = 100.0) -> Op
     """Optima of one source with one round information matrix."""
     count, parameters = v.shape
     information = precision * torch.eye(parameters, dtype=torch.float64).expand(1, count, -1, -1)
-    return Optima(v[None], torch.tensor([objective], dtype=torch.float64), information, torch.zeros(1, dtype=torch.int64))
+    return Optima(
+        v[None], torch.tensor([objective], dtype=torch.float64), information, torch.zeros(1, dtype=torch.int64)
+    )
 
 
 def test_optima_that_coincide_are_one_and_those_far_above_the_best_are_left_out() -> None:

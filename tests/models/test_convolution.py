@@ -69,8 +69,10 @@ def test_gradients_are_right_through_gamma_1(gamma: float, up_only: bool) -> Non
     assert torch.autograd.gradcheck(lambda n, g, f: simpl(n, g, f, up_only, bins), inputs, check_forward_ad=True)
 
 
-def test_single_precision_is_good_to_1e_4() -> None:
-    exact = simpl(seed(), tensor(1.3), tensor(0.1), True, BINS)
+@pytest.mark.parametrize("up_only", [True, False])
+@pytest.mark.parametrize("gamma", [1.3, 4.0])
+def test_single_precision_is_good_to_1e_4(gamma: float, up_only: bool) -> None:
+    exact = simpl(seed(), tensor(gamma), tensor(0.1), up_only, BINS)
     bins = EnergyBins(torch.as_tensor(EDGES), torch.float32)
-    rough = simpl(seed().float(), tensor(1.3).float(), tensor(0.1).float(), True, bins)
+    rough = simpl(seed().float(), tensor(gamma).float(), tensor(0.1).float(), up_only, bins)
     torch.testing.assert_close(rough.double(), exact, rtol=1e-4, atol=1e-12)

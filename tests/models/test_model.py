@@ -120,6 +120,18 @@ def test_unknown_abundances_are_refused() -> None:
         parse_model("TBabs*powerlaw", abund="wilms")
 
 
+@pytest.mark.parametrize(
+    ("xsect", "message"),
+    [
+        ("bcmc", "cross-sections 'bcmc' are not implemented; use vern, or fit with xsect bcmc in XSPEC"),
+        ("verne", "unknown cross-sections 'verne'; use vern"),
+    ],
+)
+def test_other_cross_sections_are_refused(xsect: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        parse_model("TBabs*powerlaw", xsect=xsect)
+
+
 def test_a_model_without_an_additive_component_makes_no_photons() -> None:
     with pytest.raises(ModelError, match=r"TBabs\*constant has no additive component"):
         parse_model("TBabs*constant").on(EDGES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from xrayflow.errors import ModelError
@@ -20,6 +22,19 @@ def test_a_frozen_parameter_keeps_its_value_and_thaws_again() -> None:
 def test_a_value_outside_the_hard_limits_is_refused(value: float) -> None:
     with pytest.raises(ModelError, match=r"nH: .* is outside its limits 0 \.\. 1e\+06; choose a value inside"):
         declare("nH", "", 1.0, (0.0, 1e6), (0.0, 1e5)).frozen_at(value)
+
+
+def test_a_limit_that_allows_one_value_says_so() -> None:
+    with pytest.raises(ModelError, match="ReflFrac: 1 is not implemented; leave it at 0"):
+        declare_switch("ReflFrac", 0.0, (0.0, 0.0), "").frozen_at(1.0)
+
+
+def test_a_value_inside_a_gap_is_refused() -> None:
+    parameter = replace(declare("kT_e", "keV", 100.0, (-1e3, 1e3), (-1e3, 1e3)), gap=(-1.0, 1.0))
+    assert parameter.frozen_at(-1.0).is_constant
+    assert not parameter.is_constant
+    with pytest.raises(ModelError, match=r"kT_e: 0\.5 is between -1 and 1; choose a value outside"):
+        parameter.frozen_at(0.5)
 
 
 def test_a_switch_cannot_be_free() -> None:
@@ -49,5 +64,6 @@ def test_every_table_is_in_order(component: object) -> None:
         assert parameter.hard[0] <= parameter.box[0] < parameter.box[1] <= parameter.hard[1] or parameter.is_switch
         assert parameter.hard[0] <= parameter.value <= parameter.hard[1]
         assert parameter.meaning
+    assert component.title  # type: ignore[attr-defined]
     is_norm = [parameter.is_norm for parameter in parameters]
     assert is_norm == [False] * (len(is_norm) - 1) + [component.kind == "additive"]  # type: ignore[attr-defined]

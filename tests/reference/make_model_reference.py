@@ -3,7 +3,8 @@
     python tests/reference/make_model_reference.py         (needs `pip install 'xrayflow[xspec]'`, about a minute)
 
 `models.npz`: 1000 prior draws of each model of the walking skeleton, on one energy grid, folded through `toy_response`.
-`components.npz`: 1000 draws of each component from its prior box, a few bins of its grid for each.
+`components.npz`: 1000 draws of each component from its prior box, a few bins of its grid for each; of simplcutx, which
+the library does not have, the shape of nthComp.
 The draws are stored, rounded to single precision, so that the test needs no random numbers and no library.
 """
 
@@ -92,6 +93,8 @@ def make_components(library: XspecLibrary) -> dict[str, np.ndarray]:
     """A few bins of each component for each draw, never below `FLOOR` (1e-12) of its largest."""
     table = {}
     for number, component in enumerate(COMPONENTS):
+        if component.name not in xspec.COMPONENTS:
+            continue
         edges = component_edges(component.name)
         boxes = [
             (*BOXES.get(f"{component.name}.{parameter.name}", parameter.box), parameter.scale)
@@ -102,21 +105,31 @@ def make_components(library: XspecLibrary) -> dict[str, np.ndarray]:
         switches = [parameter.value for parameter in component.parameters if parameter.is_switch]
         full = np.concatenate([theta, np.broadcast_to(switches, (DRAWS, len(switches)))], axis=1).astype(np.float64)
         photons = seed_photons(edges) if component.kind == "convolution" else None
-        # highecut is not among the components that the bridge offers to users
-        offered = xspec.Component(component.name, component.kind, ("",) * full.shape[1])
-        values = library._run([offered], full, edges, photons_in(photons, full))
+        values = library.call(component.name, full, edges, photons)
         known = values > FLOOR.get(component.name, 1e-12) * values.max(axis=1, keepdims=True)
         generator = np.random.default_rng(number)
         bins = np.argsort(np.where(known, generator.uniform(size=values.shape), 2.0), axis=1)[:, :BINS_PER_DRAW]
         table[f"{component.name} theta"] = theta
         table[f"{component.name} bins"] = bins.astype(np.uint16)
         table[f"{component.name} values"] = np.take_along_axis(values, bins, axis=1)
-    return table
+    return table | make_nthcomp(library)
 
 
-def photons_in(photons: np.ndarray | None, full: np.ndarray) -> np.ndarray | None:
-    """The same photons for each draw."""
-    return None if photons is None else np.broadcast_to(photons, (len(full), photons.size))
+def make_nthcomp(library: XspecLibrary) -> dict[str, np.ndarray]:
+    """Ratios of nthComp at three bins to the bin at 0.1 keV, far above its seed, for 200 draws of Gamma and kT_e."""
+    edges = np.geomspace(1e-2, 1e3, 4001)
+    energy = np.sqrt(edges[1:] * edges[:-1])
+    theta = draw([(1.1, 5.0, "linear"), (1.0, 1000.0, "log")], 300)[:200]
+    full = np.column_stack([theta, np.tile([1e-3, 0.0, 0.0], (200, 1))]).astype(np.float64)
+    values = library.call("nthComp", full, edges)
+    base = int(np.searchsorted(energy, 0.1))
+    generator, bins = np.random.default_rng(300), []
+    for row, gamma in zip(values, full[:, 0], strict=True):
+        power_law = row[base] * (energy / energy[base]) ** (1.0 - gamma)
+        bins.append([base, *generator.choice(np.flatnonzero((row > np.exp(-6.0) * power_law) & (energy > 0.1)), 3)])
+    picked = np.array(bins)
+    ratios = np.take_along_axis(values, picked[:, 1:], axis=1) / values[:, base : base + 1]
+    return {"simplcutx theta": theta, "simplcutx bins": picked.astype(np.uint16), "simplcutx ratios": ratios}
 
 
 def provenance() -> np.ndarray:

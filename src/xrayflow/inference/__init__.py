@@ -1,7 +1,20 @@
 """ANSWER: from a problem to a certified posterior."""
 
+from xrayflow.inference.best_fit import BestFit
+from xrayflow.inference.optimiser import optimise, optimise_batch
 from xrayflow.inference.pipeline import infer, infer_batch
 from xrayflow.inference.posterior import Posterior
+from xrayflow.inference.profile import error, steppar
 from xrayflow.inference.search import Effort
 
-__all__ = ["Effort", "Posterior", "infer", "infer_batch"]
+__all__ = [
+    "BestFit",
+    "Effort",
+    "Posterior",
+    "error",
+    "infer",
+    "infer_batch",
+    "optimise",
+    "optimise_batch",
+    "steppar",
+]

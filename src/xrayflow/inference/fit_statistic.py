@@ -1,7 +1,8 @@
 """XSPEC's fit statistic of a batch of spectra, with what a Gauss-Newton step needs of it.
 
-A step asks each bin for the slope of half the statistic and for a weight. The weight is Fisher's, 1 / variance: for C and
-pstat the variance is the expected total; for chi^2 the data's; for W and PGStat, whose background is profiled in every bin,
+A step asks each bin for the slope of half the statistic and for a weight. The weight is Fisher's, 1 / variance: for C
+and pstat the variance is the expected total; for chi^2 the data's; for W and PGStat, whose background is profiled in
+every bin,
 
     M + (t_s / t_b)^2 Var B,        Var B = t_b f for W, sigma^2 for PGStat,
 
@@ -148,15 +149,17 @@ class FitStatistic:
 
     def _variance(self, expected: Expected, slope: Tensor) -> Expected:
         """See the module's docstring."""
-        share = lambda name: torch.tensor([own.startswith(name) for own in self.names])[:, None, None]  # noqa: E731
+
+        def share(*names: str) -> Tensor:
+            return torch.tensor([own in names for own in self.names])[:, None, None]
+
         counts, scale = self.counts[:, None], (self.source_exposure / self.background_exposure)[:, None]
         background = torch.where(share("cstat"), 0.0, self.background[:, None])
         total = expected + background * scale
         profiled = torch.where(counts > 0, counts / (1.0 - slope), total)
         with_w = profiled + scale * (profiled - expected).clamp(min=0.0)
         err2 = self.background_err[:, None] ** 2
-        as_xspec = torch.tensor([own == "pgstat-xspec" for own in self.names])[:, None, None]
-        err2 = torch.where(as_xspec, err2 / self.background_exposure[:, None], err2)
+        err2 = torch.where(share("pgstat-xspec"), err2 / self.background_exposure[:, None], err2)
         variance = torch.where(share("wstat"), with_w, total)
-        variance = torch.where(share("pgstat"), profiled + scale**2 * err2, variance)
+        variance = torch.where(share("pgstat", "pgstat-xspec"), profiled + scale**2 * err2, variance)
         return torch.where(share("chi2"), self.variance[:, None].expand_as(variance), variance)

@@ -201,15 +201,17 @@ def pareto_k(log_weight: NDArray[np.float64]) -> float:
         where fewer than 5 tail weights are finite.
     """
     finite = np.sort(log_weight[np.isfinite(log_weight)])
-    tail = int(min(0.2 * log_weight.size, 3.0 * math.sqrt(log_weight.size)))
+    tail = math.ceil(min(0.2 * log_weight.size, 3.0 * math.sqrt(log_weight.size)))
     if tail < 5 or finite.size <= tail:
         return math.inf
     cutoff = finite[-tail - 1]
     scaled = np.exp(finite[-tail:] - finite[-1])
     exceed = scaled - math.exp(cutoff - finite[-1])
-    exceed = exceed[exceed > 0]
-    if exceed.size < 5:
+    if finite[-1] == cutoff:
         return -math.inf
+    exceed = exceed[exceed > 0]
+    if exceed.size < 5:  # the rest underflows beside the largest weights
+        return math.inf
     k = _pareto_shape(exceed)
     n = exceed.size
     return float((n * k + 10.0 * 0.5) / (n + 10.0))

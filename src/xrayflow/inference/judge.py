@@ -44,7 +44,7 @@ class Candidate:
 
 
 def candidates(search: Search, fresh: list[Round], choices: list[Choice]) -> list[Candidate]:
-    """Check every source's energy grid; where it is too coarse the weights, or the whole search, move to a finer one."""
+    """Check every energy grid; where one is too coarse the weights, or the whole search, move to a finer one."""
     search.progress("energy grid", 0.85)
     parts, count = search.effort.grid_parts, search.effort.grid_draws
     finer = search.problem.with_grid(search.problem.fold.grid.finer(parts))
@@ -139,7 +139,7 @@ def _best(one: Candidate) -> tuple[Tensor, int]:
     """(parameter,) the mode in each parameter's own scale, from the best optimum and the best draw; evaluations."""
     lowest = torch.where(torch.isfinite(one.optima.objective), one.optima.objective, torch.inf).argmin()
     starts = torch.stack([one.optima.v[0, lowest], one.fresh.v[0, one.fresh.log_target[0].argmax()]])
-    polished = minimise(one.problem, starts[None], objective="scale")
+    polished = minimise(one.problem, starts[None], objective="scale", near=True)
     v = polished.v[0, polished.objective[0].argmin()]
     return one.problem.prior.to_theta(v), int(polished.evaluations)
 

@@ -1,44 +1,57 @@
-"""Levenberg-Marquardt on many starts of many sources at once, in the prior's probit coordinates v.
+"""Where the fits end: independent starts of many sources, each run to its optimum.
 
-There every parameter is unbounded, so no step is pegged at a limit, and the curvature of the prior keeps the normal
-equations regular. A step solves (H + lambda diag H) dv = -g with Fisher's information as H:
+The search is coarse first: most of a start's way is run on an energy grid of `PER_DECADE` bins per decade, where a call
+costs a tenth. Starts that arrive at the same place become one, and every place that is left is followed to its optimum
+on the problem's own grid. No place is dropped for being bad: the starts that end there are the evidence that there is
+no other.
 
-    g = -J^T d ln p / d mu + penalty gradient,        H = J^T diag(1 / variance) J + penalty curvature.
-
-The damping follows the ratio of the gained to the predicted decrease.
-
-Two objectives share the loop: `probit` is -2 log posterior density in v (its mode and H shape the proposal), `scale` is
--2 log posterior density in each parameter's own scale (its mode is `best`; for a plain box the likelihood's maximum).
-
-Source: Nielsen 1999, "Damping parameter in Marquardt's method" (IMM-REP-1999-05).
+`minimise` serves the proposal; `optimise` is the fit that people know, with errors from Fisher's information.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from xrayflow.errors import DataError, XrayflowWarning, nearest
+from xrayflow.folding import Grid
+from xrayflow.inference.best_fit import BestFit, Ends, best_of
+from xrayflow.inference.build import build_problem
+from xrayflow.inference.goal import FAR, Goal
+from xrayflow.inference.levenberg import Descent
+from xrayflow.models import Model
+from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
+from xrayflow.statistics import Choice
+
+OBJECTIVES = ("posterior", "statistic")
 
 CANDIDATES = 64
 """Prior draws from which each start takes the likeliest."""
 
-ITERATIONS = 60
-TOLERANCE = 1e-3
-"""A row stops when a step promises to lower -2 log posterior by less than this."""
+PER_DECADE = 120.0
+"""Bins of the coarse grid: 1.9 % wide, where a CCD resolves 2-30 %."""
 
-LONGEST_STEP = 2.0
-"""In probit units: two prior standard deviations."""
+WORTHWHILE = 2.0
+"""A coarse grid must have this many times fewer bins than the problem's own."""
 
-EDGE = 8.0
-"""|v| is held below this, where the box's edge is reached to 1e-15."""
+ROWS = 256
+"""Rows that run together."""
 
-ROWS = 64
-"""Rows that are evaluated together."""
+COARSE_ITERATIONS, COARSE_TOLERANCE = 60, 0.01
+ITERATIONS, TOLERANCE = 60, 1e-3
+"""A row stops when a step promises to lower the goal (a -2 log posterior, a statistic) by less than the tolerance."""
+
+SAME, SAME_VALUE = 0.3, 0.05
+"""Two starts closer than this Mahalanobis distance, and in the goal's value, have arrived at one place."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +60,19 @@ class Optima:
 
     Attributes:
         v: (source, start, parameter) probit coordinates.
-        objective: (source, start) -2 log posterior density, up to the same constant for all.
-        information: (source, start, parameter, parameter) H at v.
-        evaluations: Likelihood evaluations per source (a Jacobian counts as one for each parameter).
+        objective: (source, start) -2 log posterior density (or the statistic), up to the same constant for all.
+        information: (source, start, parameter, parameter) half its curvature at v, by Fisher's information.
+        evaluations: Likelihood evaluations per source, on any grid (a Jacobian counts as one for each parameter).
     """
 
     v: Float[Tensor, "source start parameter"]
     objective: Float[Tensor, "source start"]
     information: Float[Tensor, "source start parameter parameter"]
     evaluations: Int[Tensor, " source"]
+
+    def select(self, sources: Int[Tensor, " chosen"]) -> Optima:
+        """The optima of some of the sources."""
+        return Optima(self.v[sources], self.objective[sources], self.information[sources], self.evaluations[sources])
 
 
 def starting_points(problem: Problem, starts: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
@@ -67,17 +84,18 @@ def starting_points(problem: Problem, starts: int, generators: list[torch.Genera
     Returns:
         (source, start, parameter) probit coordinates, and the evaluations per source.
     """
+    coarse = coarser(problem) or problem
     shape = (starts * CANDIDATES, len(problem.prior.marginals))
     v = torch.stack([torch.randn(shape, generator=generator, dtype=torch.float64) for generator in generators])
     theta = problem.prior.to_theta(v)
-    expected = problem.expected(theta)
+    expected = coarse.expected(theta)
     norms = [i for i, parameter in enumerate(problem.model.free) if parameter.is_norm]
     if norms:
         factor = _matching_factor(problem, theta, expected, norms)
         expected = expected * factor[..., None]
         theta = theta.clone()
         theta[..., norms] = theta[..., norms] * factor[..., None]
-        v = problem.prior.to_probit(theta).clamp(-EDGE, EDGE)
+        v = problem.prior.to_probit(theta).clamp(-FAR, FAR)
     value = problem.noise.log_likelihood(expected).reshape(problem.sources, starts, CANDIDATES)
     value = torch.where(torch.isfinite(value), value, -torch.inf)
     best = value.argmax(-1)[..., None, None].expand(-1, -1, 1, v.shape[-1])
@@ -85,119 +103,222 @@ def starting_points(problem: Problem, starts: int, generators: list[torch.Genera
     return chosen, torch.full((problem.sources,), shape[0])
 
 
-def minimise(problem: Problem, starts: Float[Tensor, "source start parameter"], objective: str = "probit") -> Optima:
+def minimise(
+    problem: Problem,
+    starts: Float[Tensor, "source start parameter"],
+    objective: str = "probit",
+    near: bool = False,
+) -> Optima:
     """Run every start of every source to its optimum.
 
     Args:
         problem: The batch.
         starts: Probit coordinates.
-        objective: "probit" or "scale", see the module's docstring.
+        objective: "probit" or "scale", see `goal`.
+        near: The starts stand near their optima: no coarse search.
     """
-    sources, count, parameters = starts.shape
-    source_of_row = torch.arange(sources).repeat_interleave(count)
-    parts = [
-        _Rows(problem.select(of), v[:, None, :], objective).run()
-        for v, of in zip(starts.reshape(-1, parameters).split(ROWS), source_of_row.split(ROWS), strict=True)
-    ]
-    evaluations = torch.cat([part.evaluations for part in parts]).reshape(sources, count).sum(-1)
-    return Optima(
-        v=torch.cat([part.v for part in parts]).reshape(sources, count, parameters),
-        objective=torch.cat([part.value for part in parts]).reshape(sources, count),
-        information=torch.cat([part.hessian for part in parts]).reshape(sources, count, parameters, parameters),
-        evaluations=evaluations,
+    goal = Goal.of(problem, objective)
+    ends = find_ends(goal, goal.from_theta(problem.prior.to_theta(starts)), coarse=not near)
+    x_slope = 1.0 / goal.probit_slope(ends.x).clamp(min=1e-300)
+    information = x_slope[..., :, None] * ends.information * x_slope[..., None, :]
+    return Optima(goal.to_probit(ends.x), ends.value, information, ends.evaluations)
+
+
+def find_ends(goal: Goal, starts: Float[Tensor, "source start parameter"], coarse: bool = True) -> Ends:
+    """Follow every start, on a coarse grid first.
+
+    A goal that is not pulled is searched twice on the coarse grid: from the starts, and from where the pulled goal
+    leads them. The first finds minima at the edges, the second those that a start stranded on an edge would miss.
+
+    Args:
+        goal: Of the batch, one row per source.
+        starts: Places in the box.
+        coarse: Whether to search on a coarse grid.
+
+    Returns:
+        The ends, as many as starts, or twice as many where there were two searches.
+    """
+    held = torch.zeros_like(starts, dtype=torch.bool)
+    if not coarse:
+        return descend(goal, starts, held, ITERATIONS, TOLERANCE)
+    cheap = goal.on(coarser(goal.problem) or goal.problem)
+    found = descend(cheap.pull(), starts, held, COARSE_ITERATIONS, COARSE_TOLERANCE)
+    evaluations = found.evaluations
+    if not goal.pulled:
+        both = torch.cat([starts, found.x], dim=1)
+        found = descend(cheap, both, torch.zeros_like(both, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
+        evaluations = evaluations + found.evaluations
+    sources, count, _ = found.x.shape
+    leader = _leaders(found)
+    # one row per place that is left; the others take over what it finds
+    of, at = (leader == torch.arange(count)).nonzero(as_tuple=True)
+    rows = found.x[of, at][:, None]
+    ends = descend(goal.select(of), rows, torch.zeros_like(rows, dtype=torch.bool), ITERATIONS, TOLERANCE)
+    row = torch.zeros((sources, count), dtype=torch.int64)
+    row[of, at] = torch.arange(of.numel())
+    row = row.gather(1, leader)
+    return Ends(
+        x=ends.x[row, 0],
+        value=ends.value[row, 0],
+        information=ends.information[row, 0],
+        converged=ends.converged[row, 0],
+        evaluations=evaluations.index_add(0, of, ends.evaluations),
     )
 
 
-class _Rows:
-    """The state of up to `ROWS` minimisations; a row is one start of one source, with a draw axis of length 1."""
+def descend(goal: Goal, x: Tensor, held: Tensor, iterations: int, tolerance: float) -> Ends:
+    """Run every start on the goal's own grid.
 
-    def __init__(self, problem: Problem, v: Float[Tensor, "row 1 parameter"], objective: str) -> None:
-        rows, _, parameters = v.shape
-        self.problem = problem
-        self.objective = objective
-        self.v = v.clamp(-EDGE, EDGE)
-        self.gradient = v.new_zeros(rows, parameters)
-        self.hessian = v.new_zeros(rows, parameters, parameters)
-        self.evaluations = torch.zeros(rows, dtype=torch.int64)
-        self.value = v.new_zeros(rows)
-        self.damping = v.new_full((rows,), 1e-2)
-        self.growth = v.new_full((rows,), 2.0)
-
-    def run(self) -> _Rows:
-        """Iterate until no row moves."""
-        everything = torch.arange(self.v.shape[0])
-        self.value = self._value(everything, self.v)
-        self._linearise(everything)
-        active = everything[torch.isfinite(self.value)]
-        for _ in range(ITERATIONS):
-            if active.numel() == 0:
-                break
-            step, promised = self._step(active)
-            trial = (self.v[active, 0] + step).clamp(-EDGE, EDGE)[:, None, :]
-            value = self._value(active, trial)
-            gain = self.value[active] - value
-            better = torch.isfinite(value) & (gain > 0)
-            accepted = active[better]
-            self.v[accepted] = trial[better]
-            self.value[accepted] = value[better]
-            self._damp(active, better, gain / promised.clamp(min=1e-300))
-            finished = torch.where(better, promised < TOLERANCE, self.damping[active] > 1e8) | (
-                promised < 1e-3 * TOLERANCE
-            )
-            self._linearise(accepted)
-            active = active[~finished]
-        return self
-
-    def _damp(self, active: Tensor, better: Tensor, ratio: Tensor) -> None:
-        """Nielsen's rule."""
-        shrink = torch.clamp(1.0 - (2.0 * ratio - 1.0) ** 3, min=1.0 / 3.0, max=2.0)
-        damping, growth = self.damping[active], self.growth[active]
-        self.damping[active] = torch.where(better, (damping * shrink).clamp(min=1e-9), damping * growth)
-        self.growth[active] = torch.where(better, 2.0, growth * 2.0)
-
-    def _step(self, active: Tensor) -> tuple[Tensor, Tensor]:
-        """The damped step and the decrease of the objective that its quadratic model promises."""
-        hessian, gradient = self.hessian[active], self.gradient[active]
-        diagonal = hessian.diagonal(dim1=-2, dim2=-1)
-        damped = hessian + torch.diag_embed(self.damping[active, None] * diagonal + 1e-10)
-        step = -torch.linalg.solve(damped, gradient[..., None])[..., 0]
-        step = step * torch.clamp(LONGEST_STEP / step.abs().amax(-1, keepdim=True).clamp(min=1e-300), max=1.0)
-        quadratic = (step[:, None, :] @ hessian @ step[..., None])[:, 0, 0]
-        return step, -2.0 * (gradient * step).sum(-1) - quadratic
-
-    def _value(self, rows: Tensor, v: Tensor) -> Tensor:
-        problem = self.problem.select(rows)
-        theta = problem.prior.to_theta(v)
-        self.evaluations[rows] += 1
-        return -2.0 * problem.log_likelihood(theta)[:, 0] + _penalty(problem.prior, v, self.objective)[0][:, 0]
-
-    def _linearise(self, rows: Tensor) -> None:
-        """Gradient (half of the objective's) and information at the rows' places."""
-        if rows.numel() == 0:
-            return
-        problem = self.problem.select(rows)
-        expected, jacobian = problem.linearised(self.v[rows])
-        variance = problem.noise.variance(expected)
-        weight = torch.where(variance > 0, 1.0 / variance.clamp(min=1e-300), 0.0)
-        score = torch.where(variance > 0, problem.noise.score(expected), 0.0)
-        _, slope, curvature = _penalty(problem.prior, self.v[rows], self.objective)
-        jacobian = jacobian[:, 0]
-        self.gradient[rows] = -(score[:, 0, :, None] * jacobian).sum(-2) + slope[:, 0]
-        self.hessian[rows] = jacobian.mT @ (weight[:, 0, :, None] * jacobian) + torch.diag_embed(curvature[:, 0])
-        self.evaluations[rows] += len(problem.prior.marginals)
+    Args:
+        goal: Of the batch.
+        x: (source, start, parameter) places in the box.
+        held: The same shape: coordinates that keep their place.
+        iterations, tolerance: See `Descent.run`.
+    """
+    sources, count, parameters = x.shape
+    source_of_row = torch.arange(sources).repeat_interleave(count)
+    parts = [
+        Descent(goal.select(of), rows, fixed).run(tolerance, iterations)
+        for of, rows, fixed in zip(
+            torch.split(source_of_row, ROWS),
+            torch.split(x.reshape(-1, parameters), ROWS),
+            torch.split(held.reshape(-1, parameters), ROWS),
+            strict=True,
+        )
+    ]
+    value = torch.cat([part.value for part in parts]).reshape(sources, count)
+    return Ends(
+        x=torch.cat([part.x for part in parts]).reshape(x.shape),
+        value=torch.where(torch.isfinite(value), value, torch.inf),
+        information=torch.cat([part.hessian for part in parts]).reshape(*x.shape, parameters),
+        converged=torch.cat([part.converged for part in parts]).reshape(sources, count),
+        evaluations=torch.cat([part.evaluations for part in parts]).reshape(sources, count).sum(-1),
+    )
 
 
-def _penalty(prior: Prior, v: Tensor, objective: str) -> tuple[Tensor, Tensor, Tensor]:
-    """-2 log prior density of the objective (up to a constant), half its gradient, half its curvature, per parameter."""
-    if objective == "probit":
-        return (v * v).sum(-1), v, torch.ones_like(v)
-    theta, slope = prior.to_theta(v), prior.slope(v)
-    normal = torch.tensor([marginal.mean is not None for marginal in prior.marginals])
-    mean = torch.tensor([marginal.mean or 0.0 for marginal in prior.marginals], dtype=v.dtype)
-    sd = torch.tensor([marginal.sd or 1.0 for marginal in prior.marginals], dtype=v.dtype)
-    z = torch.where(normal, (theta - mean) / sd, 0.0)
-    dz = torch.where(normal, slope / sd, 0.0)
-    return (z * z).sum(-1), z * dz, dz * dz
+def coarser(problem: Problem) -> Problem | None:
+    """The problem on a subset of its own energy edges; None where that would not be much cheaper."""
+    edges = problem.fold.grid.energy_edges
+    number = np.floor(PER_DECADE * np.log10(edges / edges[0]))
+    kept = np.append(np.flatnonzero(np.diff(number, prepend=-1.0)), edges.size - 1)
+    kept = np.unique(kept)
+    if kept.size * WORTHWHILE > edges.size:
+        return None
+    return problem.with_grid(Grid(edges[kept], f"{problem.fold.grid.description}, thinned for the search"))
+
+
+def _leaders(ends: Ends) -> Int[Tensor, "source start"]:
+    """For each start the best one that arrived at its place (often itself)."""
+    sources, count, _ = ends.x.shape
+    value = ends.value
+    order = value.argsort(stable=True, dim=-1)
+    difference = ends.x[:, :, None, :] - ends.x[:, None, :, :]
+    distance2 = (difference[..., None, :] @ ends.information[:, :, None] @ difference[..., None])[..., 0, 0]
+    near = torch.maximum(distance2, distance2.mT) < SAME**2
+    near &= (value[:, :, None] - value[:, None, :]).abs() < SAME_VALUE
+    near &= ends.converged[:, :, None] & ends.converged[:, None, :]
+    leader = torch.arange(count).expand(sources, -1).clone()
+    leads = torch.zeros((sources, count), dtype=torch.bool)
+    every = torch.arange(sources)
+    for place in range(count):
+        own = order[:, place]
+        candidates = near[every, own] & leads
+        taken = candidates.any(-1)
+        best = torch.where(candidates, value, torch.inf).argmin(-1)
+        leader[every, own] = torch.where(taken, best, own)
+        leads[every, own] = ~taken
+    return leader
+
+
+def optimise(
+    observation: Observation,
+    model: str | Model | None = None,
+    prior: Iterable[str] | Prior | None = None,
+    freeze: Mapping[str, float] | None = None,
+    link: Mapping[str, str] | None = None,
+    systematic: float | None = None,
+    energies: Sequence[tuple[float, float]] | None = None,
+    channels: tuple[int, int] | None = None,
+    grouping: str | None = None,
+    statistic: str = "auto",
+    grid: Grid | None = None,
+    objective: str = "posterior",
+    starts: int = 8,
+    seed: int = 0,
+) -> BestFit:
+    """The best fit of one spectrum, from independent cold starts.
+
+    Args:
+        observation: From `read_observation`.
+        model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid: As `infer`.
+        objective: "posterior" (the mode that `infer` calls best) or "statistic" (XSPEC's, as its `fit`; a systematic
+            error has no place in it).
+        starts: Independent starts.
+        seed: The same seed and file give the same starts.
+
+    Raises:
+        XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
+    """
+    problem, choices = build_problem(
+        [observation], model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid
+    )
+    return optimise_problem(problem, choices, objective, starts, seed)[0]
+
+
+def optimise_batch(
+    observations: Sequence[Observation],
+    model: str | Model | None = None,
+    prior: Iterable[str] | Prior | None = None,
+    freeze: Mapping[str, float] | None = None,
+    link: Mapping[str, str] | None = None,
+    systematic: float | None = None,
+    energies: Sequence[tuple[float, float]] | None = None,
+    channels: tuple[int, int] | None = None,
+    grouping: str | None = None,
+    statistic: str = "auto",
+    grid: Grid | None = None,
+    objective: str = "posterior",
+    starts: int = 8,
+    seed: int = 0,
+) -> list[BestFit]:
+    """The best fits of spectra that share one RMF, found together; the arguments are those of `optimise`."""
+    problem, choices = build_problem(
+        observations, model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid
+    )
+    return optimise_problem(problem, choices, objective, starts, seed)
+
+
+def optimise_problem(
+    problem: Problem, choices: Sequence[Choice], objective: str = "posterior", starts: int = 8, seed: int = 0
+) -> list[BestFit]:
+    """The best fit of each source of a problem.
+
+    Args:
+        problem: The batch.
+        choices: XSPEC's statistic of each source.
+        objective: "posterior" or "statistic".
+        starts: Independent starts.
+        seed: Of the starts, with each file's hash.
+
+    Raises:
+        DataError: An unknown objective, or less than one start.
+    """
+    if objective not in OBJECTIVES:
+        raise DataError(f"objective '{objective}' does not exist{nearest(objective, OBJECTIVES)}")
+    if starts < 1:
+        raise DataError(f"starts = {starts}: give at least one")
+    if objective == "statistic" and bool((problem.noise.systematic > 0).any()):
+        warnings.warn(
+            "XSPEC's statistic has no place for --systematic; it is ignored here, objective 'posterior' has it",
+            XrayflowWarning,
+            stacklevel=3,
+        )
+    generators = [generator_of(seed, spectrum.observation.pha.sha256) for spectrum in problem.spectra]
+    first, tried = starting_points(problem, starts, generators)
+    goal = Goal.of(problem, "statistic" if objective == "statistic" else "scale", choices)
+    ends = find_ends(goal, goal.from_theta(problem.prior.to_theta(first)))
+    ends = replace(ends, evaluations=ends.evaluations + tried)
+    return [best_of(problem, choices, objective, goal, ends, source) for source in range(problem.sources)]
 
 
 def _matching_factor(problem: Problem, theta: Tensor, expected: Tensor, norms: list[int]) -> Tensor:
@@ -212,3 +333,9 @@ def _matching_factor(problem: Problem, theta: Tensor, expected: Tensor, norms: l
     smallest = (lo / norm).amax(-1)
     largest = (hi / norm).amin(-1)
     return torch.minimum(torch.maximum(factor, smallest), largest)
+
+
+def generator_of(seed: int, sha256: str) -> torch.Generator:
+    """A source's own generator, from the seed and the file's hash."""
+    digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -10,21 +10,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from xrayflow.errors import DataError
 from xrayflow.folding import Grid
+from xrayflow.inference.build import build_problem
 from xrayflow.inference.judge import candidates, judge
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.search import Effort, Progress, Search
-from xrayflow.models import Model, parse_model
+from xrayflow.models import Model
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
-from xrayflow.problem import Problem
-from xrayflow.statistics import choose, noise_of
-
-DEFAULT_MODEL = "TBabs*simpl*ezdiskbb"
-DEFAULT_ENERGIES = ((0.3, 10.0),)
 
 
 def infer(
@@ -32,6 +25,7 @@ def infer(
     model: str | Model | None = None,
     prior: Iterable[str] | Prior | None = None,
     freeze: Mapping[str, float] | None = None,
+    link: Mapping[str, str] | None = None,
     systematic: float | None = None,
     energies: Sequence[tuple[float, float]] | None = None,
     channels: tuple[int, int] | None = None,
@@ -50,6 +44,7 @@ def infer(
         model: XSPEC expression or a `Model`; default `TBabs*simpl*ezdiskbb`.
         prior: Changes to the model's box, `["TBabs.nH=0.1:2", "simpl.Gamma~N(1.8,0.2)"]`, or a `Prior`.
         freeze: Parameters held at a value, `{"TBabs.nH": 0.24}`.
+        link: Parameters that follow others, `{"gaussian_3.Sigma": "2*gaussian.Sigma"}`.
         systematic: Fractional systematic error of the source model; default 0.
         energies: [(lo, hi)] keV; default 0.3-10.
         channels: (first, last) channel numbers of the file, both kept, instead of energies.
@@ -69,6 +64,7 @@ def infer(
         model,
         prior,
         freeze,
+        link,
         systematic,
         energies,
         channels,
@@ -86,6 +82,7 @@ def infer_batch(
     model: str | Model | None = None,
     prior: Iterable[str] | Prior | None = None,
     freeze: Mapping[str, float] | None = None,
+    link: Mapping[str, str] | None = None,
     systematic: float | None = None,
     energies: Sequence[tuple[float, float]] | None = None,
     channels: tuple[int, int] | None = None,
@@ -98,21 +95,9 @@ def infer_batch(
 ) -> list[Posterior]:
     """The certified posteriors of spectra that share one RMF; the arguments are those of `infer`."""
     started = time.perf_counter()
-    if model is None or isinstance(model, str):
-        model = parse_model(model or DEFAULT_MODEL)
-    model = model.freeze(freeze or {})
-    if not isinstance(prior, Prior):
-        prior = Prior.of(model, prior or ())
-    band = tuple((float(lo), float(hi)) for lo, hi in energies) if energies is not None else DEFAULT_ENERGIES
-    spectra = [one.bin(energies=band, channels=channels, grouping=grouping or "file") for one in observations]
-    for spectrum in spectra:
-        if not np.any(spectrum.counts != 0):
-            raise DataError(
-                f"{spectrum.observation.pha.path.name}: no counts in {spectrum.energy_lo.min():.3g}-"
-                f"{spectrum.energy_hi.max():.3g} keV; choose another band with --energies"
-            )
-    choices = [choose(spectrum, statistic) for spectrum in spectra]
-    problem = Problem.of(model, prior, spectra, noise_of(spectra, choices, systematic or 0.0), grid)
+    problem, choices = build_problem(
+        observations, model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid
+    )
     search = Search(problem, seed, effort or Effort(), progress or (lambda step, fraction: None))
     search.seconds["read"] = time.perf_counter() - started
     fresh = search.run()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from xrayflow.inference.predictive import Predictive
@@ -177,28 +178,19 @@ class Posterior:
         }
 
     def _parameters(self) -> dict[str, dict[str, Any]]:
-        """Per parameter of the model, frozen ones included: unit, best, median, intervals."""
-        median = dict(zip(self.names, self.quantile(0.5), strict=True))
-        best = dict(zip(self.names, self.best, strict=True))
-        levels = {level: self.quantile(pair) for level, pair in LEVELS.items()}
-        index = {name: i for i, name in enumerate(self.names)}
+        """Per parameter of the model, frozen and linked ones included: unit, best, median, intervals."""
+        count = len(self.model.names)
+        values = self.model.values(torch.as_tensor(self.draws[:, :count])).numpy()
+        best = self.model.values(torch.as_tensor(self.best[:count])).numpy()
+        levels = np.array([0.5, *LEVELS["68"], *LEVELS["90"]])
+        names = ("median", "lower68", "upper68", "lower90", "upper90")
         out: dict[str, dict[str, Any]] = {}
-        for parameter in self.model.parameters:
-            if parameter.frozen:
-                fixed = dict.fromkeys(("best", "median", "lower68", "upper68", "lower90", "upper90"), parameter.value)
-                out[parameter.name] = {"unit": parameter.unit, **fixed, "frozen": True}
-                continue
-            name, i = parameter.name, index[parameter.name]
-            limits: dict[str, float] = {}
-            for level, (lower, upper) in levels.items():
-                limits |= {f"lower{level}": float(lower[i]), f"upper{level}": float(upper[i])}
-            out[name] = {
-                "unit": parameter.unit,
-                "best": float(best[name]),
-                "median": float(median[name]),
-                **limits,
-                "frozen": False,
-            }
+        for parameter, column, top in zip(self.model.parameters, values.T, best, strict=True):
+            quantiles = [parameter.value] * 5 if parameter.frozen else weighted_quantile(column, self.weights, levels)
+            row = {"unit": parameter.unit, "best": float(top), **dict(zip(names, map(float, quantiles), strict=True))}
+            out[parameter.name] = row | {"frozen": parameter.frozen}
+            if parameter.link is not None:
+                out[parameter.name]["link"] = parameter.link.text
         return out
 
     def __str__(self) -> str:

@@ -7,7 +7,6 @@ that also serve as the answer would flatter it. Every likelihood evaluation is c
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xrayflow.inference.importance import Mixture, Round, effective_sample_size, most_pareto_k, pareto_k
-from xrayflow.inference.optimiser import Optima, minimise, starting_points
+from xrayflow.inference.optimiser import Optima, generator_of, minimise, starting_points
 from xrayflow.inference.refine import explored, laplace_mixture, pooled_log_weight, refined, tempered
 from xrayflow.inference.sampler import STEPS, TEMPERATURE, WALKERS, explore
 from xrayflow.prior import log_standard_normal
@@ -190,9 +189,3 @@ def log_target(problem: Problem, v: Tensor) -> Tensor:
     """(source, draw) natural log of likelihood x prior in probit coordinates; -inf where the model gives no number."""
     value = problem.log_likelihood(problem.prior.to_theta(v)) + log_standard_normal(v)
     return torch.where(torch.isnan(value), -torch.inf, value)
-
-
-def generator_of(seed: int, sha256: str) -> torch.Generator:
-    """A source's own generator, from the run's seed and the file's hash."""
-    digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -7,6 +7,7 @@ over the bin, so that splitting a bin keeps the photons; where the compiled libr
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -244,8 +245,22 @@ def bind_bbodyrad(bins: EnergyBins) -> Bound:
 
 
 def bind_gaussian(bins: EnergyBins) -> Bound:
-    """`gaussian` on a grid."""
-    return lambda line, sigma, norm: gaussian(line, sigma, bins.low, bins.high) * norm.unsqueeze(-1)
+    """`gaussian` on a grid, with its slopes: a line is narrow against any step that would suit its energy."""
+
+    def on_grid(line: Tensor, sigma: Tensor, norm: Tensor) -> Tensor:
+        return gaussian(line, sigma, bins.low, bins.high) * norm.unsqueeze(-1)
+
+    def slope(photons: Tensor, line: Tensor, sigma: Tensor, norm: Tensor, power: int) -> Tensor:
+        """Of z^power phi(z) between the edges, z = (E - line) / sigma, and of the part above 0 keV."""
+        centre, width = line.unsqueeze(-1), sigma.unsqueeze(-1)
+        safe = torch.where(width > 0.0, width, torch.ones_like(width))
+        left, right, start = ((energy - centre) / safe for energy in (bins.low, bins.high, 0.0))
+        at_left, at_right, at_start = (z**power * torch.exp(-0.5 * z**2) for z in (left, right, start))
+        scale = 1.0 / (math.sqrt(2.0 * math.pi) * safe * (0.5 * torch.erfc(start / math.sqrt(2.0))))
+        change = scale * (norm.unsqueeze(-1) * (at_left - at_right) - photons * at_start)
+        return torch.where(width > 0.0, change, torch.zeros_like(change))
+
+    return OnGrid(on_grid, {0: functools.partial(slope, power=0), 1: functools.partial(slope, power=1)})
 
 
 FLUX_NORM = "ph/cm^2/s/keV"
@@ -255,6 +270,7 @@ COMPONENTS = (
     Component(
         "powerlaw",
         "additive",
+        "power law",
         (
             declare("PhoIndex", "", 1.0, (-3.0, 10.0), (-2.0, 9.0), meaning="photon index"),
             declare_norm(FLUX_NORM, (1e-9, 1e3), "photon flux density at 1 keV"),
@@ -266,6 +282,7 @@ COMPONENTS = (
     Component(
         "cutoffpl",
         "additive",
+        "power law with an exponential cut-off",
         (
             declare("PhoIndex", "", 1.0, (-3.0, 10.0), (-2.0, 9.0), meaning="photon index"),
             declare("HighECut", "keV", 15.0, (0.01, 500.0), (1.0, 500.0), None, "log", "e-folding energy"),
@@ -278,6 +295,7 @@ COMPONENTS = (
     Component(
         "bbody",
         "additive",
+        "black body by its luminosity",
         (
             declare("kT", "keV", 3.0, (1e-4, 200.0), (1e-2, 100.0), None, "log", "temperature"),
             declare_norm("1e39erg/s/(10kpc)^2", (1e-9, 1e3), "luminosity over the distance squared"),
@@ -289,6 +307,7 @@ COMPONENTS = (
     Component(
         "bbodyrad",
         "additive",
+        "black body by its radius",
         (
             declare("kT", "keV", 3.0, (1e-4, 200.0), (1e-3, 100.0), None, "log", "temperature"),
             declare_norm(DISK_NORM, (1e-4, 1e10), "radius over the distance, squared"),
@@ -300,6 +319,7 @@ COMPONENTS = (
     Component(
         "diskbb",
         "additive",
+        "disc of black bodies, T ~ r^-3/4",
         (
             declare(
                 "Tin", "keV", 1.0, (0.0, 1000.0), (0.0, 1000.0), (0.025, 10.0), "log", "temperature at the inner edge"
@@ -313,6 +333,7 @@ COMPONENTS = (
     Component(
         "gaussian",
         "additive",
+        "Gaussian line",
         (
             declare("LineE", "keV", 6.5, (0.0, 1e6), (0.0, 1e6), (0.1, 20.0), meaning="energy of the line"),
             declare("Sigma", "keV", 0.1, (0.0, 20.0), (0.0, 10.0), (1e-3, 10.0), "log", "width of the line"),
@@ -325,6 +346,7 @@ COMPONENTS = (
     Component(
         "ezdiskbb",
         "additive",
+        "disc of black bodies with zero torque at its inner edge",
         (
             declare("T_max", "keV", 1.0, (0.01, 100.0), (0.01, 100.0), (0.025, 4.0), "log", "highest disc temperature"),
             declare_norm(DISK_NORM, (1e-2, 1e10), "(R_in/km / D/10 kpc)^2 cos i / f^4, f the colour correction"),

@@ -45,6 +45,7 @@ class Component:
     Attributes:
         name: XSPEC's name.
         kind: Its place in XSPEC's algebra.
+        title: What it is, in a few words.
         parameters: The table; the norm of an additive component is its last.
         bind: See above.
         formula: One line for people.
@@ -54,6 +55,7 @@ class Component:
 
     name: str
     kind: Kind
+    title: str
     parameters: tuple[Parameter, ...]
     bind: Binding
     formula: str

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from xrayflow.models import additive, convolution, multiplicative
+from xrayflow.models import additive, convolution, multiplicative, simplcutx
 from xrayflow.models.component import Component
 
-COMPONENTS: tuple[Component, ...] = (*additive.COMPONENTS, *multiplicative.COMPONENTS, *convolution.COMPONENTS)
+COMPONENTS: tuple[Component, ...] = (
+    *additive.COMPONENTS,
+    *multiplicative.COMPONENTS,
+    *convolution.COMPONENTS,
+    *simplcutx.COMPONENTS,
+)

@@ -225,7 +225,7 @@ class _Reader:
             if closing != ")":
                 raise self.fail(closing, "+, -, *, / or )")
             return term
-        if token[:1].isdigit() or token[:1] == "." and len(token) > 1:
+        if token[:1].isdigit() or (token[:1] == "." and len(token) > 1):
             return Number(float(token))
         if not re.match(r"[A-Za-z_]", token):
             raise self.fail(token, "a parameter, a number or (")

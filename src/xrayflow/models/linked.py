@@ -74,14 +74,14 @@ def with_linked_values(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]
 
 
 def check_ranges(parameters: Sequence[Parameter], ranges: Mapping[str, Range]) -> None:
-    """Refuses links that can leave the hard limits.
+    """Refuses links that can leave the hard limits, and ranges that cross a gap between two formulas.
 
     Args:
         parameters: Of a model.
         ranges: Where free parameters are drawn from, by name; the boxes of those that are not named.
 
     Raises:
-        ModelError: A linked parameter can get outside its hard limits.
+        ModelError: A linked parameter can get outside its hard limits, or a parameter into its gap.
     """
     known: dict[str, Range] = {p.name: p.box if p.is_free else (p.value, p.value) for p in parameters}
     known |= ranges
@@ -94,6 +94,13 @@ def check_ranges(parameters: Sequence[Parameter], ranges: Mapping[str, Range]) -
                 f"link '{parameter.name}={link.text}' gives {low:g} .. {high:g} for {depends}, beyond its limits "
                 f"{lowest:g} .. {highest:g}; narrow the prior of {' or '.join(link.names)}"
             )
+    for parameter in parameters:
+        (low, high), gap = known[parameter.name], parameter.gap
+        if gap is not None and low < gap[1] and high > gap[0]:
+            raise ModelError(
+                f"{parameter.name}: {low:g} .. {high:g} reaches into {gap[0]:g} .. {gap[1]:g}, where its formula "
+                "changes; stay on one side"
+            )
 
 
 def values(parameters: Sequence[Parameter], theta: Float[Tensor, "*batch parameter"]) -> list[Tensor | float]:
@@ -104,12 +111,12 @@ def values(parameters: Sequence[Parameter], theta: Float[Tensor, "*batch paramet
         theta: The free ones, physical units.
 
     Returns:
-        Columns of theta, frozen values, what links give (tensors); switches as floats.
+        Columns of theta, frozen values, what links give (tensors); what selects a formula as floats.
     """
     columns = iter(theta.unbind(-1))
     known: dict[str, Tensor | float] = {}
     for p in parameters:
-        known[p.name] = next(columns) if p.is_free else p.value if p.is_switch else theta.new_full((), p.value)
+        known[p.name] = next(columns) if p.is_free else p.value if p.is_constant else theta.new_full((), p.value)
     for parameter, link in links_in_order(parameters):
         known[parameter.name] = torch.as_tensor(evaluate(link.term, known), dtype=theta.dtype, device=theta.device)
     return list(known.values())

@@ -8,7 +8,7 @@ from typing import Any
 
 from xrayflow.models.component import Component
 from xrayflow.models.components import COMPONENTS
-from xrayflow.models.expression import find_component, leaves
+from xrayflow.models.expression import find_component
 from xrayflow.models.model import parse_model
 from xrayflow.models.parameter import Parameter
 
@@ -37,17 +37,11 @@ def describe(name: str | None = None) -> dict[str, Any]:
     if re.fullmatch(r"\s*\w+\s*", name):
         return {"schema_version": SCHEMA_VERSION, "component": _component(find_component(name.strip()))}
     model = parse_model(name)
-    meanings = [component.name for component in (leaf.component for leaf in leaves(model.tree))]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "model": model.text,
-        "components": list(dict.fromkeys(meanings)),
-        "parameters": _parameters(model.parameters),
-    }
+    return {"schema_version": SCHEMA_VERSION, "model": model.text, "parameters": _parameters(model.parameters)}
 
 
 def list_lines(name: str | None = None) -> list[str]:
-    """`describe` as text, at most 100 characters wide.
+    """`describe` as text.
 
     Args:
         name: As for `describe`.
@@ -65,7 +59,7 @@ def list_lines(name: str | None = None) -> list[str]:
         return _component_lines(found["component"])
     lines = []
     for kind, heading in HEADINGS.items():
-        rows = [[c["name"], c["formula"]] for c in found["components"] if c["kind"] == kind]
+        rows = [[c["name"], c["title"]] for c in found["components"] if c["kind"] == kind]
         lines += [heading, *_columns(rows, indent=2), ""]
     return [*lines, "parameters of one: xrayflow models TBabs; of a model: xrayflow models 'TBabs*powerlaw'"]
 
@@ -98,6 +92,7 @@ def _component(component: Component) -> dict[str, Any]:
     return {
         "name": component.name,
         "kind": component.kind,
+        "title": component.title,
         "formula": component.formula,
         "source": component.source,
         "uses_abund": component.uses_abund,
@@ -126,7 +121,11 @@ def _parameters(parameters: Iterable[Parameter]) -> list[dict[str, Any]]:
 
 
 def _component_lines(component: dict[str, Any]) -> list[str]:
-    lines = [f"{component['name']}: {component['kind']}", f"  {component['formula']}", f"  Source: {component['source']}"]
+    lines = [
+        f"{component['name']} ({component['kind']}): {component['title']}",
+        f"  {component['formula']}",
+        f"  Source: {component['source']}",
+    ]
     if component["uses_abund"]:
         lines.append("  Abundances: --abund; cross-sections: vern")
     for p in component["parameters"]:
@@ -145,14 +144,12 @@ def _expression_lines(found: dict[str, Any]) -> list[str]:
     for p in found["parameters"]:
         default = f"{p['default']:g}{' frozen' if p['frozen'] else ''}"
         rows.append([str(p["number"]), p["name"], p["unit"] or "-", default, limits(p["hard"]), prior_text(p)])
-    free = [p["name"] for p in found["parameters"] if not p["frozen"]]
-    name, value = free[0], next(p["default"] for p in found["parameters"] if p["name"] == free[0])
     return [
         found["model"],
         "",
         *_columns(rows),
         "",
-        f"hold one: --freeze {name}={value:g}    tie one: --link '{free[-1]}=2*{name}'    change a prior: --prior {name}=LO:HI",
+        "hold one: --freeze NAME=VALUE; tie it: --link 'NAME=2*OTHER'; its prior: --prior NAME=LO:HI",
     ]
 
 

@@ -117,15 +117,15 @@ class Model:
         )
 
     def check_links(self, ranges: Mapping[str, Range] | None = None) -> None:
-        """Refuses links that can leave the hard limits of a linked parameter.
+        """Refuses links that can leave the hard limits of a linked parameter, and ranges that cross a gap.
 
-        Evaluating a model neither checks nor clips a linked value: ask here, once, before theta is drawn.
+        Evaluating a model neither checks nor clips a value: ask here, once, before theta is drawn.
 
         Args:
             ranges: Where the free parameters are drawn from, by name; the boxes of those that are not named.
 
         Raises:
-            ModelError: A linked parameter can get outside its hard limits.
+            ModelError: A linked parameter can get outside its hard limits, or a parameter into its gap.
         """
         linked.check_ranges(self.parameters, ranges or {})
 

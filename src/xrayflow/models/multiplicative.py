@@ -161,6 +161,7 @@ COMPONENTS = (
     Component(
         "TBabs",
         "multiplicative",
+        "absorption by interstellar gas, grains and molecules",
         (COLUMN,),
         absorber(tbabs_cross_section),
         "exp(-nH sigma(E)), with grains and molecules",
@@ -170,6 +171,7 @@ COMPONENTS = (
     Component(
         "phabs",
         "multiplicative",
+        "photoelectric absorption by gas",
         (COLUMN,),
         absorber(phabs_cross_section),
         "exp(-nH sigma(E))",
@@ -179,6 +181,7 @@ COMPONENTS = (
     Component(
         "constant",
         "multiplicative",
+        "constant factor",
         (declare("factor", "", 1.0, (0.0, 1e10), (0.0, 1e10), (1e-3, 1e3), "log", "the factor"),),
         without_abund(bind_constant),
         "factor",
@@ -187,6 +190,7 @@ COMPONENTS = (
     Component(
         "edge",
         "multiplicative",
+        "absorption edge",
         (
             declare("edgeE", "keV", 7.0, (0.0, 100.0), (0.0, 100.0), (0.1, 20.0), meaning="energy of the edge"),
             declare("MaxTau", "", 1.0, (0.0, 10.0), (0.0, 5.0), meaning="optical depth at the edge"),
@@ -198,6 +202,7 @@ COMPONENTS = (
     Component(
         "gabs",
         "multiplicative",
+        "Gaussian absorption line",
         (
             declare("LineE", "keV", 1.0, (0.0, 1e6), (0.0, 1e6), (0.1, 20.0), meaning="energy of the line"),
             # XSPEC allows 0, where its library has no defined depth
@@ -211,6 +216,7 @@ COMPONENTS = (
     Component(
         "highecut",
         "multiplicative",
+        "exponential cut-off above an energy",
         (
             declare("cutoffE", "keV", 10.0, (1e-4, 1e6), (1e-2, 1e6), (0.1, 200.0), "log", "where the cut-off sets in"),
             declare("foldE", "keV", 15.0, (1e-4, 1e6), (1e-2, 1e6), (0.1, 1000.0), "log", "e-folding energy"),

@@ -29,7 +29,7 @@ class Parameter:
         is_norm: Whether the photon flux of its component is proportional to it.
         is_switch: Whether it selects a formula: such a parameter is always frozen.
         meaning: One line for people.
-        gap: Values strictly inside are refused when the parameter is frozen.
+        gap: Values strictly inside are refused; the two sides of it have different formulas.
         link: What a linked parameter equals; it is neither frozen nor free.
     """
 
@@ -59,6 +59,11 @@ class Parameter:
     def is_free(self) -> bool:
         """Whether it is a column of theta."""
         return not self.frozen and self.link is None
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether components get it as a plain float, because it selects a formula once for all rows."""
+        return self.is_switch or (self.frozen and self.gap is not None)
 
     def in_component(self, component: str) -> Parameter:
         """The same parameter, named after the component that holds it.

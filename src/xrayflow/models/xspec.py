@@ -11,9 +11,8 @@ t(u) = u^(3/2) (1 - u)^(1/4) / 0.4878713 in units of its maximum (zero torque at
 
     N_E = K E^2 * Integral_0^1 2 u^-5 du / (exp(E / t(u)) - 1),      K = 2.0760149e-3 photons/cm^2/s/keV^3
 
-Source:
-    Arnaud 1996 (ASPC 101, 17); XSPEC manual, appendix C (the C interface of the models);
-    Zimmerman et al. 2005 (ApJ 618, 832), eq. 6-9, for the disc.
+Source: Arnaud 1996 (ASPC 101, 17); XSPEC manual, appendix C (the C interface of the models); Zimmerman et al. 2005
+(ApJ 618, 832), eq. 6-9, for the disc.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Component:
     parameters: tuple[str, ...]
 
 
-# Kind, name, parameters; a test compares it with the wheel's model.dat.
+# A test compares it with the wheel's model.dat.
 _TABLE = """
 additive powerlaw PhoIndex
 additive cutoffpl PhoIndex HighECut
@@ -81,6 +80,7 @@ multiplicative pcfabs nH CvrFract
 multiplicative wabs nH
 multiplicative edge edgeE MaxTau
 multiplicative gabs LineE Sigma Strength
+multiplicative highecut cutoffE foldE
 convolution simpl Gamma FracSctr UpScOnly
 convolution thcomp Gamma_tau kT_e cov_frac z
 convolution rdblur Betor10 Rin_M Rout_M Incl
@@ -162,8 +162,7 @@ class XspecLibrary:
             flux_in: (n, energy) or (energy,) photons/cm^2/s per bin, for a convolution.
 
         Returns:
-            (n, energy): photons/cm^2/s per bin of an additive component of norm 1 or of a convolved flux; the factor
-            of a multiplicative one.
+            (n, energy): photons/cm^2/s per bin (additive of norm 1, convolution), or the factor (multiplicative).
 
         Raises:
             ModelError: An unknown component, arguments of the wrong shape, an answer that is zero or not finite.
@@ -176,8 +175,6 @@ class XspecLibrary:
 
     def evaluate(self, model_text: str, parameters: ArrayLike, energy_edges: ArrayLike) -> Array:
         """A product such as `TBabs*simpl*ezdiskbb` for a batch of parameters, in one request.
-
-        Every factor acts on all that stands to its right; the last component is additive.
 
         Args:
             model_text: Components joined by `*`, no sums and no parentheses.
@@ -229,7 +226,9 @@ class XspecLibrary:
             except (EOFError, OSError):
                 raise XrayflowError(self._obituary()) from None
             except KeyboardInterrupt:
-                self._process.kill()  # an answer left in the pipe would be taken for that of the next request
+                # an answer left in the pipe would be taken for that of the next request; a dead peer refuses that one
+                self._process.kill()
+                self._process.wait()
                 raise
         if "error" in answer:
             raise ModelError(answer["error"])
@@ -379,8 +378,8 @@ def _answer(library: ctypes.CDLL, connection: Connection, header: dict[str, Any]
 def _call(library: ctypes.CDLL, name: str, edges: Array, parameters: Array, result: Array) -> None:
     function = getattr(library, f"C_{name}")
     function.restype = None
-    error = np.zeros_like(result)
-    pointers = [array.ctypes.data_as(ctypes.POINTER(ctypes.c_double)) for array in (edges, parameters, result, error)]
+    arrays = (edges, parameters, result, np.zeros_like(result))
+    pointers = [array.ctypes.data_as(ctypes.POINTER(ctypes.c_double)) for array in arrays]
     function(pointers[0], ctypes.c_int(result.size), pointers[1], ctypes.c_int(1), pointers[2], pointers[3], b"")
     if name == "ezdiskbb":
         # The library leaves the bin where its table ends uninitialised; exp(-10 000) is zero in any precision.

@@ -1,0 +1,120 @@
+"""Every real NICER spectrum at hand through `infer_batch`: verdicts, effective draws and time.
+
+    XRAYFLOW_TEST_DATA=... python benchmarks/real_spectra.py [--batch 20] [--systematic 0.015]
+
+Writes benchmarks/results/real-spectra.json. One thread (OMP_NUM_THREADS=1): torch's threads wait for each other on a
+shared machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+import warnings
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from xrayflow.errors import XrayflowWarning
+from xrayflow.inference import Posterior, infer_batch
+from xrayflow.ogip import RMF, read_observation, read_rmf
+
+HERE = Path(__file__).resolve().parent
+DATA = Path(os.environ.get("XRAYFLOW_TEST_DATA", HERE.parents[1] / "shared" / "data"))
+OTHERS = {
+    "nicer_4U1820-30_1050300108_preburst/pre_burst_spectrum_opt.pha": None,
+    "nicer_4U1820-30_1050300108_burst/b_008_0.25s_raw_opt.pha": None,
+    "nicer_MAXIJ1820+070_1200120194/nicer_unbinned.pha": "nicer_MAXIJ1820+070_1200120194/nicer.arf",
+}
+"""Spectrum: its ARF, where the header does not name it."""
+
+
+def row(answer: Posterior) -> dict[str, object]:
+    """What the benchmark keeps of an answer."""
+    return {
+        "path": answer.spectrum.observation.pha.path.name,
+        "counts": float(answer.spectrum.counts.sum()),
+        "exposure": answer.spectrum.observation.pha.exposure,
+        "statistic": answer.statistic.name,
+        "deviance_per_dof": answer.deviance.value / answer.deviance.dof,
+        "ess": answer.ess,
+        "efficiency": answer.efficiency,
+        "pareto_k": answer.pareto_k,
+        "draws_evaluated": answer.evaluations["draws"],
+        "computation": answer.computation.status,
+        "computation_reasons": list(answer.computation.reasons),
+        "fit": answer.fit.status,
+        "verdict": answer.verdict,
+        "flags": list(answer.flags),
+        "seconds": answer.seconds["total"],
+    }
+
+
+def run(paths: list[Path], rmf: RMF, arf: Path | None, batch: int, systematic: float) -> list[dict[str, object]]:
+    """All spectra, a batch at a time."""
+    rows: list[dict[str, object]] = []
+    for start in range(0, len(paths), batch):
+        observations = [read_observation(path, rmf=rmf, arf=arf) for path in paths[start : start + batch]]
+        rows += [row(answer) for answer in infer_batch(observations, systematic=systematic)]
+        print(f"{len(rows)} / {len(paths)}", flush=True)
+    return rows
+
+
+def summary(rows: list[dict[str, object]]) -> dict[str, object]:
+    """Numbers over all spectra."""
+    ess, k = (np.array([one[name] for one in rows], dtype=float) for name in ("ess", "pareto_k"))
+    seconds, efficiency = (np.array([one[name] for one in rows], dtype=float) for name in ("seconds", "efficiency"))
+    numbers_good = [all("background" in reason for reason in one["computation_reasons"]) for one in rows]  # type: ignore[union-attr, attr-defined]
+    return {
+        "spectra": len(rows),
+        "computation": Counter(str(one["computation"]) for one in rows),
+        "fit": Counter(str(one["fit"]) for one in rows),
+        "verdict": Counter(str(one["verdict"]) for one in rows),
+        "ess_at_least_400": float((ess >= 400).mean()),
+        "pareto_k_below_0.7": float((k < 0.7).mean()),
+        "certified_or_held_back_by_the_background_alone": float(
+            np.mean([one["computation"] == "certified" or good for one, good in zip(rows, numbers_good, strict=True)])
+        ),
+        "efficiency_10_50_90": np.quantile(efficiency, [0.1, 0.5, 0.9]).tolist(),
+        "seconds_per_spectrum_10_50_90": np.quantile(seconds, [0.1, 0.5, 0.9]).tolist(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=20)
+    parser.add_argument("--systematic", type=float, default=0.0)
+    parser.add_argument("--every", type=int, default=1, help="take every n-th spectrum")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "real-spectra.json")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", XrayflowWarning)
+    rmf = read_rmf(DATA / "nicer_response" / "nicer.rmf.gz")
+    archive = sorted((DATA / "nicer_MAXIJ1535-571").glob("*/*.jsgrp.gz"))[:: options.every]
+    started, cpu = time.perf_counter(), time.process_time()
+    rows = run(archive, rmf, None, options.batch, options.systematic)
+    for path, arf in OTHERS.items():
+        rows += run([DATA / path], rmf, None if arf is None else DATA / arf, 1, options.systematic)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False).stdout
+    found = {
+        "made_by": "benchmarks/real_spectra.py",
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "commit": commit.strip(),
+        "settings": {"batch": options.batch, "systematic": options.systematic},
+        "wall_seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+        "summary": summary(rows),
+        "rows": rows,
+    }
+    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found["summary"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

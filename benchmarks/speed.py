@@ -1,0 +1,359 @@
+"""Folded spectra per second: ours against the compiled library, on the same grid, with the same response, in one run.
+
+    OMP_NUM_THREADS=1 python benchmarks/speed.py [--seconds 0.6] [--out FILE]
+
+`TBabs*simpl*ezdiskbb` at draws of the prior, folded to the bins of the bundled NICER spectrum, on 1000 logarithmic bins
+(1 eV - 1 MeV) and on our default grid of that response. The library runs one spectrum after another in one process
+(asked for many at once, so that the pipe costs nothing), and in a pool of two such processes; its photons are folded by
+one matrix product of numpy. Ours runs in batches, in float64 and float32, with and without the Jacobian, with one
+thread, two threads, and two processes of one thread. Each rate is the best of several repeats, in wall time and in CPU
+time (user + system, of all processes and threads that take part): on a busy machine the CPU time is the steadier one.
+
+Writes benchmarks/results/speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import subprocess
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xrayflow.data import bundled_pha
+from xrayflow.errors import XrayflowWarning
+from xrayflow.folding import Grid
+from xrayflow.inference.build import build_problem
+from xrayflow.models.xspec import XspecLibrary
+from xrayflow.ogip import read_observation
+from xrayflow.problem import Problem
+
+HERE = Path(__file__).resolve().parent
+MODEL = "TBabs*simpl*ezdiskbb"
+GRIDS = ("1000_log_bins", "default_grid")
+BATCHES = (1, 100, 10_000)
+LIBRARY_ROWS = {"1000_log_bins": 600, "default_grid": 150}
+PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
+TASKS = ("spectra", "with_jacobian")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing to time."""
+
+    grid: str
+    precision: str
+    task: str
+    batch: int
+
+    @property
+    def rows(self) -> int:
+        """The batch, cut to what can be timed: work is done in pieces of a hundred, so a larger one is no faster."""
+        return min(self.batch, 10_000 if self.grid == "1000_log_bins" else 1000)
+
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds of one repeat."""
+
+    wall: float
+    cpu: float
+
+
+def problems() -> dict[tuple[str, str], Problem]:
+    """By grid and precision."""
+    warnings.simplefilter("ignore", XrayflowWarning)
+    default, _ = build_problem([read_observation(bundled_pha())], MODEL)
+    found = {}
+    for name, grid in zip(GRIDS, (Grid.log(1e-3, 1e3, 1000), default.fold.grid), strict=True):
+        for precision, dtype in PRECISIONS.items():
+            spectra, noise = default.spectra, default.noise
+            found[name, precision] = Problem.of(default.model, default.prior, spectra, noise, grid, dtype)
+    return found
+
+
+def draws(problem: Problem, rows: int) -> Tensor:
+    """(1, rows, parameter) of the prior, always the same ones."""
+    return problem.prior.sample((1, rows), torch.Generator().manual_seed(4))
+
+
+def cpu_of(pids: Sequence[int]) -> float:
+    """CPU seconds of other processes, in steps of 10 ms."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
+def clock(work: Callable[[], object], pids: Sequence[int] = ()) -> Took:
+    """Wall and CPU time of one call, other processes included."""
+    wall, cpu = time.perf_counter(), time.process_time() + cpu_of(pids)
+    work()
+    return Took(time.perf_counter() - wall, time.process_time() + cpu_of(pids) - cpu)
+
+
+def summary(spectra: int, repeats: Sequence[Took]) -> dict[str, float]:
+    """The best of the repeats."""
+    wall, cpu = min(one.wall for one in repeats), min(one.cpu for one in repeats)
+    return {"spectra_per_second": spectra / wall, "spectra_per_cpu_second": spectra / cpu, "repeats": len(repeats)}
+
+
+def run(problem: Problem, task: str, theta: Tensor) -> object:
+    """What is timed of ours."""
+    return problem.expected(theta) if task == "spectra" else problem.jacobian(theta)
+
+
+def time_setting(problem: Problem, setting: Setting, seconds: float) -> tuple[int, list[Took]]:
+    """Spectra per repeat, and repeats until the time is over, at least two; one call of a small batch is too short."""
+    theta = draws(problem, setting.rows)
+    run(problem, setting.task, theta[:, :50])
+    calls = max(1, 100 // setting.rows)
+
+    def work() -> None:
+        for _ in range(calls):
+            run(problem, setting.task, theta)
+
+    end = time.perf_counter() + seconds
+    repeats = [clock(work), clock(work)]
+    while time.perf_counter() < end:
+        repeats.append(clock(work))
+    return calls * setting.rows, repeats
+
+
+def worker(connection: Connection) -> None:
+    """A process of one thread: gets settings, answers with spectra, wall and CPU seconds since the common start."""
+    torch.set_num_threads(1)
+    known = problems()
+    connection.send(None)
+    while True:
+        job = connection.recv()
+        if job is None:
+            return
+        setting, calls, repeats = job
+        problem = known[setting.grid, setting.precision]
+        theta = draws(problem, setting.rows)
+        run(problem, setting.task, theta[:, :50])
+        for _ in range(repeats):
+            connection.send("ready")
+            connection.recv()
+            cpu = time.process_time()
+            for _ in range(calls):
+                run(problem, setting.task, theta)
+            connection.send(time.process_time() - cpu)
+
+
+def time_pool(pool: Sequence[Connection], setting: Setting, rate: float, seconds: float) -> tuple[int, list[Took]]:
+    """As `time_setting` for all workers at once, from a common start until the last has finished."""
+    calls = max(1, int(0.3 * seconds * rate / setting.rows))
+    repeats = max(2, round(seconds * rate / (setting.rows * calls)))
+    for connection in pool:
+        connection.send((setting, calls, repeats))
+    found = []
+    for _ in range(repeats):
+        for connection in pool:
+            connection.recv()
+        start = time.perf_counter()
+        for connection in pool:
+            connection.send("go")
+        cpu = sum(connection.recv() for connection in pool)
+        found.append(Took(time.perf_counter() - start, cpu))
+    return len(pool) * calls * setting.rows, found
+
+
+def ours(known: dict[tuple[str, str], Problem], grid: str, seconds: float) -> list[dict[str, Any]]:
+    """All settings of one grid."""
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(2)]
+    workers = [context.Process(target=worker, args=(theirs,), daemon=True) for _, theirs in pipes]
+    for process in workers:
+        process.start()
+    pool = [mine for mine, _ in pipes]
+    for connection in pool:
+        connection.recv()
+    rows = []
+    for precision in PRECISIONS:
+        for task in TASKS:
+            for batch in BATCHES:
+                setting = Setting(grid, precision, task, batch)
+                problem = known[grid, precision]
+                timed = {}
+                for threads in (1, 2):
+                    torch.set_num_threads(threads)
+                    timed[f"{threads}_thread" + "s" * (threads > 1)] = summary(*time_setting(problem, setting, seconds))
+                torch.set_num_threads(1)
+                rate = timed["1_thread"]["spectra_per_second"]
+                timed["2_processes"] = summary(*time_pool(pool, setting, rate, seconds))
+                row = {"precision": precision, "task": task, "batch": batch, "timed_with_batch": setting.rows, **timed}
+                rows.append(row)
+                print(grid, precision, task, batch, {k: round(v["spectra_per_second"]) for k, v in timed.items()})
+    for connection in pool:
+        connection.send(None)
+    for process in workers:
+        process.join()
+    return rows
+
+
+def library(problem: Problem, rows: int) -> dict[str, Any]:
+    """The compiled library, one process and a pool of two, and how well the two sides agree."""
+    theta = draws(problem, rows)[0]
+    parameters = problem.model.values(theta).numpy()
+    edges = problem.fold.grid.energy_edges
+    fold = problem.fold
+    matrix, first = fold.matrix.numpy(), fold.first
+    scale = float(fold.area[0, 0])
+
+    def work(one: XspecLibrary) -> np.ndarray:
+        photons = one.evaluate(MODEL, parameters, edges)
+        return scale * (photons[:, first : first + matrix.shape[0]] @ matrix)
+
+    with XspecLibrary() as one, XspecLibrary() as two, ThreadPoolExecutor(2) as threads:
+        both = (one, two)
+        counts = work(one)
+        work(two)
+        alone = [clock(lambda: work(one), [one.pid]) for _ in range(4)]
+        together = [clock(lambda: list(threads.map(work, both)), [one.pid, two.pid]) for _ in range(4)]
+    expected = problem.expected(theta[None])[0].numpy()
+    seen = counts > 1e-6 * counts.max(axis=1, keepdims=True)
+    difference = (np.abs(expected - counts)[seen]) / counts[seen]
+    return {
+        "one_process": summary(rows, alone),
+        "pool_of_2": summary(2 * rows, together),
+        "difference_of_counts": {"max": float(difference.max()), "p99": float(np.quantile(difference, 0.99))},
+    }
+
+
+def microseconds(work: Callable[[], object], rows: int, seconds: float = 0.25) -> float:
+    """CPU time per row, the best of many."""
+    work()
+    best, end = np.inf, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        best = min(best, clock(work).cpu)
+    return 1e6 * best / rows
+
+
+def parts(problem: Problem) -> dict[str, Any]:
+    """Where the time of one piece of work goes, one thread, CPU microseconds per spectrum."""
+    rows = 400_000 // problem.fold.grid.energy_edges.size
+    full = draws(problem, rows)
+    theta = problem.fold.cast(full)[0]
+    tbabs, simpl, disk = problem.photon_flux.bound
+    nh, gamma, fraction, temperature, norm = theta.unbind(-1)
+    seed = disk(temperature, norm)
+    scattered, factor = simpl(seed, gamma, fraction, 1.0), tbabs(nh)
+    photons = factor * scattered
+    matrix, first = problem.fold.matrix, problem.fold.first
+    energies, bins = matrix.shape
+    # the same shape with numbers far from the smallest: what the matrix product can be
+    plain, other = torch.rand(rows, energies, dtype=matrix.dtype), torch.rand(energies, bins, dtype=matrix.dtype)
+    square = torch.rand(1024, 1024, dtype=matrix.dtype)
+    took = {
+        "TBabs": microseconds(lambda: tbabs(nh), rows),
+        "simpl": microseconds(lambda: simpl(seed, gamma, fraction, 1.0), rows),
+        "ezdiskbb": microseconds(lambda: disk(temperature, norm), rows),
+        "product": microseconds(lambda: factor * scattered, rows),
+        "fold": microseconds(lambda: problem.fold(photons[None]), rows),
+        "its_matrix_product": microseconds(lambda: photons[:, first : first + energies] @ matrix, rows),
+        "a_matrix_product_of_that_shape": microseconds(lambda: plain @ other, rows),
+        "all": microseconds(lambda: problem.expected(full), rows),
+        "all_with_jacobian": microseconds(lambda: problem.jacobian(full), rows),
+    }
+    work = 2e-3 * energies * bins  # GFLOP per spectrum x 1e6, so that / us gives GFLOP/s
+    limit = took["a_matrix_product_of_that_shape"]
+    return {
+        "rows": rows,
+        "energies_that_reach": energies,
+        "bins": bins,
+        "cpu_microseconds": took,
+        "share_of_matrix_product": took["its_matrix_product"] / took["all"],
+        "times_the_matrix_limit": took["all"] / limit,
+        "gflops_of_the_fold": work / took["its_matrix_product"],
+        "gflops_of_that_shape": work / limit,
+        "gflops_of_a_square_product": 2e-9 * 1024**3 / (1e-6 * microseconds(lambda: square @ square, 1)),
+    }
+
+
+def with_ratios(rows: list[dict[str, Any]], rival: dict[str, Any]) -> None:
+    """Add to each rate its ratio to the library's, in place: by wall time, and by CPU time per spectrum."""
+    for row in rows:
+        for mode in ("1_thread", "2_threads", "2_processes"):
+            for other in ("one_process", "pool_of_2"):
+                for unit in ("second", "cpu_second"):
+                    ratio = row[mode][f"spectra_per_{unit}"] / rival[other][f"spectra_per_{unit}"]
+                    row[mode][f"ratio_to_{other}_per_{unit}"] = ratio
+
+
+def rounded(value: Any) -> Any:
+    """Four digits are more than was measured."""
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def reached(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The issue's number: the fastest in float32 on two cores, without the Jacobian, against one library process."""
+    fast = [row for row in rows if row["precision"] == "float32" and row["task"] == "spectra"]
+    best = max(
+        ((row["batch"], mode, row[mode]) for row in fast for mode in ("2_threads", "2_processes")),
+        key=lambda one: one[2]["spectra_per_second"],
+    )
+    return {"batch": best[0], "mode": best[1], **best[2]}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each setting and mode")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "speed.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True).stdout
+    changed = subprocess.run(["git", "status", "--porcelain", "../src"], cwd=HERE, capture_output=True, text=True)
+    known = problems()
+    results: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load_before": os.getloadavg()[0],
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "commit": commit.strip() + (" and later changes" if changed.stdout.strip() else ""),
+        "model": MODEL,
+        "grids": {},
+    }
+    start = time.perf_counter()
+    for grid in GRIDS:
+        rival = library(known[grid, "float64"], LIBRARY_ROWS[grid])
+        print(grid, "library", json.dumps(rounded(rival)), flush=True)
+        rows = ours(known, grid, options.seconds)
+        with_ratios(rows, rival)
+        results["grids"][grid] = {
+            "energy_bins": int(known[grid, "float64"].fold.grid.energy_edges.size - 1),
+            "reached_in_float32_on_2_cores": reached(rows),
+            "library": rival,
+            "ours": rows,
+            "parts": {precision: parts(known[grid, precision]) for precision in PRECISIONS},
+        }
+        print(json.dumps(rounded(results["grids"][grid]["reached_in_float32_on_2_cores"])), flush=True)
+        print(json.dumps(rounded(results["grids"][grid]["parts"])), flush=True)
+    results["load_after"], results["seconds"] = os.getloadavg()[0], time.perf_counter() - start
+    options.out.write_text(json.dumps(rounded(results), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Makes the reference pages of the components and the tables of the guide, from the code and the measurements.
+
+python docs/make_reference.py          (a test fails where the committed pages are not what this makes)
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from xrayflow.models.listing import HEADINGS, describe, limits, prior_text
+
+DOCS = Path(__file__).resolve().parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
+PAGES = DOCS / "reference" / "components"
+GUIDE = DOCS / "guides" / "how-exact-is-it.md"
+BEGIN, END = "<!-- {name}: made by docs/make_reference.py -->", "<!-- end of {name} -->"
+GENERATED = "*Made from the code by `docs/make_reference.py`; change that instead.*"
+SINGLE_REACH = 1e-4
+
+
+def table(headings: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table."""
+    return [f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows)]
+
+
+def number(value: float) -> str:
+    """Two digits."""
+    return f"{value:.2g}" if value < 99.5 else f"{float(f'{value:.2g}'):.0f}"
+
+
+def paragraph(text: str) -> str:
+    """Text in lines of 120 characters."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def page(component: dict[str, Any], measured: dict[str, Any]) -> str:
+    """The page of one component."""
+    name = component["name"]
+    lines = [f"# {name}", "", f"{component['title'][0].upper()}{component['title'][1:]} ({component['kind']}).", ""]
+    lines += ["## Formula", "", f"    {component['formula']}", "", f"Source: {component['source']}.", ""]
+    if component["uses_abund"]:
+        lines += ["Abundances are those of `--abund` (default `wilm`), cross-sections those of `vern`.", ""]
+    rows = [
+        [
+            str(p["number"]),
+            f"`{p['name']}`",
+            p["meaning"],
+            p["unit"] or "-",
+            f"{p['default']:g}{', frozen' if p['frozen'] else ''}",
+            limits(p["hard"]),
+            limits(p["soft"]),
+            prior_text(p),
+        ]
+        for p in component["parameters"]
+    ]
+    headings = ["", "parameter", "meaning", "unit", "default", "hard limits", "soft limits", "prior"]
+    lines += ["## Parameters", "", *table(headings, rows), ""]
+    first = component["parameters"][0]["name"]
+    lines += [
+        f"In a model they are `{name}.{first}` and so on, in a second {name} as third component `{name}_3.{first}`;",
+        "`xrayflow models EXPR` prints the names of any expression.",
+        "",
+    ]
+    return "\n".join([*lines, *comparison(measured), "", GENERATED, ""])
+
+
+def comparison(measured: dict[str, Any]) -> list[str]:
+    """The section on the compiled library."""
+    double, single = measured["float64"], measured["float32_from_float64"]
+    sizes = [number(double[name]) for name in ("median", "p99", "max")]
+    where = measured.get("largest_at", {})
+    at = ", ".join([f"{value:g} keV" if name == "energy" else f"{name} {value:g}" for name, value in where.items()])
+    who = measured["who_is_right"]
+    reach = "" if single["max"] <= SINGLE_REACH else f", beyond our aim of {number(SINGLE_REACH)}"
+    texts = [
+        "## Against the compiled XSPEC library",
+        f"{measured['compared']}, over {measured['draws']} draws: median {sizes[0]}, 99 % below {sizes[1]}, largest "
+        f"{sizes[2]}{f' (at {at})' if at else ''}.",
+        f"Who is right where they differ: {who[0].lower()}{who[1:]}",
+        f"Single precision differs from double by at most {number(single['max'])}{reach}.",
+    ]
+    return "\n\n".join(map(paragraph, texts)).split("\n")
+
+
+def index(components: list[dict[str, Any]]) -> str:
+    """The page that lists all components."""
+    lines = ["# Components", "", "What `xrayflow models` lists, with a page for each."]
+    for kind, heading in HEADINGS.items():
+        rows = [[f"[{c['name']}]({c['name']}.md)", c["title"]] for c in components if c["kind"] == kind]
+        lines += ["", f"## {heading[0].upper()}{heading[1:]}", "", *table(["component", "what it is"], rows)]
+    return "\n".join([*lines, "", GENERATED, ""])
+
+
+def guide_tables(components: list[dict[str, Any]], results: dict[str, Any]) -> dict[str, list[str]]:
+    """The tables of the guide, by name."""
+    rows = []
+    for c in components:
+        row = results["components"][c["name"]]
+        sizes = [number(row["float64"][name]) for name in ("median", "p99", "max")]
+        link = f"[{c['name']}](../reference/components/{c['name']}.md)"
+        rows.append([link, *sizes, number(row["float32_from_float64"]["max"]), row["who_is_right"]])
+    headings = ["component", "median", "99 %", "largest", "single precision", "who is right"]
+    folded = [[f"`{text}`", *map(number, row.values())] for text, row in results["folded"].items()]
+    return {"components": table(headings, rows), "folded": table(["model", "median", "99 %", "largest"], folded)}
+
+
+def grid_table() -> list[str]:
+    """The energy grids of `benchmarks/energy_grid.py`, without the variants of ours."""
+    measured = json.loads((RESULTS / "energy-grid.json").read_text(encoding="utf-8"))["grids"]
+    rows = [
+        [
+            "ours" if name == "default" else name,
+            str(grid["bins"]),
+            *(number(grid["relative_error"][share]) for share in ("0.5", "0.99")),
+            *(number(grid["chi2_shift"][share]) for share in ("0.5", "0.9")),
+        ]
+        for name, grid in measured.items()
+        if not name.startswith("default,")
+    ]
+    headings = ["grid", "bins", "error, median", "error, 99 %", "chi^2 shift, median", "chi^2 shift, 90 %"]
+    return table(headings, rows)
+
+
+def with_tables(text: str, tables: dict[str, list[str]]) -> str:
+    """A page with the parts between its markers made anew."""
+    for name, lines in tables.items():
+        begin, end = BEGIN.format(name=name), END.format(name=name)
+        head, rest = text.split(begin)
+        text = "\n".join([head + begin, "", *lines, "", end + rest.split(end)[1]])
+    return text
+
+
+def make() -> dict[Path, str]:
+    """All pages.
+
+    Returns:
+        Their text, by path.
+    """
+    results = json.loads((RESULTS / "components.json").read_text(encoding="utf-8"))
+    components = describe()["components"]
+    pages = {PAGES / f"{c['name']}.md": page(c, results["components"][c["name"]]) for c in components}
+    pages[PAGES / "README.md"] = index(components)
+    tables = guide_tables(components, results) | {"grids": grid_table()}
+    pages[GUIDE] = with_tables(GUIDE.read_text(encoding="utf-8"), tables)
+    return pages
+
+
+def main() -> None:
+    """Writes the pages."""
+    PAGES.mkdir(parents=True, exist_ok=True)
+    for path, text in make().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

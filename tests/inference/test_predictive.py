@@ -1,0 +1,110 @@
+"""The predictive check is calibrated on data of the model, finds a line, and is calm where counts are few."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from fit_zoo import BAND, observation
+from xrayflow.inference.build import build_problem
+from xrayflow.inference.predictive import DRAWS, REPLICATES, Predictive, check
+from xrayflow.inference.verdict import MOST_DEVIATION
+from xrayflow.problem import Problem
+from xrayflow.statistics import CountNoise
+from xrayflow.statistics.likelihood import log_saturated_poisson
+
+TRUTH = torch.tensor([1.7, 0.05], dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
+    """A power law of about 2e4 counts."""
+    found = observation(tmp_path_factory.mktemp("toy"), exposure=200.0)
+    return build_problem([found], "powerlaw", energies=BAND)[0]
+
+
+def with_counts(problem: Problem, counts: torch.Tensor, exposure: float = 1.0) -> Problem:
+    """The problem with other counts, of another exposure."""
+    assert isinstance(problem.noise, CountNoise)
+    noise = replace(problem.noise, counts=counts, saturated=log_saturated_poisson(counts))
+    return replace(problem, noise=noise, fold=replace(problem.fold, area=problem.fold.area * exposure))
+
+
+def checked(problem: Problem, counts: torch.Tensor, seed: int, exposure: float = 1.0, draws: int = DRAWS) -> Predictive:
+    theta = TRUTH.expand(draws, -1)
+    return check(with_counts(problem, counts, exposure), theta, torch.Generator().manual_seed(seed))
+
+
+def simulated(problem: Problem, count: int, exposure: float = 1.0) -> torch.Tensor:
+    """(simulation, bin) counts of the model itself."""
+    mean = exposure * problem.expected(TRUTH[None, None])[0]
+    return torch.poisson(mean.expand(count, -1), generator=torch.Generator().manual_seed(17))
+
+
+def test_p_values_of_data_from_the_model_are_uniform(problem: Problem) -> None:
+    """Kolmogorov-Smirnov of 120 simulations; a false alarm once in 1000 seeds."""
+    p = [checked(problem, row[None], i, draws=100).p_value for i, row in enumerate(simulated(problem, 120))]
+    assert stats.kstest(p, "uniform").pvalue > 1e-3
+    assert min(p) >= 1.0 / (100 * REPLICATES + 1)
+    assert max(p) <= 1.0
+
+
+def test_windows_of_data_from_the_model_are_standard_normal(problem: Problem) -> None:
+    """A spread of 1 within 10 %: some 12 independent windows in each of 100 simulations scatter by 2 %."""
+    deviation = np.array([checked(problem, row[None], 0, draws=2).deviation for row in simulated(problem, 100)])
+    assert deviation.std() == pytest.approx(1.0, rel=0.1)
+    assert deviation.mean() == pytest.approx(0.0, abs=0.15)
+
+
+@pytest.mark.parametrize("energy", [1.5, 3.0, 5.0])
+def test_a_line_is_found_at_its_energy(problem: Problem, energy: float) -> None:
+    spectrum = problem.spectra[0]
+    mean = problem.expected(TRUTH[None, None])[0]
+    middle = torch.from_numpy(0.5 * (spectrum.energy_lo + spectrum.energy_hi))
+    shape = torch.exp(-0.5 * ((middle - energy) / (0.02 * energy + 0.05)) ** 2)
+    window = (middle / energy - 1.0).abs() < 0.05
+    strength = 10.0 * float(mean[0, window].sum()) ** 0.5 / float(shape[window].sum())
+    answer = checked(problem, torch.round(mean + strength * shape), 1)
+    worst = int(np.argmax(np.abs(answer.deviation)))
+    assert answer.energy[worst] == pytest.approx(energy, rel=0.05)
+    assert answer.deviation[worst] > 5.0
+    assert answer.excess[worst] > 0.0
+    dip = checked(problem, torch.round((mean - strength * shape).clamp(min=0.0)), 1)
+    worst = int(np.argmax(np.abs(dip.deviation)))
+    assert dip.energy[worst] == pytest.approx(energy, rel=0.05)
+    assert dip.deviation[worst] < -5.0
+
+
+@pytest.mark.parametrize(("counts", "most"), [(300.0, 2), (30.0, 2), (3.0, 3)])
+def test_windows_with_few_counts_do_not_cry_wolf(problem: Problem, counts: float, most: int) -> None:
+    """100 faint simulations; a Poisson mean of 25 is 4 sd off once in 10 000, of 3 once in 800."""
+    exposure = counts / float(problem.expected(TRUTH[None, None]).sum())
+    alarms = 0
+    for i, row in enumerate(simulated(problem, 100, exposure)):
+        answer = checked(problem, row[None], i, exposure, draws=5)
+        alarms += bool((np.abs(answer.deviation) > MOST_DEVIATION).any())
+        assert np.isfinite(answer.deviation).all()
+    assert alarms <= most
+
+
+def test_a_model_without_the_observed_shape_has_a_small_p_value(problem: Problem) -> None:
+    answer = checked(problem, torch.round(1.3 * problem.expected(TRUTH[None, None])[0]), 3)
+    assert answer.p_value == pytest.approx(1.0 / (DRAWS * REPLICATES + 1))
+    assert answer.excess.mean() == pytest.approx(0.3, abs=0.02)
+
+
+def test_bands_hold_the_spread_of_the_draws_and_the_background(tmp_path: Path) -> None:
+    found = observation(tmp_path, "counts", exposure=200.0)
+    problem, _ = build_problem([found], "powerlaw", energies=BAND)
+    theta = torch.stack([torch.full((101,), 1.7), torch.linspace(0.04, 0.06, 101)], dim=-1).double()
+    answer = check(problem, theta, torch.Generator().manual_seed(4))
+    one = problem.expected(TRUTH[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(answer.expected, np.outer([0.82, 1.0, 1.18], one), rtol=1e-6)
+    assert isinstance(problem.noise, CountNoise)
+    np.testing.assert_allclose(answer.total - answer.expected, np.tile(problem.noise.background.numpy(), (3, 1)))
+    np.testing.assert_allclose(answer.energy**2, problem.spectra[0].energy_lo * problem.spectra[0].energy_hi)
