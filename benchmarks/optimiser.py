@@ -33,7 +33,7 @@ from torch import Tensor
 from xrayflow.data import bundled_pha
 from xrayflow.errors import XrayflowWarning
 from xrayflow.folding import Fold, Grid
-from xrayflow.inference.build import build_problem
+from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.fit_statistic import FitStatistic
 from xrayflow.inference.optimiser import generator_of, optimise_problem, starting_points
 from xrayflow.models import parse_model
@@ -118,7 +118,7 @@ def simulated_spectra(count: int) -> list[Observation]:
     """Draws of the box with 0.1 .. 1e5 counts/s, 50 .. 50 000 s and at least 50 counts, NICER's response."""
     template = read_observation(bundled_pha())
     model = parse_model(MODEL)
-    problem, _ = build_problem([template], model, grid=Grid.log(1e-3, 1e3, 900))
+    problem, _ = build_problem([template], Question(model, grid=Grid.log(1e-3, 1e3, 900)))
     generator = torch.Generator().manual_seed(2024)
     theta = problem.prior.sample((1, 20 * count), generator)
     rate = problem.expected(theta)[0].sum(-1) / template.pha.exposure
@@ -255,7 +255,7 @@ def main() -> None:
     warnings.simplefilter("ignore", XrayflowWarning)
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     commit = subprocess.run(describe, cwd=HERE, capture_output=True, text=True, check=True).stdout
-    problem, choices = build_problem(simulated_spectra(options.simulated), MODEL)
+    problem, choices = build_problem(simulated_spectra(options.simulated), Question(MODEL))
     results: dict[str, object] = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread",
@@ -288,7 +288,7 @@ def main() -> None:
     results["ours_cpu_seconds_per_fit_one_by_one"] = alone
     results["rival_on_the_compiled_library"] = library
     if options.real and DATA.is_dir():
-        real = [build_problem([one], MODEL) for one in real_spectra(options.real)]
+        real = [build_problem([one], Question(MODEL)) for one in real_spectra(options.real)]
         results["real_nicer"] = compare(real)
         print(json.dumps(results["real_nicer"], indent=1), flush=True)
     options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from xrayflow.errors import XrayflowWarning
-from xrayflow.inference import Posterior, infer_batch
+from xrayflow.inference import Posterior, Question, infer_batch
 from xrayflow.ogip import RMF, read_observation, read_rmf
 
 HERE = Path(__file__).resolve().parent
@@ -61,7 +61,7 @@ def run(paths: list[Path], rmf: RMF, arf: Path | None, batch: int, systematic: f
     rows: list[dict[str, object]] = []
     for start in range(0, len(paths), batch):
         observations = [read_observation(path, rmf=rmf, arf=arf) for path in paths[start : start + batch]]
-        rows += [row(answer) for answer in infer_batch(observations, systematic=systematic)]
+        rows += [row(answer) for answer in infer_batch(observations, Question(systematic=systematic))]
         print(f"{len(rows)} / {len(paths)}", flush=True)
     return rows
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ogip_zoo import toy_observation
 from xrayflow.inference.best_fit import BestFit
-from xrayflow.inference.build import build_problem
+from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.optimiser import optimise_problem
 from xrayflow.ogip import Observation
 from xrayflow.statistics import statistic_per_bin
@@ -35,7 +35,7 @@ def observation(folder: Path, background: str = "none", **arguments: object) -> 
 
 def fitted(found: Observation, model: str = "powerlaw", statistic: str = "auto", **settings: object) -> BestFit:
     """The best fit by XSPEC's statistic."""
-    problem, choices = build_problem([found], model, energies=BAND, statistic=statistic, **settings)  # type: ignore[arg-type]
+    problem, choices = build_problem([found], Question(model, energies=BAND, statistic=statistic, **settings))  # type: ignore[arg-type]
     return optimise_problem(problem, choices, "statistic")[0]
 
 

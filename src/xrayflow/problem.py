@@ -97,7 +97,7 @@ class Problem:
     def jacobian(
         self, theta: Theta
     ) -> tuple[Float[Tensor, "source draw bin"], Float[Tensor, "source draw bin parameter"]]:
-        """Expected counts and d expected / d theta, good to 1e-3 of the largest bin where the fold is float32."""
+        """Expected counts and d expected / d theta, the latter to 1e-3 of its largest where the fold is float32."""
         values, jacobians = [], []
         for part in self._pieces(theta, copies=theta.shape[-1] + 1):
             photons, slopes = flux_and_jacobian(self.photon_flux, self.fold.cast(part))

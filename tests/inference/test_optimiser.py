@@ -16,7 +16,7 @@ from xrayflow.data import bundled_pha
 from xrayflow.errors import DataError, XrayflowWarning
 from xrayflow.folding import Grid
 from xrayflow.inference.best_fit import Ends
-from xrayflow.inference.build import build_problem
+from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.fit_statistic import FitStatistic
 from xrayflow.inference.goal import GOALS, Goal
 from xrayflow.inference.optimiser import (
@@ -89,8 +89,8 @@ def test_the_batched_statistic_is_that_of_each_spectrum_and_its_slope_a_differen
 ) -> None:
     found = observation(tmp_path, background, exposure=3.0)
     grouping = "min:5" if statistic == "chi2" else "none"
-    narrow = build_problem([found], "powerlaw", energies=[(2.0, 4.0)], statistic=statistic, grouping=grouping)
-    wide = build_problem([found], "powerlaw", energies=[(0.5, 9.0)], statistic=statistic, grouping=grouping)
+    narrow = build_problem([found], Question("powerlaw", energies=[(2.0, 4.0)], statistic=statistic, grouping=grouping))
+    wide = build_problem([found], Question("powerlaw", energies=[(0.5, 9.0)], statistic=statistic, grouping=grouping))
     spectra, choices = (narrow[0].spectra[0], wide[0].spectra[0]), (*narrow[1], *wide[1])
     both = FitStatistic.of(spectra, choices)
     bins = both.counts.shape[-1]
@@ -156,7 +156,7 @@ def test_without_normal_priors_the_mode_is_the_minimum_of_the_statistic(toy: Obs
 
 
 def test_the_probit_goal_is_the_posterior_density_in_probit_coordinates(toy: Observation) -> None:
-    problem, _ = build_problem([toy], "powerlaw", energies=BAND)
+    problem, _ = build_problem([toy], Question("powerlaw", energies=BAND))
     starts, _ = starting_points(problem, 3, generators(1))
     optima = minimise(problem, starts)
 
@@ -182,7 +182,7 @@ def test_a_batch_gives_what_each_spectrum_gives_alone(tmp_path: Path) -> None:
         found = observation(tmp_path / str(seed), exposure=exposure, seed=seed)
         batch.append(replace(found, rmf=batch[0].rmf) if batch else found)
     for objective in ("posterior", "statistic"):
-        together = optimise_batch(batch, "TBabs*powerlaw", energies=BAND, objective=objective, starts=4)
+        together = optimise_batch(batch, Question("TBabs*powerlaw", energies=BAND), objective, starts=4)
         for one, fit in zip(batch, together, strict=True):
             alone = optimise(one, "TBabs*powerlaw", energies=BAND, objective=objective, starts=4)
             assert fit.value == pytest.approx(alone.value, abs=1e-3)
@@ -213,7 +213,7 @@ def test_every_evaluation_is_counted(toy: Observation, monkeypatch: pytest.Monke
 
 
 def test_a_start_without_a_likelihood_does_not_touch_the_others(toy: Observation) -> None:
-    problem, _ = build_problem([toy, toy], "powerlaw", energies=BAND)
+    problem, _ = build_problem([toy, toy], Question("powerlaw", energies=BAND))
     starts, _ = starting_points(problem, 3, generators(2))
     clean = minimise(problem, starts)
     broken = starts.clone()
@@ -228,7 +228,7 @@ def test_a_start_without_a_likelihood_does_not_touch_the_others(toy: Observation
 
 def test_all_modes_of_an_ambiguous_model_are_found(toy: Observation) -> None:
     # two blackbodies may change places: every optimum has a twin (a false alarm once in 128 seeds; the seed is fixed)
-    problem, _ = build_problem([toy], "bbodyrad+bbodyrad", energies=BAND)
+    problem, _ = build_problem([toy], Question("bbodyrad+bbodyrad", energies=BAND))
     starts, _ = starting_points(problem, 8, generators(1))
     optima = minimise(problem, starts)
     best = optima.objective[0] < optima.objective.min() + 0.01
@@ -242,7 +242,7 @@ def test_the_coarse_search_ends_at_the_minima_of_the_exact_grid() -> None:
     model = parse_model("TBabs*powerlaw")
     values = {"TBabs.nH": 0.3, "powerlaw.PhoIndex": 1.9, "powerlaw.norm": 0.1}
     found = simulate(template, model, values, 300.0, 5)
-    problem, choices = build_problem([found], model)
+    problem, choices = build_problem([found], Question(model))
     thin = coarser(problem)
     assert thin is not None
     assert thin.fold.grid.energy_edges.size < 0.5 * problem.fold.grid.energy_edges.size
@@ -268,7 +268,9 @@ def test_starts_that_arrive_at_one_place_become_one() -> None:
 
 @pytest.mark.parametrize("kind", GOALS)
 def test_the_gradient_of_a_goal_is_that_of_its_value(toy: Observation, kind: str) -> None:
-    problem, choices = build_problem([toy], "TBabs*powerlaw", energies=BAND, prior=["powerlaw.PhoIndex~N(1.9,0.2)"])
+    problem, choices = build_problem(
+        [toy], Question("TBabs*powerlaw", energies=BAND, prior=["powerlaw.PhoIndex~N(1.9,0.2)"])
+    )
     asked = Goal.of(problem, kind, choices)
     for goal in (asked, asked.pull()):
         x = torch.tensor([[0.3, 0.4, 0.55]], dtype=torch.float64)
@@ -284,7 +286,8 @@ def test_the_gradient_of_a_goal_is_that_of_its_value(toy: Observation, kind: str
 
 def test_coordinates_go_there_and_back(toy: Observation) -> None:
     problem, _ = build_problem(
-        [toy], "TBabs*powerlaw", energies=BAND, prior=["powerlaw.PhoIndex~N(1.9,0.2)", "powerlaw.norm=lin:0:1"]
+        [toy],
+        Question("TBabs*powerlaw", energies=BAND, prior=["powerlaw.PhoIndex~N(1.9,0.2)", "powerlaw.norm=lin:0:1"]),
     )
     goal = Goal.of(problem, "probit")
     x = torch.rand((50, 3), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -299,7 +302,7 @@ def test_coordinates_go_there_and_back(toy: Observation) -> None:
 
 
 def test_the_starting_points_meet_the_observed_counts(toy: Observation) -> None:
-    problem, _ = build_problem([toy], "powerlaw", energies=BAND)
+    problem, _ = build_problem([toy], Question("powerlaw", energies=BAND))
     starts, evaluations = starting_points(problem, 4, generators(1))
     expected = problem.expected(problem.prior.to_theta(starts)).sum(-1)
     torch.testing.assert_close(expected, problem.noise.counts.sum().expand_as(expected), rtol=5e-3, atol=0.0)

@@ -15,7 +15,10 @@ from ogip_zoo import toy_observation
 from xrayflow.errors import DataError, ModelError, PriorError, XrayflowWarning
 from xrayflow.folding import Grid
 from xrayflow.inference import Effort, Posterior, infer, infer_batch
-from xrayflow.inference.build import DEFAULT_MODEL, build_problem
+from xrayflow.inference.build import DEFAULT_MODEL, Question, build_problem
+from xrayflow.inference.importance import Mixture, Round
+from xrayflow.inference.judge import candidates, judge
+from xrayflow.inference.search import Search, log_target
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
@@ -114,7 +117,7 @@ def test_the_same_seed_gives_the_same_answer_and_another_seed_another(bright: Ob
 
 def test_an_answer_does_not_depend_on_its_company(faint: Observation, bright: Observation) -> None:
     settings = {"model": MODEL, "freeze": FREEZE, "energies": BAND, "grouping": "min:10"}
-    together = infer_batch([faint, bright], **settings)  # type: ignore[arg-type]
+    together = infer_batch([faint, bright], Question(**settings))  # type: ignore[arg-type]
     for observation, answer in zip((faint, bright), together, strict=True):
         alone = infer(observation, **settings)  # type: ignore[arg-type]
         np.testing.assert_allclose(answer.draws, alone.draws, rtol=1e-6)
@@ -149,17 +152,27 @@ def test_a_grid_that_stays_too_coarse_is_not_certified(brilliant: Observation) -
     assert any("energy grid" in reason for reason in answer.computation.reasons)
 
 
-def test_a_proposal_without_the_best_optimum_is_noticed(bright: Observation) -> None:
-    """With no draws near it, a draw at the optimum would carry all the weight."""
-    answer = infer_batch(
-        [bright],
-        MODEL,
-        freeze=FREEZE,
-        energies=BAND,
-        grouping="min:10",
-        effort=Effort(draws=10, ess=5, first=2.0, most=4.0),
-    )[0]
-    assert answer.computation.status != "certified"
+def test_an_optimum_that_the_draws_hardly_reach_is_noticed(bright: Observation) -> None:
+    """Draws of a proposal that is even over a place beside the optimum: one draw at it would outweigh them all."""
+    question = Question(MODEL, freeze=FREEZE, energies=BAND, grouping="min:10")
+    problem, choices = build_problem([bright], question)
+    search = Search(problem, 0, Effort(), lambda step, fraction: None)
+    found = candidates(search, search.run(), choices)[0]
+    assert judge(found, 400.0, 0).computation.status == "certified"
+    place = found.optima.v[:, found.optima.objective[0].argmin()][:, None] + 1.0
+    moved = Mixture(torch.zeros((1, 1)).double(), place, 1e-8 * torch.eye(2, dtype=torch.float64)[None, None], 1e-9)
+    v = moved.sample(1000, search.generators)
+    beside = Round(moved, v, log_target(found.problem, v))
+    computation = judge(replace(found, fresh=beside), 10.0, 0).computation
+    assert computation.status != "certified"
+    assert any("optimum" in reason for reason in computation.reasons), computation
+
+
+def test_too_few_draws_are_a_failure_and_not_to_be_trusted(bright: Observation) -> None:
+    question = Question(MODEL, freeze=FREEZE, energies=BAND, grouping="min:10")
+    answer = infer_batch([bright], question, effort=Effort(draws=20, ess=5, first=4.0, most=4.0))[0]
+    assert answer.computation.status == "failed"
+    assert answer.verdict == "do-not-trust"
 
 
 def test_progress_ends_at_one(faint: Observation) -> None:
@@ -227,7 +240,9 @@ def test_links_and_priors_on_parameters_frozen_by_default_reach_the_answer(brigh
     assert answer.names == ("powerlaw.PhoIndex", "powerlaw.norm")
     rows = answer.summary()["parameters"]
     assert rows["powerlaw_3.PhoIndex"]["median"] == pytest.approx(rows["powerlaw.PhoIndex"]["median"] - 0.5)
-    model, _ = build_problem([bright], "TBabs*simplcutx*powerlaw", prior=["simplcutx.kT_e=10:300"], energies=BAND)
+    model, _ = build_problem(
+        [bright], Question("TBabs*simplcutx*powerlaw", prior=["simplcutx.kT_e=10:300"], energies=BAND)
+    )
     assert "simplcutx.kT_e" in model.prior.names
     with pytest.raises(PriorError, match="it is frozen"):
         infer(bright, MODEL, freeze=FREEZE, prior=["TBabs.nH=0.1:1"], energies=BAND)

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from fit_zoo import BAND, observation
-from xrayflow.inference.build import build_problem
+from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.predictive import DRAWS, REPLICATES, Predictive, check
 from xrayflow.inference.verdict import MOST_DEVIATION
 from xrayflow.problem import Problem
@@ -25,7 +25,7 @@ TRUTH = torch.tensor([1.7, 0.05], dtype=torch.float64)
 def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
     """A power law of about 2e4 counts."""
     found = observation(tmp_path_factory.mktemp("toy"), exposure=200.0)
-    return build_problem([found], "powerlaw", energies=BAND)[0]
+    return build_problem([found], Question("powerlaw", energies=BAND))[0]
 
 
 def with_counts(problem: Problem, counts: torch.Tensor, exposure: float = 1.0) -> Problem:
@@ -100,7 +100,7 @@ def test_a_model_without_the_observed_shape_has_a_small_p_value(problem: Problem
 
 def test_bands_hold_the_spread_of_the_draws_and_the_background(tmp_path: Path) -> None:
     found = observation(tmp_path, "counts", exposure=200.0)
-    problem, _ = build_problem([found], "powerlaw", energies=BAND)
+    problem, _ = build_problem([found], Question("powerlaw", energies=BAND))
     theta = torch.stack([torch.full((101,), 1.7), torch.linspace(0.04, 0.06, 101)], dim=-1).double()
     answer = check(problem, theta, torch.Generator().manual_seed(4))
     one = problem.expected(TRUTH[None, None])[0, 0].numpy()

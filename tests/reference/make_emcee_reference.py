@@ -20,9 +20,8 @@ likelihood and prior are written here again, in numpy and scipy, so that an agre
 Each spectrum was chosen to have one connected mode: with a small second one (a cold disc that scattering turns into a
 power law fits many faint or hard spectra) the sd hangs on its mass, which no chain of this length knows to 10 %.
 
-Run:
+Run (about 20 minutes on two free cores; the entry of each spectrum is replaced as it is done):
     OMP_NUM_THREADS=1 python tests/reference/make_emcee_reference.py [--only NAME] [--chains DIR]
-It takes about 20 minutes on two free cores and replaces the entry of each spectrum as it is done.
 """
 
 from __future__ import annotations
@@ -65,7 +64,6 @@ LOW, HIGH = np.where(LOGARITHMIC[:, None], np.log10(BOX), BOX).T
 WALKERS, INNER, WARM_UP, BLOCK, MOST_STEPS, START_DRAWS = 256, 25, 300, 25, 600, 4000
 TAUS, EFFECTIVE, PARAMETERS = 60, 8000, 5
 PERCENTILES = (5, 16, 50, 84, 95)
-LOW_X, HIGH_X = np.append(LOW[:4], -10.0), np.append(HIGH[:4], 10.0)
 
 # theta, exposure [s], seed
 SIMULATED: dict[str, tuple[tuple[float, ...], float, int]] = {
@@ -116,11 +114,9 @@ def read_real() -> Data:
     last = np.append(first[1:], counts.size) - 1
     with fits.open(DATA / RMF) as file:
         e_min, e_max = (file["EBOUNDS"].data[key].astype(float) for key in ("E_MIN", "E_MAX"))
-    below = np.flatnonzero((e_min[first] < BAND[0]) & (e_max[last] >= BAND[0]))[0]
-    above = np.flatnonzero((e_min[first] < BAND[1]) & (e_max[last] >= BAND[1]))[0]
-    keep = np.zeros(first.size, dtype=bool)
-    keep[below + 1 : above] = True
-    keep &= np.maximum.reduceat(quality, first) == 0
+    below, above = (np.flatnonzero((e_min[first] < energy) & (e_max[last] >= energy))[0] for energy in BAND)
+    number = np.arange(first.size)
+    keep = (number > below) & (number < above) & (np.maximum.reduceat(quality, first) == 0)
     grouped = np.add.reduceat(counts, first)[keep], np.add.reduceat(background, first)[keep]
     return Data(first[keep], last[keep], *grouped, exposure, REAL["arf"])
 
@@ -143,8 +139,7 @@ class Fold:
         grouped = np.stack([matrix[:, a : b + 1].sum(axis=1) for a, b in zip(data.first, data.last, strict=True)], 1)
         self.response = area[:, None] * grouped
         self.edges = np.concatenate([np.geomspace(1e-3, lo[0], 401)[:-1], lo, np.geomspace(hi[-1], 1e3, 35)])
-        self.inner = slice(400, 400 + lo.size)
-        self.library = library
+        self.library, self.inner = library, slice(400, 400 + lo.size)
         log_x = np.linspace(np.log(1e-5), np.log(600.0), 8001)
         fine_x = np.linspace(log_x[0], log_x[-1], 40001)
         self.disc = fine_x, CubicSpline(log_x, np.log(disc_photon_flux(np.exp(log_x))))(fine_x)
@@ -158,10 +153,9 @@ class Fold:
             sigma = np.where(factor > 1e-4, -np.log(np.maximum(factor, 1e-4)) / nh, sigma)
         nh = 10 ** np.random.default_rng(0).uniform(LOW[0], HIGH[0], 100)
         factor = self.library.call("TBabs", nh[:, None], self.edges)[:, self.inner]
-        error = np.abs(np.exp(-nh[:, None] * sigma[self.inner]) - factor)
-        worst = float(np.max(error / np.maximum(factor, 1e-12)))
-        if worst > 1e-8:
-            raise ValueError(f"TBabs: the table of the cross-section is off by {worst:g}")
+        error = np.abs(np.exp(-nh[:, None] * sigma[self.inner]) - factor) / np.maximum(factor, 1e-12)
+        if error.max() > 1e-8:
+            raise ValueError(f"TBabs: the table of the cross-section is off by {error.max():g}")
         return sigma[self.inner]
 
     def rate(self, theta: Array, fast: bool = False) -> Array:
@@ -204,7 +198,7 @@ class LogPosterior:
         self.fold, self.data, self.fast, self.evaluations = fold, data, fast, 0
 
     def __call__(self, x: Array) -> Array:
-        inside = np.all((x >= LOW_X) & (x <= HIGH_X), axis=1)
+        inside = np.all((x[:, :4] >= LOW[:4]) & (x[:, :4] <= HIGH[:4]), axis=1)
         answer = np.column_stack([np.full(len(x), -np.inf), np.zeros(len(x))])
         if inside.any():
             shape = x[inside, :4]
@@ -264,7 +258,7 @@ def run_ensemble(
     """Warms up under the fast target, then runs until the kept part (all but the first fifth) is long enough."""
     move = DelayedAcceptance(fast, seed)
     warm = move.forward(start, WARM_UP)
-    # A walker on a hill 40 nats below the others, which has no mass, would never leave it: it starts again from another.
+    # A walker on a hill 40 nats below the others (it has no mass) would never leave it: it starts again from another.
     stuck = warm.log_prob < warm.log_prob.max() - 40
     warm.coords[stuck] = warm.coords[np.random.default_rng(seed).choice(np.flatnonzero(~stuck), stuck.sum())]
     report(f"{stuck.sum()} walkers were stuck")
@@ -323,7 +317,7 @@ def simulate(library: XspecLibrary, name: str) -> tuple[Data, dict[str, Any]]:
 def starts(fast: LogPosterior, report: Callable[[str], None]) -> tuple[Array, Array]:
     """A small ball about the best fit; the best prior draws (at the counts/s of the data, within 2 %)."""
     random, data = np.random.default_rng(10), fast.data
-    prior = random.uniform(LOW_X, HIGH_X, (START_DRAWS, PARAMETERS))
+    prior = random.uniform(LOW, HIGH, (START_DRAWS, PARAMETERS))
     log_rate = np.log10(np.sum(data.counts - data.background) / data.exposure)
     prior[:, 4] = random.normal(log_rate, 0.01, START_DRAWS)
     value = np.concatenate([fast(part)[:, 0] for part in np.split(prior, START_DRAWS // 100)])
@@ -331,7 +325,8 @@ def starts(fast: LogPosterior, report: Callable[[str], None]) -> tuple[Array, Ar
     best = best_fit(fast, prior[:6])
     report(f"best fit {best.round(4)} {fast(best[None])[0].round(4)}")
     ball = best + 1e-3 * random.normal(size=(WALKERS, PARAMETERS))
-    return np.clip(ball, LOW_X, HIGH_X), prior[:WALKERS]
+    ball[:, :4] = np.clip(ball[:, :4], LOW[:4], HIGH[:4])
+    return ball, prior[:WALKERS]
 
 
 def analyse(name: str, chains: Path | None) -> dict[str, Any]:
@@ -351,21 +346,19 @@ def analyse(name: str, chains: Path | None) -> dict[str, Any]:
         fold = Fold(library, data)
         log_posterior, fast = LogPosterior(fold, data), LogPosterior(fold, data, fast=True)
         report(f"{data.counts.sum():.0f} counts in {data.counts.size} bins, {fold.edges.size - 1} energies")
-        both = enumerate(starts(fast, report))
-        ensembles = [run_ensemble(log_posterior, fast, start, 7 * i, report) for i, start in both]
-        seconds = time.monotonic() - began
+        pair = starts(fast, report)
+        ensembles = [run_ensemble(log_posterior, fast, start, 7 * i, report) for i, start in enumerate(pair)]
     parts, log_likes, descriptions = zip(*ensembles, strict=True)
     pooled, log_like = np.concatenate(parts), np.concatenate(log_likes)
     if chains is not None:
         chains.mkdir(parents=True, exist_ok=True)
         np.savez(chains / f"{name}.npz", chain=pooled, log_likelihood=log_like)
-    peak = log_like.argmax()
-    entry["posterior"] = summary(pooled)
+    peak, entry["posterior"] = log_like.argmax(), summary(pooled)
     entry["best_draw"] = {"log_likelihood": rounded(log_like[peak], 10), "coordinates": rounded(pooled[peak])}
     entry["effective_samples"] = rounded(np.sum([one["effective_samples"] for one in descriptions], axis=0), 5)
     entry["ensembles"] = list(descriptions)
-    entry |= {"seconds": round(seconds), "evaluations": log_posterior.evaluations, "fast_evaluations": fast.evaluations}
-    report(f"done, {seconds:.0f} s")
+    entry |= {"evaluations": log_posterior.evaluations, "fast_evaluations": fast.evaluations}
+    entry |= {"seconds": round(time.monotonic() - began), "date": datetime.now(UTC).date().isoformat()}
     return entry
 
 
@@ -383,8 +376,7 @@ def settings() -> dict[str, Any]:
         "scale": ["log10" if log else "linear" for log in LOGARITHMIC],
         "energy_grid": "400 logarithmic bins 1 eV - 0.1 keV, the RMF's own bins, 34 logarithmic bins 20 keV - 1 MeV",
         "likelihood": "Poisson(exposure x rate + known background), every constant kept",
-        "walkers": WALKERS,
-        "moves": f"{INNER} steps (KDE .5, DE .25, stretch .25) under a fast copy, then delayed acceptance",
+        "sampler": f"{WALKERS} walkers, {INNER} steps (KDE .5, DE .25, stretch .25) between delayed acceptances",
     }
 
 
@@ -398,8 +390,7 @@ def main() -> None:
         futures = {pool.submit(analyse, name, arguments.chains): name for name in arguments.only}
         for future in as_completed(futures):
             document = json.loads(target.read_text()) if target.exists() else {"spectra": {}}
-            entry = {"date": datetime.now(UTC).date().isoformat(), **future.result()}
-            document = {**settings(), "spectra": {**document["spectra"], futures[future]: entry}}
+            document = {**settings(), "spectra": {**document["spectra"], futures[future]: future.result()}}
             # Lists of numbers on one line.
             text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(document, indent=1))
             target.write_text(text + "\n")

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from xrayflow.data import bundled_pha
-from xrayflow.inference import Effort, Posterior, infer_batch
+from xrayflow.inference import Effort, Posterior, Question, infer_batch
 from xrayflow.inference.verdict import weighted_quantile
 from xrayflow.ogip import Observation, read_observation
 
@@ -65,7 +65,7 @@ def test_draws_of_a_simulated_spectrum_agree_with_emcee(name: str) -> None:
     entry = REFERENCE["spectra"][name]
     observation = simulated(entry)
     channels = (entry["first_channel"][0], entry["last_channel"][-1])
-    answer = infer_batch([observation], channels=channels, effort=EFFORT)[0]
+    answer = infer_batch([observation], Question(channels=channels), effort=EFFORT)[0]
     assert answer.spectrum.counts.sum() == entry["total_counts"]
     check(answer, entry)
 

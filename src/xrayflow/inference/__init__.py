@@ -1,6 +1,7 @@
 """ANSWER: from a problem to a certified posterior."""
 
 from xrayflow.inference.best_fit import BestFit
+from xrayflow.inference.build import Question
 from xrayflow.inference.optimiser import optimise, optimise_batch
 from xrayflow.inference.pipeline import infer, infer_batch
 from xrayflow.inference.posterior import Posterior
@@ -11,6 +12,7 @@ __all__ = [
     "BestFit",
     "Effort",
     "Posterior",
+    "Question",
     "error",
     "infer",
     "infer_batch",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,23 +19,11 @@ DEFAULT_MODEL = "TBabs*simpl*ezdiskbb"
 DEFAULT_ENERGIES = ((0.3, 10.0),)
 
 
-def build_problem(
-    observations: Sequence[Observation],
-    model: str | Model | None = None,
-    prior: Iterable[str] | Prior | None = None,
-    freeze: Mapping[str, float] | None = None,
-    link: Mapping[str, str] | None = None,
-    systematic: float | None = None,
-    energies: Sequence[tuple[float, float]] | None = None,
-    channels: tuple[int, int] | None = None,
-    grouping: str | None = None,
-    statistic: str = "auto",
-    grid: Grid | None = None,
-) -> tuple[Problem, list[Choice]]:
-    """The problem of spectra that share one RMF, and the statistic of each.
+@dataclass(frozen=True)
+class Question:
+    """What a user asks of spectra, in the words of the command line; None takes the default.
 
-    Args:
-        observations: From `read_observation`, at least one.
+    Attributes:
         model: XSPEC expression or a `Model`; default `TBabs*simpl*ezdiskbb`.
         prior: Changes to the model's box, `["TBabs.nH=0.1:2", "simpl.Gamma~N(1.8,0.2)"]`, or a `Prior`.
         freeze: Parameters held at a value, `{"TBabs.nH": 0.24}`.
@@ -45,28 +34,59 @@ def build_problem(
         grouping: "file" (default), "none", "optimal" or "min:N".
         statistic: XSPEC's; "auto" takes what suits the data.
         grid: Photon-energy grid; default made from the response.
+    """
+
+    model: str | Model | None = None
+    prior: Iterable[str] | Prior | None = None
+    freeze: Mapping[str, float] | None = None
+    link: Mapping[str, str] | None = None
+    systematic: float | None = None
+    energies: Sequence[tuple[float, float]] | None = None
+    channels: tuple[int, int] | None = None
+    grouping: str | None = None
+    statistic: str = "auto"
+    grid: Grid | None = None
+
+
+def build_problem(observations: Sequence[Observation], question: Question) -> tuple[Problem, list[Choice]]:
+    """The problem of spectra that share one RMF, and the statistic of each.
+
+    Args:
+        observations: From `read_observation`, at least one.
+        question: What is asked of them.
 
     Raises:
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
     """
-    if model is None or isinstance(model, str):
-        model = parse_model(model or DEFAULT_MODEL)
-    model = model.freeze(freeze or {}).link(link or {})
-    if not isinstance(prior, Prior):
-        changes = tuple(prior or ())
-        model = model.thaw(*_thawed(model, changes, freeze or {}))
-        prior = Prior.of(model, changes)
-    model.check_links({marginal.name: (marginal.lo, marginal.hi) for marginal in prior.marginals})
-    band = tuple((float(lo), float(hi)) for lo, hi in energies) if energies is not None else DEFAULT_ENERGIES
-    spectra = [one.bin(energies=band, channels=channels, grouping=grouping or "file") for one in observations]
+    model, prior = _model_and_prior(question)
+    asked = DEFAULT_ENERGIES if question.energies is None else question.energies
+    band = tuple((float(lo), float(hi)) for lo, hi in asked)
+    grouping = question.grouping or "file"
+    spectra = [one.bin(energies=band, channels=question.channels, grouping=grouping) for one in observations]
     for spectrum in spectra:
         if not np.any(spectrum.counts != 0):
             raise DataError(
                 f"{spectrum.observation.pha.path.name}: no counts in {spectrum.energy_lo.min():.3g}-"
                 f"{spectrum.energy_hi.max():.3g} keV; choose another band with --energies"
             )
-    choices = [choose(spectrum, statistic) for spectrum in spectra]
-    return Problem.of(model, prior, spectra, noise_of(spectra, choices, systematic or 0.0), grid), choices
+    choices = [choose(spectrum, question.statistic) for spectrum in spectra]
+    noise = noise_of(spectra, choices, question.systematic or 0.0)
+    return Problem.of(model, prior, spectra, noise, question.grid), choices
+
+
+def _model_and_prior(question: Question) -> tuple[Model, Prior]:
+    """The model with its frozen and linked parameters, and the prior of the free ones."""
+    model = question.model or DEFAULT_MODEL
+    if isinstance(model, str):
+        model = parse_model(model)
+    model = model.freeze(question.freeze or {}).link(question.link or {})
+    prior = question.prior
+    if not isinstance(prior, Prior):
+        changes = tuple(prior or ())
+        model = model.thaw(*_thawed(model, changes, question.freeze or {}))
+        prior = Prior.of(model, changes)
+    model.check_links({marginal.name: (marginal.lo, marginal.hi) for marginal in prior.marginals})
+    return model, prior
 
 
 def _thawed(model: Model, changes: Iterable[str], freeze: Mapping[str, float]) -> list[str]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from xrayflow.errors import DataError, XrayflowWarning, nearest
 from xrayflow.folding import Grid
 from xrayflow.inference.best_fit import BestFit, Ends, best_of
-from xrayflow.inference.build import build_problem
+from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.goal import FAR, Goal
 from xrayflow.inference.levenberg import Descent
 from xrayflow.models import Model
@@ -259,32 +259,30 @@ def optimise(
     Raises:
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
     """
-    problem, choices = build_problem(
-        [observation], model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid
-    )
-    return optimise_problem(problem, choices, objective, starts, seed)[0]
+    question = Question(model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid)
+    return optimise_batch([observation], question, objective, starts, seed)[0]
 
 
 def optimise_batch(
     observations: Sequence[Observation],
-    model: str | Model | None = None,
-    prior: Iterable[str] | Prior | None = None,
-    freeze: Mapping[str, float] | None = None,
-    link: Mapping[str, str] | None = None,
-    systematic: float | None = None,
-    energies: Sequence[tuple[float, float]] | None = None,
-    channels: tuple[int, int] | None = None,
-    grouping: str | None = None,
-    statistic: str = "auto",
-    grid: Grid | None = None,
+    question: Question | None = None,
     objective: str = "posterior",
     starts: int = 8,
     seed: int = 0,
 ) -> list[BestFit]:
-    """The best fits of spectra that share one RMF, found together; the arguments are those of `optimise`."""
-    problem, choices = build_problem(
-        observations, model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid
-    )
+    """The best fits of spectra that share one RMF, found together.
+
+    Args:
+        observations: From `read_observation`, at least one.
+        question: What is asked of them.
+        objective: "posterior" or "statistic", as in `optimise`.
+        starts: Independent starts.
+        seed: The same seed and file give the same starts.
+
+    Raises:
+        XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
+    """
+    problem, choices = build_problem(observations, question or Question())
     return optimise_problem(problem, choices, objective, starts, seed)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from xrayflow.folding import Grid
-from xrayflow.inference.build import build_problem
+from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.judge import candidates, judge
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.search import Effort, Progress, Search
@@ -59,45 +59,31 @@ def infer(
     Raises:
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
     """
-    return infer_batch(
-        [observation],
-        model,
-        prior,
-        freeze,
-        link,
-        systematic,
-        energies,
-        channels,
-        grouping,
-        statistic,
-        grid,
-        seed,
-        Effort(draws, ess),
-        progress,
-    )[0]
+    question = Question(model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid)
+    return infer_batch([observation], question, seed, Effort(draws, ess), progress)[0]
 
 
 def infer_batch(
     observations: Sequence[Observation],
-    model: str | Model | None = None,
-    prior: Iterable[str] | Prior | None = None,
-    freeze: Mapping[str, float] | None = None,
-    link: Mapping[str, str] | None = None,
-    systematic: float | None = None,
-    energies: Sequence[tuple[float, float]] | None = None,
-    channels: tuple[int, int] | None = None,
-    grouping: str | None = None,
-    statistic: str = "auto",
-    grid: Grid | None = None,
+    question: Question | None = None,
     seed: int = 0,
     effort: Effort | None = None,
     progress: Progress | None = None,
 ) -> list[Posterior]:
-    """The certified posteriors of spectra that share one RMF; the arguments are those of `infer`."""
+    """The certified posteriors of spectra that share one RMF.
+
+    Args:
+        observations: From `read_observation`, at least one.
+        question: What is asked of them.
+        seed: The same seed and file give the same answer, in any company.
+        effort: How hard to try.
+        progress: Called with (step, fraction).
+
+    Raises:
+        XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
+    """
     started = time.perf_counter()
-    problem, choices = build_problem(
-        observations, model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid
-    )
+    problem, choices = build_problem(observations, question or Question())
     search = Search(problem, seed, effort or Effort(), progress or (lambda step, fraction: None))
     search.seconds["read"] = time.perf_counter() - started
     fresh = search.run()
