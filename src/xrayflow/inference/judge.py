@@ -103,7 +103,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     predictive = check(problem, problem.prior.to_theta(_resampled(fresh, DRAWS, one.generator)), one.generator)
     k = pareto_k(log_weight.numpy())
     modes = distinct_optima(one.optima)[0]
-    peak = _peak_share(one, modes, log_evidence)
+    peak = peak_share(one, modes, log_evidence)
     theta = problem.prior.to_theta(fresh.v[0])
     return Posterior(
         model=problem.model,
@@ -144,7 +144,7 @@ def _best(one: Candidate) -> tuple[Tensor, int]:
     return one.problem.prior.to_theta(v), int(polished.evaluations)
 
 
-def _peak_share(one: Candidate, modes: Tensor, log_evidence: float) -> float:
+def peak_share(one: Candidate, modes: Tensor, log_evidence: float) -> float:
     """The largest share of all weight that one draw at a found optimum would carry: is every optimum covered?"""
     if modes.numel() == 0:
         return 1.0
