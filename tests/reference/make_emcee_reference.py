@@ -258,8 +258,8 @@ def run_ensemble(
     """Warms up under the fast target, then runs until the kept part (all but the first fifth) is long enough."""
     move = DelayedAcceptance(fast, seed)
     warm = move.forward(start, WARM_UP)
-    # A walker on a hill 40 nats below the others (it has no mass) would never leave it: it starts again from another.
-    stuck = warm.log_prob < warm.log_prob.max() - 40
+    # A walker on a hill 15 nats below the best (the chance of a proper draw: 1e-5) would stay: it starts from another.
+    stuck = warm.log_prob < warm.log_prob.max() - 15
     warm.coords[stuck] = warm.coords[np.random.default_rng(seed).choice(np.flatnonzero(~stuck), stuck.sum())]
     report(f"{stuck.sum()} walkers were stuck")
     state = move.forward(warm.coords, WARM_UP).coords
@@ -357,6 +357,9 @@ def analyse(name: str, chains: Path | None) -> dict[str, Any]:
     entry["best_draw"] = {"log_likelihood": rounded(log_like[peak], 10), "coordinates": rounded(pooled[peak])}
     entry["effective_samples"] = rounded(np.sum([one["effective_samples"] for one in descriptions], axis=0), 5)
     entry["ensembles"] = list(descriptions)
+    (median, other), (sd, other_sd) = ([np.array(one[key]) for one in descriptions] for key in ("median", "sd"))
+    if np.any(np.abs(median - other) > 0.1 * sd) or np.any(np.abs(np.log(sd / other_sd)) > 0.1):
+        raise RuntimeError(f"{name}: the two ensembles disagree: {descriptions}")
     entry |= {"evaluations": log_posterior.evaluations, "fast_evaluations": fast.evaluations}
     entry |= {"seconds": round(time.monotonic() - began), "date": datetime.now(UTC).date().isoformat()}
     return entry

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from xrayflow.data import bundled_pha
 from xrayflow.inference import Effort, Posterior, Question, infer_batch
@@ -48,16 +47,24 @@ def simulated(entry: dict[str, Any]) -> Observation:
 
 
 def check(answer: Posterior, entry: dict[str, Any]) -> None:
-    """Medians within 0.1 sd, standard deviations within 10 %, in each parameter's own scale."""
+    """Medians within 0.1 sd and spreads within 10 %, in each parameter's own scale.
+
+    The spread is half the 68 % interval, and also the standard deviation where the chain's two ensembles agree on it
+    to 5 %: a far mode of less than a per cent of the mass, which one holds and the other does not, moves it freely.
+    """
     assert list(answer.names) == REFERENCE["names"]
     assert answer.ess > 3000, answer.reasons
-    coordinates = answer.prior.to_scale(torch.from_numpy(answer.draws)).numpy()
-    for column, name in zip(coordinates.T, answer.names, strict=True):
-        theirs = entry["parameters"][name]
-        median = float(weighted_quantile(column, answer.weights, [0.5])[0])
-        sd = float(np.sqrt(np.cov(column, aweights=answer.weights)))
-        assert abs(median - theirs["median"]) < 0.1 * theirs["sd"], (name, median, theirs)
-        assert abs(sd / theirs["sd"] - 1.0) < 0.1, (name, sd, theirs)
+    for i, (name, scale) in enumerate(zip(answer.names, REFERENCE["scale"], strict=True)):
+        column = np.log10(answer.draws[:, i]) if scale == "log10" else answer.draws[:, i]
+        theirs = entry["posterior"][name]
+        lower, median, upper = weighted_quantile(column, answer.weights, [0.16, 0.5, 0.84])
+        spread = 0.5 * (theirs["percentiles"]["84"] - theirs["percentiles"]["16"])
+        assert abs(median - theirs["median"]) < 0.1 * spread, (name, median, theirs)
+        assert abs(0.5 * (upper - lower) / spread - 1.0) < 0.1, (name, lower, upper, theirs)
+        first, second = (ensemble["sd"][i] for ensemble in entry["ensembles"])
+        if abs(first / second - 1.0) < 0.05:
+            sd = float(np.sqrt(np.cov(column, aweights=answer.weights)))
+            assert abs(sd / theirs["sd"] - 1.0) < 0.1, (name, sd, theirs)
 
 
 @pytest.mark.parametrize("name", SIMULATED)

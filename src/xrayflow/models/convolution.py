@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xrayflow.models.component import Bound, Component, OnGrid, without_abund
-from xrayflow.models.edges import EnergyBins
+from xrayflow.models.edges import LOG2_E, EnergyBins
 from xrayflow.models.parameter import declare, declare_switch
 
 
@@ -33,9 +33,9 @@ def scattered_up(photons: Float[Tensor, "*batch energy"], slope: Float[Tensor, "
     Source: Steiner et al. 2009, PASP 121, 1279, eq. 1, 4.
     """
     steep = slope.unsqueeze(-1)
-    weighted = photons * torch.exp(steep * bins.log_mid)
+    weighted = photons * torch.exp2(steep * (LOG2_E * bins.log_mid))
     below = torch.cumsum(weighted, dim=-1) - weighted
-    falls = torch.exp(-steep * (bins.log_low + bins.log_width))
+    falls = torch.exp2(steep * (-LOG2_E * (bins.log_low + bins.log_width)))
     return falls * (below * torch.expm1(steep * bins.log_width) - weighted)
 
 
@@ -121,7 +121,7 @@ def scattered_up_slope(
         d(scattered minus seed photons) / d slope.
     """
     steep = slope.unsqueeze(-1)
-    weighted = photons * torch.exp(steep * bins.log_mid)
+    weighted = photons * torch.exp2(steep * (LOG2_E * bins.log_mid))
     turned = weighted * bins.log_mid
     below, below_turned = torch.cumsum(weighted, dim=-1) - weighted, torch.cumsum(turned, dim=-1) - turned
     log_high = bins.log_low + bins.log_width

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from xrayflow.errors import ModelError
 from xrayflow.models.component import Bound
-from xrayflow.models.edges import EnergyBins, nodes_needed
+from xrayflow.models.edges import LOG2_E, EnergyBins, nodes_needed
 
 PLANCK_KEV_S = 6.62607015e-34 / 1.602176634e-16
 LIGHT_CM_S = 2.99792458e10
@@ -188,7 +188,7 @@ def _make_block(bins: EnergyBins, first: int, last: int, coldest: float) -> _Blo
     lagrange = _barycentric(log_nodes, signs, log_energy.cpu().numpy())
     matrix = np.concatenate([lagrange, -energy.reshape(1, -1).cpu().numpy()])
     offset = torch.log(weight).reshape(-1) - log_energy
-    return _Block(bins.cast(log_nodes), bins.cast(matrix), bins.cast(offset), gauss)
+    return _Block(bins.cast(log_nodes), bins.cast(LOG2_E * matrix), bins.cast(LOG2_E * offset), gauss)
 
 
 def bind_disk(bins: EnergyBins, table: DiskTable, coldest: float) -> Bound:
@@ -221,7 +221,7 @@ def bind_disk(bins: EnergyBins, table: DiskTable, coldest: float) -> Bound:
         pieces = []
         for number, block in enumerate(blocks):
             features = torch.cat([r[..., number * BLOCK_NODES : (number + 1) * BLOCK_NODES], cold], dim=-1)
-            photons = torch.exp(features @ block.matrix + block.offset)
+            photons = torch.exp2(features @ block.matrix + block.offset)
             pieces.append(photons.reshape(*photons.shape[:-1], block.gauss, -1).sum(dim=-2))
         return torch.cat(pieces, dim=-1) * (DISK_CONSTANT * norm * temperature**3).unsqueeze(-1)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xrayflow.models.absorption import phabs_cross_section, tbabs_cross_section
 from xrayflow.models.component import Binding, Bound, Component, OnGrid, without_abund
-from xrayflow.models.edges import EnergyBins
+from xrayflow.models.edges import LOG2_E, EnergyBins
 from xrayflow.models.parameter import declare
 
 
@@ -28,7 +28,7 @@ def absorb(column_density: Float[Tensor, "*batch"], sigma: Float[Tensor, " energ
 
     Source: Wilms, Allen & McCray 2000, ApJ 542, 914, eq. 1.
     """
-    return torch.exp(column_density.unsqueeze(-1) * -sigma)
+    return torch.exp2(column_density.unsqueeze(-1) * (-LOG2_E * sigma))
 
 
 def absorber(cross_section: Callable[[np.ndarray, str], np.ndarray]) -> Binding:
