@@ -68,7 +68,7 @@ PERCENTILES = (5, 16, 50, 84, 95)
 # theta, exposure [s], seed
 SIMULATED: dict[str, tuple[tuple[float, ...], float, int]] = {
     "faint": ((0.02, 2.5, 0.05, 0.3, 6.0), 200.0, 1),
-    "absorbed": ((7.0, 2.3, 0.2, 1.0, 3.5), 1000.0, 2),
+    "absorbed": ((7.0, 2.5, 0.05, 1.0, 5.0), 1000.0, 2),
     "bright": ((0.5, 2.5, 0.15, 0.8, 71.0), 1000.0, 3),
 }
 REAL = {
@@ -292,15 +292,11 @@ def rounded(value: Any, digits: int = 7) -> Any:
 
 def summary(chain: Array) -> dict[str, Any]:
     quantile = np.percentile(chain, PERCENTILES, axis=0)
-    return {
-        name: {
-            "median": rounded(quantile[2, i]),
-            "mean": rounded(chain[:, i].mean()),
-            "sd": rounded(chain[:, i].std()),
-            "percentiles": dict(zip(map(str, PERCENTILES), rounded(quantile[:, i]), strict=True)),
-        }
-        for i, name in enumerate(NAMES)
-    }
+    entries = {}
+    for name, draws, values in zip(NAMES, chain.T, quantile.T, strict=True):
+        entries[name] = {"median": rounded(values[2]), "mean": rounded(draws.mean()), "sd": rounded(draws.std())}
+        entries[name]["percentiles"] = dict(zip(map(str, PERCENTILES), rounded(values), strict=True))
+    return entries
 
 
 def simulate(library: XspecLibrary, name: str) -> tuple[Data, dict[str, Any]]:
