@@ -68,7 +68,7 @@ PERCENTILES = (5, 16, 50, 84, 95)
 # theta, exposure [s], seed
 SIMULATED: dict[str, tuple[tuple[float, ...], float, int]] = {
     "faint": ((0.02, 2.5, 0.05, 0.3, 6.0), 200.0, 1),
-    "absorbed": ((7.0, 2.5, 0.05, 1.0, 5.0), 1000.0, 2),
+    "absorbed": ((7.0, 2.5, 0.05, 1.0, 4.0), 1000.0, 2),
     "bright": ((0.5, 2.5, 0.15, 0.8, 71.0), 1000.0, 3),
 }
 REAL = {
