@@ -19,6 +19,7 @@ import pytest
 from ogip_zoo import ENERGY_EDGES, power_law_counts, toy_files, write_arf
 from test_summary_schema import validate
 from xrayflow import cli
+from xrayflow.cli import options
 from xrayflow.errors import XrayflowError, XrayflowWarning
 from xrayflow.ogip import write_pha
 from xrayflow.statistics.auto import STATISTICS
@@ -116,7 +117,7 @@ def test_every_option_of_fit_has_a_line_of_help(run: Run) -> None:
 
 
 def test_the_statistics_on_offer_are_those_that_exist() -> None:
-    assert tuple(name.value for name in cli.Statistic) == STATISTICS
+    assert tuple(name.value for name in options.Statistic) == STATISTICS
 
 
 def test_the_same_seed_gives_the_same_answer_and_another_does_not(run: Run, toy: Path) -> None:

@@ -16,24 +16,32 @@ if TYPE_CHECKING:
     from xrayflow.inference import infer as infer
     from xrayflow.inference import optimise as optimise
     from xrayflow.models import parse_model as parse_model
+    from xrayflow.networks import Network as Network
+    from xrayflow.networks import load_network as load_network
+    from xrayflow.networks import train as train
     from xrayflow.ogip import Observation as Observation
     from xrayflow.ogip import read_observation as read_observation
     from xrayflow.prior import Prior as Prior
     from xrayflow.problem import Problem as Problem
     from xrayflow.products import write_products as write_products
+    from xrayflow.simulate import Simulator as Simulator
 
 _HOMES = {
     "Fold": "folding",
     "Grid": "folding",
+    "Network": "networks",
     "Observation": "ogip",
     "Posterior": "inference",
     "Prior": "prior",
     "Problem": "problem",
+    "Simulator": "simulate",
     "XrayflowError": "errors",
     "infer": "inference",
+    "load_network": "networks",
     "optimise": "inference",
     "parse_model": "models",
     "read_observation": "ogip",
+    "train": "networks",
     "write_products": "products",
 }
 

@@ -8,6 +8,9 @@ XrayflowError(Exception)          the command line prints it as one line and exi
 ├── ModelError                    a model expression, component, parameter or value that cannot be
 ├── PriorError                    a prior that cannot be
 ├── DataError                     good files with nothing to fit (no counts, no channels, no exposure)
+├── RecipeError                   a run file that cannot be
+├── NetworkError                  a network that does not exist, is broken, or was made for something else
+├── TrainingError                 a training that cannot go on
 └── MissingExtraError             an optional package is not installed
 XrayflowWarning(UserWarning)      an assumption was made that the user should know of
 ```
@@ -45,6 +48,18 @@ class PriorError(XrayflowError):
 
 class DataError(XrayflowError):
     """Good files with nothing to fit."""
+
+
+class RecipeError(XrayflowError):
+    """A run file that cannot be."""
+
+
+class NetworkError(XrayflowError):
+    """A network that does not exist, is broken, or was made for something else."""
+
+
+class TrainingError(XrayflowError):
+    """A training that cannot go on."""
 
 
 class MissingExtraError(XrayflowError):

@@ -16,8 +16,10 @@ from xrayflow.errors import DataError, ModelError, PriorError, XrayflowWarning
 from xrayflow.folding import Grid
 from xrayflow.inference import Effort, Posterior, infer, infer_batch
 from xrayflow.inference.build import DEFAULT_MODEL, Question, build_problem
-from xrayflow.inference.importance import Mixture, Round, log_mean_weight
+from xrayflow.inference.importance import Round, log_mean_weight
 from xrayflow.inference.judge import candidates, peak_share
+from xrayflow.inference.proposal import Mixture, Proposal
+from xrayflow.inference.ridge import Ridges
 from xrayflow.inference.search import Search, log_target
 from xrayflow.inference.verdict import UNCOVERED_WEIGHT
 from xrayflow.models import parse_model
@@ -162,9 +164,10 @@ def test_an_optimum_that_the_draws_hardly_reach_is_noticed(bright: Observation) 
     best = found.optima.objective[0].argmin()[None]
     assert peak_share(found, best, float(log_mean_weight(found.fresh.log_weight))) < 0.1 * UNCOVERED_WEIGHT
     place = found.optima.v[:, best] + 1.0
-    moved = Mixture(torch.zeros((1, 1)).double(), place, 1e-2 * torch.eye(2, dtype=torch.float64)[None, None], 1e-9)
+    narrow = Mixture(torch.zeros((1, 1)).double(), place, 1e-2 * torch.eye(2, dtype=torch.float64)[None, None])
+    moved = Proposal(narrow, (Ridges.none(),), prior_share=1e-9)
     v = moved.sample(1000, search.generators)
-    beside = Round(moved, v, log_target(found.problem, v))
+    beside = Round.of(moved, v, log_target(found.problem, v))
     log_evidence = float(log_mean_weight(beside.log_weight))
     assert peak_share(replace(found, fresh=beside), best, log_evidence) > UNCOVERED_WEIGHT
 

@@ -96,7 +96,7 @@ def test_draws_of_a_real_spectrum_agree_with_emcee(data_folder: Path) -> None:
     check(answer, entry)
 
 
-def test_the_reference_covers_faint_bright_and_real() -> None:
-    assert {"bright", "faint", "real"} <= set(REFERENCE["spectra"])
+def test_the_reference_covers_faint_absorbed_bright_and_real() -> None:
+    assert {"absorbed", "bright", "faint", "real"} <= set(REFERENCE["spectra"])
     for entry in REFERENCE["spectra"].values():
         assert min(entry["effective_samples"]) >= 4000

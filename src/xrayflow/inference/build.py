@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from xrayflow.errors import DataError
 from xrayflow.folding import Grid
 from xrayflow.models import Model, parse_model
+from xrayflow.networks import Network
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior, name_of
 from xrayflow.problem import Problem
@@ -34,6 +36,9 @@ class Question:
         grouping: "file" (default), "none", "optimal" or "min:N".
         statistic: XSPEC's; "auto" takes what suits the data.
         grid: Photon-energy grid; default made from the response.
+        network: What starts the answer: a shipped network's name, a file, a `Network`, or "none"; default the shipped
+            one that was made for the instrument and the model. It changes the way to the answer, not the answer.
+        amortised: Answer from the network alone: quick, without weights, never certified.
     """
 
     model: str | Model | None = None
@@ -46,6 +51,8 @@ class Question:
     grouping: str | None = None
     statistic: str = "auto"
     grid: Grid | None = None
+    network: str | Path | Network | None = None
+    amortised: bool = False
 
 
 def build_problem(observations: Sequence[Observation], question: Question) -> tuple[Problem, list[Choice]]:

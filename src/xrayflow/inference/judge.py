@@ -58,7 +58,7 @@ def candidates(search: Search, fresh: list[Round], choices: list[Choice]) -> lis
             problem = better
             one = replace(one, log_target=log_target(problem, one.v))
             if not search.good(one):
-                again = replace(search, problem=problem, seconds={})
+                again = replace(search, problem=problem, guide=search.guide and search.guide.select(at), seconds={})
                 one = again.run()[0]
                 optima, spent = again.optima, spent + int(again.spent[0])
             spread = _grid_spread(problem, problem.with_grid(problem.fold.grid.finer(2)), one, count, generator)

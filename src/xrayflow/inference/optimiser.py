@@ -25,6 +25,7 @@ from xrayflow.folding import Grid
 from xrayflow.inference.best_fit import BestFit, Ends, best_of
 from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.goal import FAR, Goal
+from xrayflow.inference.guide import Guide
 from xrayflow.inference.levenberg import Descent
 from xrayflow.models import Model
 from xrayflow.ogip import Observation
@@ -36,6 +37,9 @@ OBJECTIVES = ("posterior", "statistic")
 
 CANDIDATES = 64
 """Prior draws from which each start takes the likeliest."""
+
+GUIDED_CANDIDATES = 4
+"""Draws of the guide per start that comes from it; the likeliest of all are taken."""
 
 PER_DECADE = 120.0
 """Bins of the coarse grid: 1.9 % wide, where a CCD resolves 2-30 %."""
@@ -75,20 +79,46 @@ class Optima:
         return Optima(self.v[sources], self.objective[sources], self.information[sources], self.evaluations[sources])
 
 
-def starting_points(problem: Problem, starts: int, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
-    """Independent starts: each is the likeliest of `CANDIDATES` prior draws, scaled to the observed counts.
+def starting_points(
+    problem: Problem, starts: int, generators: list[torch.Generator], guide: Guide | None = None
+) -> tuple[Tensor, Tensor]:
+    """Independent starts: from the prior, and half of them from the guide where a source has one.
 
-    The expected counts are linear in the norms, so all norms of a draw are multiplied by the factor (within the box)
-    that meets the observed total.
+    Args:
+        problem: The batch.
+        starts: Of each source.
+        generators: One per source.
+        guide: Of the same sources.
 
     Returns:
         (source, start, parameter) probit coordinates, and the evaluations per source.
     """
     coarse = coarser(problem) or problem
+    present = torch.zeros(problem.sources, dtype=torch.bool) if guide is None else guide.present
+    places = torch.empty((problem.sources, starts, len(problem.prior.marginals)), dtype=torch.float64)
+    tried = torch.zeros(problem.sources, dtype=torch.int64)
+    for sources, guided in ((~present).nonzero()[:, 0], 0), (present.nonzero()[:, 0], starts // 2):
+        if sources.numel() == 0:
+            continue
+        some, own = coarse.select(sources), [generators[i] for i in sources.tolist()]
+        places[sources, guided:] = _prior_starts(some, starts - guided, own)
+        tried[sources] = (starts - guided) * CANDIDATES
+        if guide is not None and guided:
+            places[sources, :guided] = _guided_starts(some, guide.select(sources), guided, own)
+            tried[sources] += guided * GUIDED_CANDIDATES
+    return places, tried
+
+
+def _prior_starts(problem: Problem, starts: int, generators: list[torch.Generator]) -> Tensor:
+    """(source, start, parameter) the likeliest of `CANDIDATES` prior draws each, scaled to the observed counts.
+
+    The expected counts are linear in the norms, so all norms of a draw are multiplied by the factor (within the box)
+    that meets the observed total.
+    """
     shape = (starts * CANDIDATES, len(problem.prior.marginals))
     v = torch.stack([torch.randn(shape, generator=generator, dtype=torch.float64) for generator in generators])
     theta = problem.prior.to_theta(v)
-    expected = coarse.expected(theta)
+    expected = problem.expected(theta)
     norms = [i for i, parameter in enumerate(problem.model.free) if parameter.is_norm]
     if norms:
         factor = _matching_factor(problem, theta, expected, norms)
@@ -99,8 +129,15 @@ def starting_points(problem: Problem, starts: int, generators: list[torch.Genera
     value = problem.noise.log_likelihood(expected).reshape(problem.sources, starts, CANDIDATES)
     value = torch.where(torch.isfinite(value), value, -torch.inf)
     best = value.argmax(-1)[..., None, None].expand(-1, -1, 1, v.shape[-1])
-    chosen = v.reshape(problem.sources, starts, CANDIDATES, -1).gather(2, best)[:, :, 0]
-    return chosen, torch.full((problem.sources,), shape[0])
+    return v.reshape(problem.sources, starts, CANDIDATES, -1).gather(2, best)[:, :, 0]
+
+
+def _guided_starts(problem: Problem, guide: Guide, starts: int, generators: list[torch.Generator]) -> Tensor:
+    """(source, start, parameter) the likeliest of the guide's draws."""
+    v = guide.sample(starts * GUIDED_CANDIDATES, generators).to(torch.float64).clamp(-FAR, FAR)
+    value = problem.log_likelihood(problem.prior.to_theta(v))
+    best = torch.where(torch.isfinite(value), value, -torch.inf).topk(starts, dim=1).indices
+    return v.gather(1, best[..., None].expand(-1, -1, v.shape[-1]))
 
 
 def minimise(

@@ -1,4 +1,4 @@
-"""From spectra to certified posteriors: build the problem, search, judge.
+"""From spectra to certified posteriors: build the problem, ask the network, search, judge.
 
 A batch of sources goes through every step together; one spectrum is a batch of one. A source's answer does not depend
 on its company.
@@ -9,15 +9,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import torch
 
 from xrayflow.folding import Grid
+from xrayflow.inference.alone import answer_alone
 from xrayflow.inference.build import Question, build_problem
+from xrayflow.inference.guidance import Guidance, find_guidance, require_network
 from xrayflow.inference.judge import candidates, judge
+from xrayflow.inference.optimiser import generator_of
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.search import Effort, Progress, Search
 from xrayflow.models import Model
+from xrayflow.networks import Network
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
+from xrayflow.problem import Problem
+from xrayflow.statistics import Choice
 
 
 def infer(
@@ -32,6 +41,8 @@ def infer(
     grouping: str | None = None,
     statistic: str = "auto",
     grid: Grid | None = None,
+    network: str | Path | Network | None = None,
+    amortised: bool = False,
     seed: int = 0,
     draws: int = 1000,
     ess: float = 400.0,
@@ -51,6 +62,9 @@ def infer(
         grouping: "file" (default), "none", "optimal" or "min:N".
         statistic: What is shown for comparison with XSPEC; "auto" takes what suits the data.
         grid: Photon-energy grid; default made from the response.
+        network: What starts the answer: a shipped network's name, a file, a `Network`, or "none"; default the shipped
+            one that was made for the instrument and the model.
+        amortised: Answer from the network alone: quick, without weights, never certified.
         seed: The same seed and file give the same answer.
         draws: Fresh draws per block.
         ess: Effective sample size to reach.
@@ -59,7 +73,9 @@ def infer(
     Raises:
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
     """
-    question = Question(model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid)
+    question = Question(
+        model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid, network, amortised
+    )
     return infer_batch([observation], question, seed, Effort(draws, ess), progress)[0]
 
 
@@ -83,9 +99,38 @@ def infer_batch(
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
     """
     started = time.perf_counter()
-    problem, choices = build_problem(observations, question or Question())
-    search = Search(problem, seed, effort or Effort(), progress or (lambda step, fraction: None))
-    search.seconds["read"] = time.perf_counter() - started
+    asked, hard = question or Question(), effort or Effort()
+    problem, choices = build_problem(observations, asked)
+    guidance = find_guidance(asked.network, problem, choices)
+    read = time.perf_counter() - started
+    if asked.amortised:
+        answers = _alone(problem, choices, guidance, seed, hard.draws)
+    else:
+        answers = infer_problem(problem, choices, guidance, seed, hard, progress)
+    return [_with_read(answer, read / problem.sources) for answer in answers]
+
+
+def infer_problem(
+    problem: Problem,
+    choices: list[Choice],
+    guidance: Guidance,
+    seed: int = 0,
+    effort: Effort | None = None,
+    progress: Progress | None = None,
+) -> list[Posterior]:
+    """The certified posteriors of a problem that is built already.
+
+    Args:
+        problem: The batch.
+        choices: XSPEC's statistic of each source.
+        guidance: What a network says of them; `find_guidance("none", ...)` says nothing.
+        seed: The same seed and file give the same answer, in any company.
+        effort: How hard to try.
+        progress: Called with (step, fraction).
+    """
+    search = Search(
+        problem, seed, effort or Effort(), progress or (lambda step, fraction: None), guide=guidance.amortised
+    )
     fresh = search.run()
     with search.timed("certify"):
         found = candidates(search, fresh, choices)
@@ -93,4 +138,29 @@ def infer_batch(
         answers = [judge(one, search.effort.ess, seed) for one in found]
     seconds = {step: value / problem.sources for step, value in search.seconds.items()}
     search.progress("done", 1.0)
-    return [replace(answer, seconds={**seconds, "total": sum(seconds.values())}) for answer in answers]
+    return [_told(replace(answer, seconds=seconds), guidance, source) for source, answer in enumerate(answers)]
+
+
+def _alone(problem: Problem, choices: list[Choice], guidance: Guidance, seed: int, draws: int) -> list[Posterior]:
+    """The network's own posteriors."""
+    amortised = require_network(guidance, problem)
+    answers = []
+    for source, choice in enumerate(choices):
+        started = time.perf_counter()
+        at = torch.tensor([source])
+        generator = generator_of(seed, problem.spectra[source].observation.pha.sha256)
+        one = answer_alone(problem.select(at), choice, amortised.select(at), draws, generator, seed)
+        answers.append(replace(one, seconds={"propose": time.perf_counter() - started}))
+    return answers
+
+
+def _told(answer: Posterior, guidance: Guidance, source: int) -> Posterior:
+    """The answer with what there is to say about the network."""
+    note = guidance.notes[source]
+    flags = (*answer.flags, "outside_training") if guidance.outside[source] else answer.flags
+    return replace(answer, network=guidance.name(source), notes=(note,) if note else (), flags=flags)
+
+
+def _with_read(answer: Posterior, read: float) -> Posterior:
+    seconds = {"read": read, **answer.seconds}
+    return replace(answer, seconds={**seconds, "total": sum(seconds.values())})

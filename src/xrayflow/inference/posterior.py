@@ -51,6 +51,9 @@ class Posterior:
         computation, fit, flags: The verdict's parts.
         evaluations: {draws, optimise}.
         seconds: {read, propose, optimise, certify, total}.
+        mode: "exact", or "amortised" where a network answered alone: no weights, and no evidence then.
+        network: Name of the network that started the answer.
+        notes: Facts beside the verdict, in words.
     """
 
     model: Model
@@ -81,6 +84,7 @@ class Posterior:
     versions: Mapping[str, str]
     mode: str = "exact"
     network: str | None = None
+    notes: tuple[str, ...] = ()
     truth: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -102,8 +106,8 @@ class Posterior:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why, in words: the computation's, then the fit's."""
-        return self.computation.reasons + self.fit.reasons
+        """Why, in words: the computation's, the fit's, then what else there is to know."""
+        return self.computation.reasons + self.fit.reasons + self.notes
 
     def quantile(self, q: float | Sequence[float]) -> NDArray[np.float64]:
         """Quantiles of every parameter.

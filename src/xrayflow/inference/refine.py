@@ -1,15 +1,16 @@
 """Proposals: made from optima, improved by their own weighted draws, or fitted to what a sampler explored.
 
 1. `laplace_mixture`: a Student-t at every distinct optimum (the inverse information as its scale) with a wider twin.
-2. `refined`: a mixture of Student-t components fitted by expectation-maximisation to all weighted draws so far. The
-   draws of all rounds count as drawn from the mixture of their proposals; weights are tempered while a few dominate.
-3. `explored`: for posteriors that bend (a degeneracy that ends at an edge, a component that may be absent), where a
-   mixture fitted to weighted draws forgets the tails that no draw has reached. It is fitted to the states of an
-   ensemble that walked the *tempered* posterior (`sampler`), which reach beyond the tails: half by
-   expectation-maximisation, half as kernels with the covariance of their neighbours.
+2. `refined`: Student-t components, and the shares of the ridges beside them, fitted by expectation-maximisation to all
+   weighted draws so far. The draws of all rounds count as drawn from the mixture of their proposals; weights are
+   tempered while a few dominate.
+3. `explored`: for posteriors that are wide in several parameters at once and bend, where what is fitted to weighted
+   draws forgets the tails that no draw has reached. It is fitted to the states of an ensemble that walked the
+   *tempered* posterior (`sampler`), which reach beyond the tails: half by expectation-maximisation, half as kernels
+   with the covariance of their neighbours.
 
-Every proposal keeps a share of the optima and of the prior. Covariances of components are shrunk towards the average
-one, by as many draws as a covariance has parameters, so that a component with few draws does not collapse onto them.
+Every proposal keeps a share of the optima, of the ridges and of the prior. Covariances of components are shrunk towards
+the average one, so that a component with few draws does not collapse onto them.
 
 Source: Cappe et al. 2008, Stat. Comput. 18, 447 (population Monte Carlo by EM); Veach & Guibas 1995 (the balance
 heuristic); Peel & McLachlan 2000, Stat. Comput. 10, 339 (EM for t-mixtures); West 1993, J. R. Stat. Soc. B 55, 409
@@ -19,13 +20,16 @@ heuristic); Peel & McLachlan 2000, Stat. Comput. 10, 339 (EM for t-mixtures); We
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.inference.importance import DOF, Mixture, Round, effective_sample_size, mahalanobis
+from xrayflow.inference.importance import Round, effective_sample_size
 from xrayflow.inference.optimiser import Optima
+from xrayflow.inference.proposal import Mixture, Proposal, mahalanobis
+from xrayflow.inference.ridge import DOF, Ridges, root_of_inverse
 
 NEAR = 20.0
 """In -2 log posterior: optima within this of the best are part of the posterior's support."""
@@ -33,11 +37,21 @@ NEAR = 20.0
 SAME = 1.0
 """Two optima closer than this Mahalanobis distance are one."""
 
-PRIOR_SHARE = 0.02
+TWIN_SHARE = 0.15
 LAPLACE_SHARE = 0.1
 """What the optima keep of a refined proposal, so that none of them is forgotten."""
 
-COMPONENTS = 8
+RIDGE_SHARE = 0.15
+"""Of a refined proposal, for all ridges alike."""
+
+MOST_RIDGES = 0.95
+
+ENOUGH = 0.15
+"""The weights are tempered to an effective sample size of this part of the draws."""
+
+COMPONENTS, DRAWS_EACH, MOST_COMPONENTS = 4, 400, 8
+"""Of a refined mixture: so many, one more for each so many draws, at most so many."""
+
 EXPLORED_COMPONENTS = 12
 EM_STEPS = 30
 SHRINK = 8.0
@@ -51,7 +65,7 @@ NEIGHBOURS = 150
 KERNEL_SCALE = 0.85
 KERNEL_SHARE = 0.45
 """Kernels at so many states, each with the covariance of its neighbours times scale^2. Measured on the hard spectra of
-benchmarks/efficiency.py: with kernels alone the weights' tail is always light and the efficiency 0.15, with components
+docs/decisions/0002: with kernels alone the weights' tail is always light and the efficiency 0.15, with components
 alone 0.25 but heavy tails in one of six."""
 
 
@@ -89,52 +103,62 @@ def laplace_mixture(optima: Optima) -> Mixture:
         log_evidence = torch.maximum(log_evidence, log_evidence.max() + math.log(0.05))
         log_share[source, : index.numel()] = torch.log_softmax(log_evidence, 0)
         mean[source, : index.numel()] = optima.v[source, index]
-        scale[source, : index.numel()] = torch.linalg.cholesky(torch.linalg.inv(information))
-    core = Mixture(log_share, mean, scale, PRIOR_SHARE)
-    return core.joined(Mixture(log_share, mean, 2.0 * scale, PRIOR_SHARE), share=0.3)
+        scale[source, : index.numel()] = root_of_inverse(information)
+    core = Mixture(log_share, mean, scale)
+    return core.joined(Mixture(log_share, mean, 2.0 * scale), share=TWIN_SHARE)
 
 
 def pooled_log_weight(rounds: list[Round]) -> Float[Tensor, "source draw"]:
     """Weights of the draws of all rounds, end to end, as draws from the mixture of their proposals."""
     v = torch.cat([one.v for one in rounds], dim=1)
     log_target = torch.cat([one.log_target for one in rounds], dim=1)
-    parts = [one.proposal.log_density(v) + math.log(one.v.shape[1] / v.shape[1]) for one in rounds]
+    guided = [one.log_guide for one in rounds if one.log_guide is not None]
+    log_guide = torch.cat(guided, dim=1) if guided else None
+    parts = [one.proposal.log_density(v, log_guide) + math.log(one.v.shape[1] / v.shape[1]) for one in rounds]
     return log_target - torch.logsumexp(torch.stack(parts), dim=0)
 
 
-def refined(rounds: list[Round], laplace: Mixture, generators: list[torch.Generator]) -> Mixture:
-    """A mixture fitted to the weighted draws of all rounds, with shares of the optima and of the prior kept.
+def refined(rounds: list[Round], first: Proposal, generator: torch.Generator) -> Proposal:
+    """A proposal fitted to the weighted draws of all rounds of one source.
+
+    A share of the first is kept: of its optima, and of every ridge.
 
     Args:
-        rounds: All rounds so far, of the same sources.
-        laplace: The first proposal.
-        generators: One per source, for the starting means.
+        rounds: All rounds so far.
+        first: The first proposal.
+        generator: For the starting means.
     """
     v = torch.cat([one.v for one in rounds], dim=1)
-    weight = tempered(pooled_log_weight(rounds), 0.1 * v.shape[1])
-    return _fitted(v, weight, COMPONENTS, 1.0, generators).joined(laplace, LAPLACE_SHARE)
+    weight = tempered(pooled_log_weight(rounds), ENOUGH * v.shape[1])
+    ridges = first.ridges[0]
+    along = ridges.log_densities(v[0])[None] if ridges.ridges else None
+    components = min(COMPONENTS + v.shape[1] // DRAWS_EACH, MOST_COMPONENTS)
+    mixture, share = _fitted(v, weight, components, 1.0, [generator], along)
+    share = (1.0 - RIDGE_SHARE) * share[0] + RIDGE_SHARE / max(share.shape[1], 1)
+    return replace(first, mixture=mixture.joined(first.mixture, LAPLACE_SHARE), ridges=(replace(ridges, share=share),))
 
 
 def explored(
-    states: Float[Tensor, "source state parameter"], laplace: Mixture, generators: list[torch.Generator]
-) -> Mixture:
+    states: Float[Tensor, "source state parameter"], first: Proposal, generators: list[torch.Generator]
+) -> Proposal:
     """A proposal for the region that an ensemble walked.
 
     Args:
         states: Of `sampler.explore`, equally weighted.
-        laplace: The first proposal, of which a share is kept.
+        first: The first proposal, of which a share is kept.
         generators: One per source.
     """
     weight = torch.full(states.shape[:2], 1.0 / states.shape[1], dtype=states.dtype)
-    components = _fitted(states, weight, EXPLORED_COMPONENTS, CORRELATED, generators)
+    components, _ = _fitted(states, weight, EXPLORED_COMPONENTS, CORRELATED, generators)
     kernels = [_kernels(v, generator) for v, generator in zip(states, generators, strict=True)]
     spread = Mixture(
         states.new_full((states.shape[0], kernels[0][0].shape[0]), -math.log(kernels[0][0].shape[0])),
         torch.stack([mean for mean, _ in kernels]),
         torch.stack([scale for _, scale in kernels]),
-        PRIOR_SHARE,
     )
-    return components.joined(spread, KERNEL_SHARE).joined(laplace, 0.5 * LAPLACE_SHARE)
+    mixture = components.joined(spread, KERNEL_SHARE).joined(first.mixture, 0.5 * LAPLACE_SHARE)
+    ridges = tuple(Ridges.alike(one.ridges, RIDGE_SHARE) for one in first.ridges)
+    return replace(first, mixture=mixture, ridges=ridges)
 
 
 def tempered(log_weight: Float[Tensor, "source draw"], wanted: float) -> Float[Tensor, "source draw"]:
@@ -151,9 +175,20 @@ def tempered(log_weight: Float[Tensor, "source draw"], wanted: float) -> Float[T
 
 
 def _fitted(
-    v: Tensor, weight: Tensor, components: int, correlated: float, generators: list[torch.Generator]
-) -> Mixture:
-    """Weighted EM for a t-mixture with fixed degrees of freedom, started at draws picked by weight."""
+    v: Tensor,
+    weight: Tensor,
+    components: int,
+    correlated: float,
+    generators: list[torch.Generator],
+    along: Float[Tensor, "source draw ridge"] | None = None,
+) -> tuple[Mixture, Float[Tensor, "source ridge"]]:
+    """Weighted EM for a t-mixture with fixed degrees of freedom, started at draws picked by weight.
+
+    Beside it stand ridges, of which only the shares are fitted.
+    """
+    along = v.new_zeros((*v.shape[:2], 0)) if along is None else along
+    ridges = along.shape[-1]
+    ridge_share = v.new_full((v.shape[0], ridges), 0.5 / max(ridges, 1))
     parameters = v.shape[-1]
     draws = 1.0 / weight.square().sum(1) / correlated
     picks = [torch.multinomial(w, components, generator=g) for w, g in zip(weight, generators, strict=True)]
@@ -162,22 +197,27 @@ def _fitted(
     # each component starts with its part of the volume
     covariance = ((v - centre) * weight[..., None]).mT @ (v - centre) * components ** (-2.0 / parameters)
     scale = _cholesky(covariance)[:, None].expand(-1, components, -1, -1)
-    mixture = Mixture(v.new_full((v.shape[0], components), -math.log(components)), mean, scale, PRIOR_SHARE)
+    mixture = Mixture(v.new_full((v.shape[0], components), -math.log(components)), mean, scale)
     for _ in range(EM_STEPS):
         distance2 = mahalanobis(v, mixture.mean, mixture.scale_tril)
-        responsibility = torch.softmax(mixture.component_log_density(v), dim=-1) * weight[..., None]
+        student = mixture.component_log_density(v) + torch.log1p(-ridge_share.sum(-1))[:, None, None]
+        everything = torch.cat([along + torch.log(ridge_share)[:, None], student], dim=-1)
+        responsibility = torch.softmax(everything, dim=-1) * weight[..., None]
+        ridge_share = responsibility[..., :ridges].sum(1)
+        ridge_share = ridge_share * (MOST_RIDGES / ridge_share.sum(-1, keepdim=True).clamp(min=MOST_RIDGES))
+        responsibility = responsibility[..., ridges:]
         share = responsibility.sum(1)
         latent = responsibility * (DOF + parameters) / (DOF + distance2)
         mean = (latent.mT @ v) / latent.sum(1).clamp(min=1e-300)[..., None]
         difference = v[:, None, :, :] - mean[:, :, None, :]
         scatter = (difference * latent.mT[..., None]).mT @ difference
-        average = scatter.sum(1, keepdim=True)
+        average = scatter.sum(1, keepdim=True) / share.sum(1).clamp(min=1e-300)[:, None, None, None]
         number = (draws[:, None] * share)[..., None, None]
         within = scatter / share.clamp(min=1e-300)[..., None, None]
         covariance = (number * within + SHRINK * average) / (number + SHRINK)
         log_share = torch.log_softmax(torch.log(draws[:, None] * share + 1.0), dim=1)
-        mixture = Mixture(log_share, mean, _cholesky(covariance), PRIOR_SHARE)
-    return mixture
+        mixture = Mixture(log_share, mean, _cholesky(covariance))
+    return mixture, ridge_share
 
 
 def _kernels(states: Float[Tensor, "state parameter"], generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -8,19 +8,30 @@ that also serve as the answer would flatter it. Every likelihood evaluation is c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from xrayflow.inference.importance import Mixture, Round, effective_sample_size, most_pareto_k, pareto_k
+from xrayflow.inference.guide import Guide
+from xrayflow.inference.importance import Round, effective_sample_size, most_pareto_k, pareto_k
 from xrayflow.inference.optimiser import Optima, generator_of, minimise, starting_points
-from xrayflow.inference.refine import explored, laplace_mixture, pooled_log_weight, refined, tempered
+from xrayflow.inference.proposal import Mixture, Proposal
+from xrayflow.inference.refine import distinct_optima, explored, laplace_mixture, pooled_log_weight, refined, tempered
+from xrayflow.inference.ridge import Ridges
+from xrayflow.inference.ridges import lines
 from xrayflow.inference.sampler import STEPS, TEMPERATURE, WALKERS, explore
-from xrayflow.prior import log_standard_normal
+from xrayflow.inference.walk import Places, walk
+from xrayflow.prior import FAR, log_standard_normal
 from xrayflow.problem import Problem
+
+RIDGES = 0.7
+"""Share of the ridges in the first proposal of a source that has some."""
+
+LEAST_PILOT = 100
+"""Draws of an adaptive round: a mixture is fitted to them."""
 
 Progress = Callable[[str, float], None]
 """Called with the name of the step and the done fraction of the whole, 0..1."""
@@ -34,7 +45,7 @@ class Effort:
         draws: Fresh draws per block.
         ess: Blocks go on until this effective sample size.
         starts: Independent starts of the optimiser.
-        pilot: Draws per adaptive round.
+        pilot: Draws per adaptive round, in parts of a block.
         rounds: Adaptive rounds at most, for sources whose efficiency is below `enough`.
         enough: Efficiency of a pilot at which no further round pays.
         first: Fresh draws of a refined proposal at most, per wanted effective draw; without a good answer then, a
@@ -47,7 +58,7 @@ class Effort:
     draws: int = 1000
     ess: float = 400.0
     starts: int = 8
-    pilot: int = 500
+    pilot: float = 0.2
     rounds: int = 3
     enough: float = 0.5
     first: float = 7.5
@@ -76,6 +87,7 @@ class Search:
     seed: int
     effort: Effort
     progress: Progress
+    guide: Guide | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,18 +101,15 @@ class Search:
         """Weighted draws of a frozen proposal for every source."""
         with self.timed("optimise"):
             self.optima = self._optimise()
+            first = self._ridges()
         with self.timed("propose"):
-            laplace = laplace_mixture(self.optima)
-            proposal = self._refine(laplace)
+            proposal = self._refine(first)
         with self.timed("certify"):
             fresh = self._weigh(self.everything, proposal, self.effort.first)
-        bent = torch.tensor([i for i, one in enumerate(fresh) if not self.good(one)], dtype=torch.int64)
-        if bent.numel():
-            with self.timed("propose"):
-                proposal = self._explore(bent, laplace)
-            with self.timed("certify"):
-                for i, one in zip(bent.tolist(), self._weigh(bent, proposal, self.effort.most), strict=True):
-                    fresh[i] = one
+        close = [i for i, one in enumerate(fresh) if not self.good(one) and ess_of(one) >= LEAST_PILOT]
+        self._try(close, self._refine_again, first, self.effort.first, fresh)
+        bent = [i for i, one in enumerate(fresh) if not self.good(one)]
+        self._try(bent, self._explore, first, self.effort.most, fresh)
         return fresh
 
     @contextmanager
@@ -113,32 +122,78 @@ class Search:
     def _optimise(self) -> Optima:
         """Independent starts, each run to its optimum."""
         self.progress("searching", 0.05)
-        starts, tried = starting_points(self.problem, self.effort.starts, self.generators)
+        starts, tried = starting_points(self.problem, self.effort.starts, self.generators, self.guide)
         self.progress("optimising", 0.10)
         optima = minimise(self.problem, starts)
         return replace(optima, evaluations=optima.evaluations + tried)
 
-    def _refine(self, laplace: Mixture) -> Mixture:
-        """Laplace mixtures, refitted where their weights are uneven; of each source the one with the best pilot."""
-        kept = [laplace.select(self.everything[i : i + 1]) for i in range(self.problem.sources)]
+    def _ridges(self) -> Proposal:
+        """The first proposals: ellipsoids at the optima, and the ridges that they do not describe."""
+        self.progress("following ridges", 0.25)
+        found, evaluations = walk(self.problem, self.optima, distinct_optima(self.optima))
+        self.optima = replace(self.optima, evaluations=self.optima.evaluations + evaluations)
+        every = range(self.problem.sources)
+        places = Places.joined(found) if found else None
+        ridges = [Ridges.alike(lines(places, i), RIDGES) if places else Ridges.none() for i in every]
+        return Proposal(laplace_mixture(self.optima), tuple(ridges), self.guide)
+
+    def _refine(self, first: Proposal) -> Proposal:
+        """First proposals, refitted where their weights are uneven; of each source the one with the best pilot."""
+        kept = [first.select(self.everything[i : i + 1]) for i in range(self.problem.sources)]
         best = torch.full((self.problem.sources,), -1.0, dtype=torch.float64)
-        active, trial = self.everything, laplace
+        active, trial = self.everything, kept.copy()
+        draws = max(round(self.effort.pilot * self.effort.draws), LEAST_PILOT)
         for attempt in range(self.effort.rounds + 1):
             self.progress("proposing", 0.35 + 0.05 * attempt)
-            pilot = self._draw(active, trial, self.effort.pilot)
-            efficiency = effective_sample_size(pilot.log_weight) / self.effort.pilot
+            pilot = self._draw(active, self._together(trial, active), draws)
+            efficiency = effective_sample_size(pilot.log_weight) / draws
             for row, source in enumerate(active.tolist()):
                 if efficiency[row] > best[source]:
-                    best[source], kept[source] = efficiency[row], trial.select(torch.tensor([row]))
+                    best[source], kept[source] = efficiency[row], trial[row]
             active = active[efficiency < self.effort.enough]
             if active.numel() == 0 or attempt == self.effort.rounds:
                 break
-            sources = active.tolist()
-            rounds = [Round.stack([self.history[source][k] for source in sources]) for k in range(attempt + 1)]
-            trial = refined(rounds, laplace.select(active), [self.generators[source] for source in sources])
-        return Mixture.stack(kept)
+            trial = self._refitted(active, first)
+        return self._together(kept, self.everything)
 
-    def _explore(self, sources: Tensor, laplace: Mixture) -> Mixture:
+    def _together(self, proposals: Sequence[Proposal], sources: Tensor) -> Proposal:
+        """Proposals of one source each as one."""
+        return Proposal(
+            Mixture.stack([one.mixture for one in proposals]),
+            tuple(one.ridges[0] for one in proposals),
+            None if self.guide is None else self.guide.select(sources),
+        )
+
+    def _try(
+        self,
+        rows: list[int],
+        propose: Callable[[Tensor, Proposal], Proposal],
+        first: Proposal,
+        most: float,
+        fresh: list[Round],
+    ) -> None:
+        """Replace the draws of some sources by those of other proposals."""
+        if not rows:
+            return
+        sources = torch.tensor(rows)
+        with self.timed("propose"):
+            proposal = propose(sources, first)
+        with self.timed("certify"):
+            for i, one in zip(rows, self._weigh(sources, proposal, most), strict=True):
+                fresh[i] = one
+
+    def _refitted(self, sources: Tensor, first: Proposal) -> list[Proposal]:
+        """Proposals fitted to all draws of each source so far."""
+        return [
+            refined(self.history[i], first.select(self.everything[i : i + 1]), self.generators[i])
+            for i in sources.tolist()
+        ]
+
+    def _refine_again(self, sources: Tensor, first: Proposal) -> Proposal:
+        """Proposals refitted to all draws, those included that were to be the answer."""
+        return self._together(self._refitted(sources, first), sources)
+
+    def _explore(self, sources: Tensor, first: Proposal) -> Proposal:
         """Proposals for posteriors that bend, from an ensemble that starts at the draws so far."""
         self.progress("exploring", 0.6)
         generators = [self.generators[source] for source in sources.tolist()]
@@ -151,9 +206,9 @@ class Search:
             starts.append(v[0, torch.multinomial(weight[0], WALKERS, replacement=True, generator=generator)])
         states = explore(self.problem.select(sources), torch.stack(starts), generators)
         self.spent[sources] += WALKERS * STEPS
-        return explored(states, laplace.select(sources), generators)
+        return explored(states, first.select(sources), generators)
 
-    def _weigh(self, sources: Tensor, proposal: Mixture, most: float) -> list[Round]:
+    def _weigh(self, sources: Tensor, proposal: Proposal, most: float) -> list[Round]:
         """Fresh draws of the frozen proposals, in blocks until each source has its ess."""
         blocks: list[list[Round]] = [[] for _ in range(sources.numel())]
         rows = torch.arange(sources.numel())
@@ -173,19 +228,27 @@ class Search:
         """Whether the weights need no better proposal."""
         log_weight = fresh.log_weight[0]
         light = pareto_k(log_weight.numpy()) < most_pareto_k(log_weight.numel())
-        return light and float(effective_sample_size(log_weight)) >= self.effort.ess
+        return light and ess_of(fresh) >= self.effort.ess
 
-    def _draw(self, sources: Tensor, proposal: Mixture, draws: int) -> Round:
+    def _draw(self, sources: Tensor, proposal: Proposal, draws: int) -> Round:
         """Draws of the sources' proposals with their exact log posterior density in v."""
         v = proposal.sample(draws, [self.generators[source] for source in sources.tolist()])
-        one = Round(proposal, v, log_target(self.problem.select(sources), v))
+        one = Round.of(proposal, v, log_target(self.problem.select(sources), v))
         self.spent[sources] += draws
         for row, source in enumerate(sources.tolist()):
             self.history[source].append(one.select(torch.tensor([row])))
         return one
 
 
+def ess_of(fresh: Round) -> float:
+    """Effective sample size of one source's draws."""
+    return float(effective_sample_size(fresh.log_weight))
+
+
 def log_target(problem: Problem, v: Tensor) -> Tensor:
-    """(source, draw) natural log of likelihood x prior in probit coordinates; -inf where the model gives no number."""
+    """(source, draw) natural log of likelihood x prior in probit coordinates.
+
+    It is -inf where the model gives no number, and outside the box, where a guide made for another box may draw.
+    """
     value = problem.log_likelihood(problem.prior.to_theta(v)) + log_standard_normal(v)
-    return torch.where(torch.isnan(value), -torch.inf, value)
+    return torch.where(torch.isnan(value) | (v.abs() >= FAR).any(-1), -torch.inf, value)

@@ -127,7 +127,10 @@ def marks(posterior: Posterior) -> list[RenderableType]:
 def quality(posterior: Posterior) -> RenderableType:
     """The numbers by which an answer is judged."""
     statistic, deviance = posterior.statistic, posterior.deviance
+    alone = posterior.mode == "amortised"
     draws = f"{posterior.ess:.0f} effective of {posterior.draws.shape[0]}, efficiency {posterior.efficiency:.2f}"
+    if alone:
+        draws = f"{posterior.draws.shape[0]} of the network {posterior.network}, not weighted"
     if math.isfinite(posterior.pareto_k):
         draws += f", Pareto k {posterior.pareto_k:.2f}"
     seconds = posterior.seconds.get("total")
@@ -137,8 +140,11 @@ def quality(posterior: Posterior) -> RenderableType:
         (f"{statistic.name} / dof", _ratio(statistic.value, statistic.dof)),
         ("deviance / dof", f"{_ratio(deviance.value, deviance.dof)}, p = {posterior.fit.p_value:.2g}"),
         ("draws", draws),
-        ("ln evidence", f"{posterior.log_evidence:.2f} +- {posterior.log_evidence_error:.2f}"),
     ]
+    if not alone:
+        rows.append(("ln evidence", f"{posterior.log_evidence:.2f} +- {posterior.log_evidence_error:.2f}"))
+        if posterior.network is not None:
+            rows.append(("network", f"{posterior.network} (it proposes; the weights decide)"))
     if "several_modes" in posterior.flags:
         rows.append(("modes", "several: the optimiser found more than one optimum within reach of the best"))
     return Group(*(_line(name, text) for name, text in rows))

@@ -11,7 +11,7 @@ import scipy.stats
 import torch
 
 from ogip_zoo import toy_observation
-from xrayflow.errors import DataError, ModelError
+from xrayflow.errors import DataError, ModelError, XrayflowWarning
 from xrayflow.folding import Fold, Grid
 from xrayflow.models import Model, parse_model
 from xrayflow.ogip import Observation
@@ -106,3 +106,51 @@ def test_a_value_outside_its_limits_is_refused(template: Observation, model: Mod
 def test_an_exposure_that_cannot_be_is_refused(template: Observation, model: Model, exposure: float) -> None:
     with pytest.raises(DataError, match=r"exposure .* s: simulating takes a time above 0"):
         simulate(template, model, TRUTH, exposure, 0)
+
+
+def test_a_background_is_scaled_to_exposure_and_region_and_kept(template: Observation, model: Model) -> None:
+    assert template.background is not None
+    faked = simulate(template, model, TRUTH, 500.0, 0, background=template.background, noisy=False)
+    # as long as the background file, half of that, in a fourth of its region
+    added = faked.pha.counts - simulate(template, model, TRUTH, 500.0, 0, noisy=False).pha.counts
+    np.testing.assert_allclose(added, template.background.counts / 8.0, rtol=1e-9, atol=1e-9)
+    assert faked.background is template.background
+
+
+# False-alarm probability 1e-6: the sum of all counts of 300 spectra.
+def test_a_background_scatters_with_the_source(template: Observation, model: Model) -> None:
+    assert template.background is not None
+    spectra = [simulate(template, model, TRUTH, 50.0, s, background=template.background).pha.counts for s in range(300)]
+    mean = simulate(template, model, TRUTH, 50.0, 0, background=template.background, noisy=False).pha.counts
+    total, expected = np.sum(spectra), 300 * mean.sum()
+    assert abs(total - expected) < 4.9 * np.sqrt(expected)
+    assert (np.asarray(spectra) == np.round(spectra)).all()
+    pull = (np.asarray(spectra) - mean).sum(axis=1) / np.sqrt(mean.sum())
+    assert pull.std() == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_systematic_error_scatters_beyond_poisson(template: Observation, model: Model) -> None:
+    bright = {**TRUTH, "powerlaw.norm": 50.0}
+    mean = simulate(template, model, bright, 1e4, 0, noisy=False).pha.counts
+    seen = mean > 1e5
+    counts = simulate(template, model, bright, 1e4, 0, systematic=0.05).pha.counts
+    assert (counts[seen] / mean[seen] - 1.0).std() == pytest.approx(0.05, rel=0.4)
+
+
+def test_channels_of_a_negative_background_stay_empty_and_are_bad(template: Observation, model: Model) -> None:
+    assert template.background is not None
+    counts = template.background.counts.copy()
+    counts[[30, 31]] = -5.0
+    modelled = replace(template.background, counts=counts)
+    with pytest.warns(XrayflowWarning, match=r"toy.bkg.*: negative in 2 channels of 30-31; they stay empty"):
+        faked = simulate(template, model, TRUTH, 1000.0, 0, background=modelled)
+    assert faked.pha.counts[[30, 31]].tolist() == [0.0, 0.0]
+    assert np.flatnonzero(faked.pha.quality).tolist() == [30, 31]
+    assert (faked.pha.counts[[29, 32]] > 0).all()
+
+
+def test_a_background_that_is_negative_everywhere_is_refused(template: Observation, model: Model) -> None:
+    assert template.background is not None
+    negative = replace(template.background, counts=template.background.counts - 1e6)
+    with pytest.warns(XrayflowWarning), pytest.raises(DataError, match="no channel left: of 120, 120 are bad"):
+        simulate(template, model, TRUTH, 100.0, 0, background=negative)

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from xrayflow.errors import DataError, ModelError, nearest
+from xrayflow.errors import DataError, ModelError, XrayflowWarning, nearest
 from xrayflow.folding import Fold, Grid
 from xrayflow.models import Model
-from xrayflow.ogip import Observation
+from xrayflow.ogip import PHA, Observation
 from xrayflow.statistics import Choice, noise_of
 
 
@@ -29,8 +31,12 @@ def simulate(
     exposure: float,
     seed: int,
     name: str = "simulated.pha",
+    *,
+    background: PHA | None = None,
+    systematic: float = 0.0,
+    noisy: bool = True,
 ) -> Observation:
-    """A Poisson spectrum of every channel of an instrument, without background.
+    """A spectrum of every channel of an instrument.
 
     Args:
         template: Gives the response, the channels, their grouping and quality, AREASCAL and BACKSCAL; its counts and
@@ -40,24 +46,31 @@ def simulate(
         exposure: s.
         seed: The same seed gives the same counts.
         name: File name that the spectrum goes by.
+        background: Its counts, scaled to the source's exposure and region, are added to the mean; on the channels of
+            the template. Where it is negative (modelled ones are, at the lowest channels) nothing can scatter: such
+            channels stay empty and are marked bad, with a warning.
+        systematic: Fractional systematic error of the source model, independent in every channel.
+        noisy: Whether counts scatter; else they are their mean.
 
     Returns:
         The observation, in memory: `ogip.write_pha` makes a file of it.
 
     Raises:
         ModelError: A value is missing, outside its parameter's hard limits, or belongs to no free parameter.
-        DataError: The exposure is not a positive number.
+        DataError: The exposure is not a positive number, the systematic error is out of range, or the background is
+            negative everywhere.
     """
     if not (exposure > 0 and math.isfinite(exposure)):
         raise DataError(f"exposure {exposure:g} s: simulating takes a time above 0; give one with --exposure")
     theta = _theta(model, values)
+    unusable = _negative(background, template.pha.channel.size)
     blank = replace(
         template.pha,
         path=Path(name),
         counts=np.zeros(template.pha.channel.size),
         stat_err=None,
         sys_err=None,
-        quality=np.zeros(template.pha.channel.size, dtype=np.int64),
+        quality=unusable,
         exposure=float(exposure),
         poisserr=True,
         is_rate=False,
@@ -65,17 +78,35 @@ def simulate(
         object="simulated",
     )
     whole = (int(template.pha.channel.min()), int(template.pha.channel.max()))
-    spectrum = replace(template, pha=blank, background=None).bin(channels=whole, grouping="none")
+    spectrum = replace(template, pha=blank, background=background).bin(channels=whole, grouping="none")
     grid = Grid.of_response(template.rmf.energy_edges, wide=model.has_convolution)
     expected = Fold.of([spectrum], grid)(model.on(torch.from_numpy(grid.energy_edges))(theta))
-    noise = noise_of([spectrum], [Choice("cstat", "simulated", gaussian=False)])
-    counts = noise.sample(expected, torch.Generator().manual_seed(seed))[0, 0].numpy()
+    statistic = "cstat" if background is None else "pstat"
+    noise = noise_of([spectrum], [Choice(statistic, "simulated", gaussian=False)], systematic)
+    drawn = noise.sample(expected, torch.Generator().manual_seed(seed)) if noisy else noise.total(expected)
+    counts = drawn[0, 0].numpy()
     used = spectrum.bin_of_channel >= 0
     filled = np.zeros(used.size)
     filled[used] = counts[spectrum.bin_of_channel[used]]
     sha256 = hashlib.sha256(filled.tobytes()).hexdigest()
-    pha = replace(blank, counts=filled, quality=template.pha.quality, sha256=sha256)
-    return replace(template, pha=pha, background=None)
+    pha = replace(blank, counts=filled, quality=np.where(unusable > 0, unusable, template.pha.quality), sha256=sha256)
+    return replace(template, pha=pha, background=background)
+
+
+def _negative(background: PHA | None, channels: int) -> NDArray[np.int64]:
+    """(channel,) quality 1 where the background is negative, else 0."""
+    if background is None:
+        return np.zeros(channels, dtype=np.int64)
+    negative = background.counts < 0
+    if negative.any():
+        number = background.channel[negative]
+        warnings.warn(
+            f"{background.where}: negative in {number.size} channels of {number[0]}-{number[-1]}; they stay empty and "
+            "are marked bad (QUALITY 1)",
+            XrayflowWarning,
+            stacklevel=3,
+        )
+    return negative.astype(np.int64)
 
 
 def _theta(model: Model, values: Mapping[str, float]) -> torch.Tensor:

@@ -1,0 +1,211 @@
+"""Answers to fresh simulated spectra with known truths, with the shipped network and without: calibration, efficiency,
+verdicts, missed basins, seconds.
+
+    OMP_NUM_THREADS=1 python benchmarks/network.py [--spectra 400] [--seed 2026] [--network nicer-bhb] [--batch 40]
+
+Every spectrum of the set counts, failed ones included. Spectra come from the training prior of the network
+(`simulated_set.py`), a third without a background; where there is one it is known, as the likelihood takes it.
+
+* coverage: largest difference between the level of a central interval and the share of truths inside, over the five
+  parameters and all levels. A perfect system reaches 0.090 at 400 spectra in one case of a hundred.
+* missed basin: an optimum that is reached from the truth is more than 1 better in -2 log posterior than any that the
+  search found, or one draw there would carry more than 2 % of all weight (`verdict.UNCOVERED_WEIGHT`).
+* efficiency: effective draws / all likelihood evaluations on draws, pilots and rejected rounds included; by decades of
+  the observed counts.
+
+Writes benchmarks/results/network-NAME.json; progress goes to a file beside it, from which a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+import warnings
+from collections import Counter
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simulated_set import SimulatedSet, simulated_set
+from xrayflow.errors import XrayflowWarning
+from xrayflow.inference import Posterior
+from xrayflow.inference.guidance import find_guidance
+from xrayflow.inference.optimiser import minimise
+from xrayflow.inference.pipeline import infer_problem
+from xrayflow.inference.search import Effort
+from xrayflow.models import parse_model
+from xrayflow.networks import load_network
+from xrayflow.prior import Prior
+from xrayflow.problem import Problem
+from xrayflow.simulate import TrainingPrior
+
+HERE = Path(__file__).resolve().parent
+MODEL = "TBabs*simpl*ezdiskbb"
+BETTER = 1.0
+"""In -2 log posterior."""
+
+
+def rows_of(answers: list[Posterior], batch: SimulatedSet) -> list[dict[str, Any]]:
+    """What is kept of each answer."""
+    problem = batch.problem
+    at_truth = problem.prior.to_probit(batch.theta)[:, None]
+    from_truth = minimise(problem, at_truth, near=True)
+    rows = []
+    for i, answer in enumerate(answers):
+        u = [
+            float(answer.weights @ (column < truth))
+            for column, truth in zip(answer.draws.T, batch.theta[i].tolist(), strict=True)
+        ]
+        start = problem.prior.to_probit(torch.from_numpy(answer.best)[None])
+        best = float(minimise(problem.select(torch.tensor([i])), start[None], near=True).objective)
+        gain = best - float(from_truth.objective[i, 0])
+        rows.append(
+            {
+                "counts": float(answer.spectrum.counts.sum()),
+                "exposure": answer.spectrum.observation.pha.exposure,
+                "rate": float(batch.rate[i]),
+                "systematic": float(batch.systematic[i]),
+                "background": bool(batch.has_background[i]),
+                "rank": u,
+                "truth_better_by": gain,
+                "missed": bool(gain > BETTER),
+                "uncovered": any("hardly covered" in reason for reason in answer.computation.reasons),
+                "computation": answer.computation.status,
+                "reasons": list(answer.computation.reasons),
+                "fit": answer.fit.status,
+                "p_value": answer.fit.p_value,
+                "verdict": answer.verdict,
+                "flags": list(answer.flags),
+                "network": answer.network,
+                "ess": answer.ess,
+                "efficiency": answer.efficiency,
+                "pareto_k": answer.pareto_k,
+                "evaluations": dict(answer.evaluations),
+                "seconds": dict(answer.seconds),
+            }
+        )
+    return rows
+
+
+def coverage_deviation(rank: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(parameter,) largest |share of truths in central intervals - level| over all levels."""
+    inside = np.sort(np.abs(2.0 * rank - 1.0), axis=0)
+    n = inside.shape[0]
+    above, below = np.arange(1, n + 1) / n, np.arange(n) / n
+    return np.asarray(np.maximum(np.abs(above[:, None] - inside), np.abs(below[:, None] - inside)).max(axis=0))
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Numbers over all spectra, and by what they are."""
+    rank = np.array([row["rank"] for row in rows])
+    plain = [row for row in rows if not row["background"]]
+    decades = sorted({int(np.log10(max(row["counts"], 1.0))) for row in rows})
+    by_decade = {
+        f"1e{decade}": figures([row for row in rows if int(np.log10(max(row["counts"], 1.0))) == decade])
+        for decade in decades
+    }
+    return {
+        "all": figures(rows),
+        "without_background": figures(plain),
+        "coverage_deviation": coverage_deviation(rank).tolist(),
+        "by_counts": by_decade,
+        "reasons_without_background": Counter(
+            reason.split(" (")[0] for row in plain if row["computation"] != "certified" for reason in row["reasons"]
+        ),
+    }
+
+
+def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of some of the spectra."""
+    if not rows:
+        return {"spectra": 0}
+    efficiency = np.array([row["efficiency"] for row in rows])
+    totals = {part: float(np.mean([row["seconds"].get(part, 0.0) for row in rows])) for part in rows[0]["seconds"]}
+    return {
+        "spectra": len(rows),
+        "certified": float(np.mean([row["computation"] == "certified" for row in rows])),
+        "numbers_good": float(np.mean([good_numbers(row) for row in rows])),
+        "computation": Counter(row["computation"] for row in rows),
+        "fit": Counter(row["fit"] for row in rows),
+        "missed": float(np.mean([row["missed"] for row in rows])),
+        "missed_and_certified": float(np.mean([row["missed"] and row["computation"] == "certified" for row in rows])),
+        "uncovered": float(np.mean([row["uncovered"] for row in rows])),
+        "efficiency_10_50_90": np.quantile(efficiency, [0.1, 0.5, 0.9]).tolist(),
+        "evaluations_draws_median": float(np.median([row["evaluations"]["draws"] for row in rows])),
+        "evaluations_optimise_median": float(np.median([row["evaluations"]["optimise"] for row in rows])),
+        "seconds_mean": totals,
+    }
+
+
+def good_numbers(row: dict[str, Any]) -> bool:
+    """Certified, or held back by nothing but the background's own error."""
+    return row["computation"] == "certified" or all("background's own error" in reason for reason in row["reasons"])
+
+
+def answer(batch: SimulatedSet, chosen: torch.Tensor, network: str) -> list[Posterior]:
+    """Some of the spectra, as a batch."""
+    problem: Problem = batch.problem.select(chosen)
+    choices = [batch.choices[i] for i in chosen.tolist()]
+    return infer_problem(problem, choices, find_guidance(network, problem, choices), seed=0, effort=Effort())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spectra", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--network", default="nicer-bhb", help="a name, a path, or none")
+    parser.add_argument("--batch", type=int, default=40)
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", XrayflowWarning)
+    label = Path(options.network).stem
+    out = options.out or HERE / "results" / f"network-{label}.json"
+    saved = out.with_suffix(".rows.json")
+    prior = TrainingPrior(Prior.of(parse_model(MODEL)))
+    if options.network != "none":
+        prior = load_network(options.network).training_prior
+    whole = simulated_set(prior, MODEL, options.spectra, options.seed)
+    state = json.loads(saved.read_text()) if saved.exists() else {"rows": [], "cpu": 0.0, "wall": 0.0}
+    while len(state["rows"]) < options.spectra:
+        chosen = torch.arange(len(state["rows"]), min(len(state["rows"]) + options.batch, options.spectra))
+        cpu, wall = time.process_time(), time.perf_counter()
+        answers = answer(whole, chosen, options.network)
+        state["cpu"] += time.process_time() - cpu
+        state["wall"] += time.perf_counter() - wall
+        part = SimulatedSet(
+            whole.problem.select(chosen),
+            [whole.choices[i] for i in chosen.tolist()],
+            *(getattr(whole, name)[chosen] for name in ("theta", "systematic", "has_background", "rate")),
+        )
+        state["rows"] += rows_of(answers, part)
+        saved.write_text(json.dumps(state))
+        print(len(state["rows"]), json.dumps(figures(state["rows"])), flush=True)
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
+    )
+    found = {
+        "made_by": "benchmarks/network.py",
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
+        "commit": commit.stdout.strip(),
+        "settings": {"spectra": options.spectra, "seed": options.seed, "network": options.network},
+        "cpu_seconds": state["cpu"],
+        "wall_seconds": state["wall"],
+        "summary": summary(state["rows"]),
+        "rows": state["rows"],
+    }
+    out.write_text(json.dumps(found, indent=1) + "\n")
+    saved.unlink()
+    print(json.dumps(found["summary"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What a verb says, and how it ends: one line for an error, a bar while it works, a report at the end."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import typer
+
+from xrayflow.errors import XrayflowError, XrayflowWarning
+
+DO_NOT_TRUST = 3
+INTERRUPTED = 130
+
+
+@contextmanager
+def answering(debug: bool) -> Iterator[None]:
+    """Our errors end as one line and exit code 1, our warnings as one line each; all else is a bug and shows itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", XrayflowWarning)
+        usual, told = warnings.showwarning, set()
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not issubclass(category, XrayflowWarning):
+                usual(message, category, filename, lineno, file, line)
+            elif str(message) not in told:
+                told.add(str(message))
+                complain(f"warning: {message}")
+
+        warnings.showwarning = show
+        try:
+            yield
+        except XrayflowError as error:
+            if debug:
+                traceback.print_exc()
+            complain(str(error))
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            complain("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def show_progress() -> Iterator[Callable[[str, float], None] | None]:
+    """A bar on stderr where that is a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        task = bar.add_task("reading", total=1.0)
+        yield lambda step, fraction: bar.update(task, description=step, completed=fraction)
+
+
+def print_report(posterior: Any, products: dict[str, Path], title: str | None = None) -> None:
+    from rich.console import Console
+
+    from xrayflow.products.tables import report
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if title is not None:
+        console.rule(title, align="left", style="dim")
+    console.print(report(posterior, products))
+    if title is not None:
+        console.print()
+
+
+def complain(text: str) -> None:
+    """One line on stderr, whatever the text holds."""
+    print(f"xrayflow: {' '.join(text.split())}", file=sys.stderr)
+
+
+def usage(error: Exception) -> str:
+    """What is wrong with the options, and whose help says more."""
+    described, context = getattr(error, "format_message", None), getattr(error, "ctx", None)
+    text = described() if callable(described) else str(error)
+    return f"{text} (see {getattr(context, 'command_path', 'xrayflow')} --help)"

@@ -1,0 +1,105 @@
+"""The answer of a network alone: its draws as they come, without weights.
+
+The likelihood is asked only for what a reader needs beside the draws: the best of some, and whether the model describes
+the data. Nothing says how far the draws are from the exact posterior, so the computation is `approximate` at best.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xrayflow.errors import NetworkError
+from xrayflow.inference.posterior import Posterior, Value
+from xrayflow.inference.predictive import DRAWS, check
+from xrayflow.inference.verdict import Computation, find_flags, judge_fit
+from xrayflow.networks import Amortised
+from xrayflow.prior import FAR
+from xrayflow.problem import Problem
+from xrayflow.statistics import Choice, statistic_per_bin
+
+MOST_OUTSIDE = 0.5
+"""A network more than half of whose draws leave the prior's box says nothing about it."""
+
+
+def answer_alone(
+    problem: Problem, choice: Choice, amortised: Amortised, draws: int, generator: torch.Generator, seed: int
+) -> Posterior:
+    """The network's posterior of one source.
+
+    Args:
+        problem: Of this source.
+        choice: Its statistic.
+        amortised: Of this source.
+        draws: How many.
+        generator: Of this source.
+        seed: Of the run.
+
+    Raises:
+        NetworkError: Hardly any draw lies in the prior's box.
+    """
+    v, outside = _inside(amortised, draws, generator)
+    theta = problem.prior.to_theta(v)
+    asked = theta[: min(DRAWS, draws)]
+    log_likelihood = torch.full((draws,), torch.nan, dtype=torch.float64)
+    log_likelihood[: asked.shape[0]] = problem.log_likelihood(asked[None])[0]
+    best = asked[torch.nan_to_num(log_likelihood[: asked.shape[0]], nan=-torch.inf).argmax()]
+    spectrum, noise = problem.spectra[0], problem.noise
+    expected = problem.expected(best[None, None])
+    deviance, dof = float(noise.deviance(expected)), spectrum.counts.size - len(problem.prior.names)
+    systematic = float(noise.systematic[0, 0])
+    shown = statistic_per_bin(spectrum, choice, expected[0, 0, : spectrum.counts.size], systematic)
+    predictive = check(problem, asked, generator)
+    said = f"draws of the network {amortised.name} alone, not weighted by the likelihood"
+    left = (f"{outside:.0%} of its draws left the prior's box and were drawn anew",) if outside > 0.005 else ()
+    return Posterior(
+        model=problem.model,
+        prior=problem.prior,
+        spectrum=spectrum,
+        draws=theta.numpy(),
+        log_weight=np.zeros(draws),
+        log_likelihood=log_likelihood.numpy(),
+        best=best.numpy(),
+        statistic=Value(choice.name, float(shown.sum()), dof, choice.reason),
+        deviance=Value("deviance", deviance, dof, noise.name),
+        likelihood=noise.name,
+        likelihood_kind=noise.kind,
+        systematic=systematic,
+        ess=float(draws),
+        efficiency=math.nan,
+        pareto_k=math.nan,
+        log_evidence=math.nan,
+        log_evidence_error=math.nan,
+        predictive=predictive,
+        computation=Computation("approximate", (said, *left)),
+        fit=judge_fit(predictive, deviance, dof, (spectrum.energy_lo, spectrum.energy_hi)),
+        flags=find_flags(problem.prior, theta, np.full(draws, 1.0 / draws), 1),
+        grid=problem.fold.grid.description,
+        seed=seed,
+        evaluations={"draws": int(asked.shape[0]), "optimise": 0},
+        seconds={},
+        versions={name: version(name) for name in ("xrayflow", "torch", "numpy", "scipy", "astropy")},
+        mode="amortised",
+        network=amortised.name,
+    )
+
+
+def _inside(amortised: Amortised, draws: int, generator: torch.Generator) -> tuple[Tensor, float]:
+    """(draw, parameter) draws within the box, and the share that was not."""
+    kept: list[Tensor] = []
+    tried = found = 0
+    while found < draws:
+        v = amortised.sample(draws, [generator])[0]
+        kept.append(v[(v.abs() < FAR).all(-1)])
+        tried += draws
+        found = sum(part.shape[0] for part in kept)
+        if found < (1.0 - MOST_OUTSIDE) * tried:
+            raise NetworkError(
+                f"network {amortised.name}: {1.0 - found / tried:.0%} of its draws lie outside the prior's box; leave "
+                "--amortised out"
+            )
+    return torch.cat(kept)[:draws], 1.0 - found / tried

@@ -1,0 +1,39 @@
+"""The seam for what already knows the answer roughly: a trained network's posterior of every source of a batch.
+
+A guide is read, never trusted: it gives half of the optimiser's starts and a share of every proposal, its density is
+part of the weights, and where it is wrong the other parts of the proposal carry the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class Guide(Protocol):
+    """Normalised densities in probit coordinates of the answer's prior, one per source."""
+
+    @property
+    def name(self) -> str:
+        """What it goes by in products."""
+        ...
+
+    @property
+    def present(self) -> Bool[Tensor, " source"]:
+        """Whether this source has one; the others are never asked."""
+        ...
+
+    def sample(self, draws: int, generators: list[torch.Generator]) -> Float[Tensor, "source draw parameter"]:
+        """Draws, one generator per source; finite for the sources that have one."""
+        ...
+
+    def log_density(self, v: Float[Tensor, "source draw parameter"]) -> Float[Tensor, "source draw"]:
+        """Natural log of the density that `sample` draws from; -inf where it cannot draw, and for absent sources."""
+        ...
+
+    def select(self, sources: Tensor) -> Guide:
+        """The guide of some of the sources."""
+        ...

@@ -1,0 +1,166 @@
+"""A network's posteriors of a batch of spectra, in the coordinates that inference works in.
+
+The answer's prior may differ from the one that the network was trained on (a narrower range, a normal). Draws go from
+the network's coordinates to theta and from there to the answer's probit; their density takes the slopes of both maps.
+Draws beyond the answer's box come to lie at its far end (|v| = 12), where the target is zero.
+
+float32 results depend on the shape of a batch, so every source is computed by itself, in blocks of one size: an answer
+does not depend on its company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from xrayflow.errors import MismatchError
+from xrayflow.models import Model
+from xrayflow.networks.inputs import Inputs
+from xrayflow.networks.network import Network
+from xrayflow.ogip import Spectrum
+from xrayflow.prior import FAR, Prior
+
+BLOCK = 512
+"""Draws of one source that are computed together."""
+
+
+@dataclass(frozen=True)
+class Amortised:
+    """q(theta | spectrum) of a batch of sources.
+
+    Attributes:
+        network: Whose.
+        prior: The answer's; gives the coordinates v.
+        context: (source, context) what the encoder made of each spectrum; zeros where there is none.
+        present: (source,) whether a source has one.
+        mismatch: (source,) why a source cannot have one: another instrument, other channels; "" where it can.
+        outside: (source,) in what a source lies outside the training; empty where it does not.
+    """
+
+    network: Network
+    prior: Prior
+    context: Float[Tensor, "source context"]
+    present: Bool[Tensor, " source"]
+    mismatch: tuple[str, ...]
+    outside: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(
+        cls, network: Network, model: Model, prior: Prior, spectra: Sequence[Spectrum], systematic: Sequence[float]
+    ) -> Amortised:
+        """Look at every spectrum.
+
+        Args:
+            network: Whose model must be the answer's.
+            model: The answer's.
+            prior: The answer's.
+            spectra: The noticed bins.
+            systematic: Of each.
+
+        Raises:
+            MismatchError: The network was made for another model, or gives values without a density.
+        """
+        network.refuse_model(model)
+        if not network.core.flow.has_density:
+            raise MismatchError("it gives one value and no density (latent 'point'), which neither starts nor answers")
+        context = torch.zeros((len(spectra), network.recipe.network.context))
+        mismatch = [""] * len(spectra)
+        outside: list[tuple[str, ...]] = [()] * len(spectra)
+        for source, (spectrum, error) in enumerate(zip(spectra, systematic, strict=True)):
+            try:
+                inputs = network.inputs(spectrum, error)
+            except MismatchError as other:
+                mismatch[source] = str(other)
+                continue
+            outside[source] = tuple(network.outside(inputs))
+            if not outside[source]:
+                context[source] = _context(network, inputs)
+        present = torch.tensor([not (m or o) for m, o in zip(mismatch, outside, strict=True)])
+        return cls(network, prior, context, present, tuple(mismatch), tuple(outside))
+
+    @property
+    def name(self) -> str:
+        """Of the network."""
+        return self.network.name
+
+    def select(self, sources: Tensor) -> Amortised:
+        """Some of the sources.
+
+        Args:
+            sources: Their numbers.
+        """
+        rows = sources.tolist()
+        return replace(
+            self,
+            context=self.context[sources],
+            present=self.present[sources],
+            mismatch=tuple(self.mismatch[i] for i in rows),
+            outside=tuple(self.outside[i] for i in rows),
+        )
+
+    def sample(self, draws: int, generators: Sequence[torch.Generator]) -> Float[Tensor, "source draw parameter"]:
+        """Draws in the answer's probit coordinates; zeros for a source without a network.
+
+        Args:
+            draws: Per source.
+            generators: One per source.
+        """
+        found = []
+        for source, generator in enumerate(generators):
+            base = torch.randn((draws, len(self.prior.marginals)), generator=generator, dtype=torch.float64)
+            found.append(self._draw(source, base) if self.present[source] else torch.zeros_like(base))
+        return torch.stack(found)
+
+    def log_density(self, v: Float[Tensor, "source draw parameter"]) -> Float[Tensor, "source draw"]:
+        """ln q(v); -inf for a source without a network, and where it cannot draw.
+
+        Args:
+            v: The answer's probit coordinates.
+        """
+        density = torch.full(v.shape[:2], -torch.inf, dtype=torch.float64)
+        for source in self.present.nonzero()[:, 0].tolist():
+            density[source] = self._log_density(source, v[source])
+        return density
+
+    def _draw(self, source: int, base: Float[Tensor, "draw parameter"]) -> Float[Tensor, "draw parameter"]:
+        core, context = self.network.core, self.context[source : source + 1]
+        with torch.no_grad():
+            x = torch.cat([core.flow.draw(part[None], context)[0] for part in _blocks(base)])[: base.shape[0]]
+            v = x.double() if self._same else self.prior.to_probit(core.coordinates.to_theta(x))
+        # a spline that rounds to no number draws nothing: the far end has no posterior
+        return torch.where(torch.isfinite(v), v, FAR).clamp(-FAR, FAR)
+
+    def _log_density(self, source: int, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
+        core, context = self.network.core, self.context[source : source + 1]
+        with torch.no_grad():
+            if self._same:
+                x, slope = v, torch.zeros(v.shape[0], dtype=torch.float64)
+            else:
+                theta = self.prior.to_theta(v)
+                x = core.coordinates.from_theta(theta)
+                slope = core.coordinates.log_slope(theta) + torch.log(self.prior.slope(v)).sum(-1)
+            parts = [core.flow.log_density(part[None], context)[0] for part in _blocks(x)]
+        density = torch.cat(parts)[: v.shape[0]].double() + slope
+        inside = (v.abs() < FAR).all(-1)
+        return torch.where(torch.isnan(density) | ~inside, -torch.inf, density)
+
+    @property
+    def _same(self) -> bool:
+        """Whether the answer's coordinates are the flow's."""
+        probit = self.network.recipe.network.coordinates == "probit"
+        return probit and self.network.training_prior.prior == self.prior
+
+
+def _context(network: Network, inputs: Inputs) -> Float[Tensor, " context"]:
+    with torch.no_grad():
+        return network.core.context(inputs)[0]
+
+
+def _blocks(rows: Float[Tensor, "draw parameter"]) -> list[Tensor]:
+    """Blocks of one size; the last one is filled up with zeros."""
+    missing = -rows.shape[0] % BLOCK
+    return list(torch.split(torch.nn.functional.pad(rows, (0, 0, 0, missing)), BLOCK))

@@ -1,0 +1,344 @@
+"""Run files: everything that a training depends on, in TOML. The recipe travels inside the network's file.
+
+Every section has its settings here; unknown keys are refused with the nearest known one, and nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from xrayflow.errors import FormatError, RecipeError, nearest
+
+Whole = Annotated[int, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+Width = Annotated[int, Field(strict=True, ge=1, le=4096)]
+Depth = Annotated[int, Field(strict=True, ge=1, le=64)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+YesNo = Annotated[bool, Field(strict=True)]
+
+LARGEST_FILE = 1_000_000
+"""Bytes of a run file."""
+
+TAKEN = ("checkpoint", "not-finite")
+"""Names of other files in a run's folder."""
+
+
+class Section(BaseModel):
+    """A table of a run file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(Section):
+    """[model]: the spectral model, in XSPEC's names.
+
+    Attributes:
+        expression: As `--model`.
+        abund: Abundance table.
+        freeze: Parameters that are held, with their values in XSPEC's units.
+        prior: Changes of the box, as `--prior` takes them. The training prior and the network's coordinates use it.
+    """
+
+    expression: str
+    abund: str = "wilm"
+    freeze: dict[str, Finite] = {}
+    prior: tuple[str, ...] = ()
+
+
+class InstrumentSection(Section):
+    """[instrument]: "nicer" is the bundled response; else files, relative to the run file.
+
+    Attributes:
+        rmf: Redistribution matrix.
+        arf: Effective area; none where the matrix includes it.
+        detectors: Of the reference response, for the scalings that count per detector.
+    """
+
+    rmf: str = "nicer"
+    arf: str | None = "nicer"
+    detectors: Positive = 52.0
+
+
+class LayoutSection(Section):
+    """[layout]: the network's bins, by first channel and width.
+
+    Attributes:
+        starts: First channel of each run of bins of one width.
+        widths: Channels in a bin of each run.
+        energies: keV; bins whose centre lies inside are used.
+        bins: At most so many, from the lowest energy.
+    """
+
+    starts: tuple[Whole, ...] = (0, 20, 248, 600, 1200, 1494)
+    widths: tuple[Count, ...] = (2, 3, 4, 5, 6, 2)
+    energies: tuple[Positive, Positive] = (0.3, 10.0)
+    bins: Count | None = 240
+
+
+class DataSection(Section):
+    """[data]: what the network is trained on.
+
+    Attributes:
+        spectra: A fixed set of so many; 0 simulates every batch anew.
+        validation: Spectra of a set apart, that only measures.
+        noise: Counts scatter; without, the expected counts (floored at one) are the data, as in the paper.
+    """
+
+    spectra: Annotated[int, Field(strict=True, ge=0, le=2_000_000)] = 0
+    validation: Count = 4000
+    noise: YesNo = True
+
+
+class NetworkSection(Section):
+    """[network]: its parts and their sizes.
+
+    Attributes:
+        scaling: What the encoder sees: "fractions" is ours, "paper" and "paper-centred" see rates and their sigma.
+        coordinates: What the flow works in: "probit" of the box, or the paper's z-scores ("standardised").
+        encoder: "residual" layers, or the paper's convolutions.
+        context: Width of what the encoder hands to the flow.
+        blocks: Of the residual encoder.
+        convolutions: Of the convolutional one, each (kernel, stride, channels out).
+        latent: The distribution: "coupling" (ours, fast), "autoregressive" (the paper's), "gaussian" (a plain
+            variational autoencoder's), "point" (a single value).
+        transforms: Of a flow.
+        splines: Bins of its rational-quadratic splines.
+        hidden: Widths of the flow's own layers.
+        decoder: "none", the paper's ("recurrent"), or the simulator in its place ("physical").
+        decoder_widths: First layers of the recurrent one; three as wide as the spectrum follow.
+        decoder_layers: Of its recurrent unit.
+        dropout: Of its layers.
+    """
+
+    scaling: Literal["fractions", "paper", "paper-centred"] = "fractions"
+    coordinates: Literal["probit", "standardised"] = "probit"
+    encoder: Literal["residual", "convolutional"] = "residual"
+    context: Width = 256
+    blocks: Depth = 3
+    convolutions: tuple[tuple[Width, Width, Width], ...] = (
+        (2, 2, 16),
+        (3, 1, 32),
+        (2, 2, 32),
+        (3, 1, 32),
+        (2, 2, 32),
+        (3, 1, 32),
+    )
+    latent: Literal["coupling", "autoregressive", "gaussian", "point"] = "coupling"
+    transforms: Depth = 6
+    splines: Annotated[int, Field(strict=True, ge=2, le=64)] = 8
+    hidden: tuple[Width, ...] = (64,)
+    decoder: Literal["none", "recurrent", "physical"] = "none"
+    decoder_widths: tuple[Width, ...] = (120, 120)
+    decoder_layers: Depth = 2
+    dropout: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> NetworkSection:
+        if self.decoder != "none" and self.scaling == "fractions":
+            raise ValueError("a decoder reconstructs the paper's values: scaling = 'paper' or 'paper-centred'")
+        if self.latent == "coupling" and len(self.hidden) != 1:
+            raise ValueError("hidden: a coupling flow takes one number, as hidden = [64]")
+        return self
+
+
+class StageSection(Section):
+    """[[stage]]: a stretch of training with its own parts, losses and schedule.
+
+    Attributes:
+        name: For logs and checkpoints.
+        trains: The parts whose weights move.
+        flow, latent, reconstruction: Weights of -log q(theta), of the mean square of a draw's error, and of the
+            reconstruction from a draw.
+        decoder: Weight of the reconstruction from the true theta.
+        reconstruction_likelihood: "gaussian" is the paper's, with the data's sigma; "counts" is the exact likelihood.
+        draws: Per spectrum, for the losses that take some.
+        epochs: At most.
+        steps: Batches per epoch; needed where every batch is simulated anew.
+        batch: Spectra.
+        rate, last_rate: Learning rate of AdamW at the start and the end.
+        schedule: "cosine" goes to `last_rate` at the last epoch; "plateau" divides by ten where the validation loss
+            stalls for `patience` epochs, and stops when it has not gained for `stop` epochs.
+        warmup: Steps over which the rate rises.
+        clip: Of the gradient's norm; 0 is none.
+        patience: Epochs, see `schedule`.
+        stop: Epochs, see `schedule`.
+        weight_decay: Of AdamW.
+        spectra: A library to train on instead of [data], relative to the run file.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+    trains: Annotated[tuple[Literal["encoder", "flow", "decoder"], ...], Field(min_length=1)]
+    flow: Weight = 0.0
+    latent: Weight = 0.0
+    reconstruction: Weight = 0.0
+    decoder: Weight = 0.0
+    reconstruction_likelihood: Literal["gaussian", "counts"] = "gaussian"
+    draws: Count = 1
+    epochs: Count
+    steps: Count | None = None
+    batch: Annotated[int, Field(strict=True, ge=2, le=65_536)] = 512
+    rate: Positive = 1.5e-3
+    last_rate: Weight = 0.0
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    warmup: Annotated[int, Field(strict=True, ge=0)] = 200
+    clip: Weight = 5.0
+    patience: Count = 10
+    stop: Count = 30
+    weight_decay: Weight = 0.01
+    spectra: str | None = None
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> StageSection:
+        if self.flow + self.latent + self.reconstruction + self.decoder == 0:
+            raise ValueError(f"stage {self.name}: all weights are 0; give flow, latent, reconstruction or decoder")
+        losses = {
+            "encoder": self.flow + self.latent + self.reconstruction,
+            "decoder": self.reconstruction + self.decoder,
+        }
+        losses["flow"] = losses["encoder"]
+        for part in self.trains:
+            if losses[part] == 0:
+                raise ValueError(
+                    f"stage {self.name}: no loss with a weight depends on the {part}; leave it out of trains"
+                )
+        return self
+
+
+class Recipe(Section):
+    """A run file.
+
+    Attributes:
+        name: Of the network and of its file.
+        description: For people.
+        seed: Of weights, spectra, order and draws.
+        model: The table [model], and so on.
+        training_prior: Changes of `simulate.TrainingPrior`, by its names; its box is the model's.
+        stage: The tables [[stage]], in turn.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    description: str = ""
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**62)] = 0
+    model: ModelSection
+    instrument: InstrumentSection = InstrumentSection()
+    layout: LayoutSection = LayoutSection()
+    training_prior: dict[str, Finite | tuple[Finite, ...]] = {}
+    data: DataSection = DataSection()
+    network: NetworkSection = NetworkSection()
+    stage: Annotated[tuple[StageSection, ...], Field(min_length=1, max_length=20)]
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name in TAKEN:
+            raise ValueError(f"'{name}' is another file of the run's folder; give another name")
+        return name
+
+    @field_validator("training_prior", mode="before")
+    @classmethod
+    def _has_no_box(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "prior" in values:
+            raise ValueError("its box is that of the model; change it in [model], prior = ['NAME=lo:hi']")
+        return values
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Recipe:
+        names = [stage.name for stage in self.stage]
+        if len(set(names)) < len(names):
+            raise ValueError("stage: two have one name; logs and checkpoints need different ones")
+        for stage in self.stage:
+            asked = stage.decoder > 0 or "decoder" in stage.trains
+            if self.network.decoder == "none" and (asked or stage.reconstruction > 0):
+                raise ValueError(f"stage {stage.name}: it needs a decoder; set network.decoder = 'recurrent'")
+            if self.network.decoder == "physical" and asked:
+                raise ValueError(f"stage {stage.name}: a physical decoder has nothing to train; leave decoder out")
+            if stage.flow > 0 and self.network.latent == "point":
+                raise ValueError(f"stage {stage.name}: a point has no density; set flow = 0 and latent = 1")
+            if stage.steps is None and self.data.spectra == 0 and stage.spectra is None:
+                raise ValueError(f"stage {stage.name}: batches are simulated anew, so say steps = (batches per epoch)")
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Of the whole recipe: a checkpoint belongs to one."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """A run file.
+
+    Args:
+        path: Of the TOML file.
+
+    Raises:
+        FormatError: It is missing, not TOML, or larger than 1 MB.
+        RecipeError: A key or a value that cannot be, with the nearest known key.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise FormatError(f"{path}: {error.strerror or error}; give a run file, as recipes/nicer-bhb.toml") from None
+    if len(raw) > LARGEST_FILE:
+        raise FormatError(f"{path}: larger than {LARGEST_FILE} bytes: not a run file")
+    try:
+        table = tomllib.loads(raw.decode())
+    except (ValueError, RecursionError) as error:  # of tomllib, of the decoding, of numbers with thousands of digits
+        raise FormatError(f"{path}: not TOML: {error}") from None
+    return parse_recipe(table, str(path))
+
+
+def parse_recipe(table: Mapping[str, Any], where: str) -> Recipe:
+    """A recipe from a table, of a run file or of a network's header.
+
+    Args:
+        table: As TOML or JSON gives it.
+        where: The file, for the error line.
+
+    Raises:
+        RecipeError: A key or a value that cannot be.
+    """
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_first_line(error)}") from None
+
+
+def _first_line(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors()[0]
+    place = [repr(str(part))[1:-1] for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{'.'.join(place)}'{nearest(place[-1], _known(first['loc']))}"
+    if first["type"] == "missing":
+        return f"'{'.'.join(place)}' is missing; give it"
+    if place[:1] == ["training_prior"] and len(place) > 1:
+        return f"{'.'.join(place[:2])}: give a number, or numbers in brackets"
+    message = first["msg"].removeprefix("Value error, ")
+    found = "" if first["type"] == "value_error" else f" (found {first['input']!r:.60})"
+    return f"{'.'.join(place)}: {message}{found}" if place else message
+
+
+def _known(place: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section that a place lies in."""
+    section: type[BaseModel] = Recipe
+    sections: dict[str, type[BaseModel]] = {
+        "model": ModelSection,
+        "instrument": InstrumentSection,
+        "layout": LayoutSection,
+        "data": DataSection,
+        "network": NetworkSection,
+        "stage": StageSection,
+    }
+    for part in place[:-1]:
+        section = sections.get(str(part), section)
+    return list(section.model_fields)

@@ -1,0 +1,144 @@
+"""What a network knows of the instrument that it was made for, enough to tell whether a spectrum is of that instrument.
+
+Hashes tell which files a network was trained with. But every real observation has a response file of its own, so a
+network recognises its instrument by what the response does: the counts in its bins from a few power laws. Those of an
+observation may differ by one factor (the detectors that were on), which the network takes as an input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrayflow.errors import MismatchError, NetworkError
+from xrayflow.ogip import ARF, RMF
+from xrayflow.simulate import Layout
+
+INDICES = (0.0, 1.7, 3.0)
+"""Photon indices of the power laws."""
+
+ALIKE = 0.08
+"""Median relative difference of a bin's counts, after the common factor, at which a response is another instrument's.
+NICER's own observations differ by up to 0.02 (`benchmarks/network.py`)."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """The instrument of a network.
+
+    Attributes:
+        rmf_sha256, arf_sha256: Of the files that it was trained with.
+        probe: (power law, bin) counts/s of power laws of 1 photon/keV/cm^2/s at 1 keV.
+        energies: (bin,) nominal lower and upper energies, keV.
+    """
+
+    rmf_sha256: str
+    arf_sha256: str
+    probe: tuple[tuple[float, ...], ...]
+    energies: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def of(cls, rmf: RMF, arf: ARF | None, layout: Layout) -> Response:
+        """Of response files.
+
+        Args:
+            rmf: Redistribution matrix.
+            arf: Effective area; None where the matrix includes it.
+            layout: The bins.
+
+        Raises:
+            MismatchError: The layout is not that of the matrix.
+        """
+        probe = probe_response(rmf, arf, layout)
+        first, last = layout.groups(rmf.channel, rmf.e_min, rmf.e_max)
+        lo, hi = rmf.e_min[first - rmf.channel[0]], rmf.e_max[last - rmf.channel[0]]
+        return cls(
+            rmf.sha256,
+            "" if arf is None else arf.sha256,
+            tuple(tuple(row) for row in probe.tolist()),
+            tuple(zip(lo.tolist(), hi.tolist(), strict=True)),
+        )
+
+    def area(self, rmf: RMF, arf: ARF | None, layout: Layout) -> float:
+        """The effective area of an observation over the reference one.
+
+        Args:
+            rmf: Of the observation.
+            arf: Of the observation.
+            layout: The bins.
+
+        Raises:
+            MismatchError: The response is another instrument's.
+        """
+        own, other = np.array(self.probe), probe_response(rmf, arf, layout)
+        seen = own > 1e-3 * own.max(axis=1, keepdims=True)
+        ratio = other[seen] / own[seen]
+        factor = float(np.median(ratio))
+        if not factor > 0:
+            raise MismatchError("the response has no area in the network's band")
+        off = float(np.median(np.abs(ratio / factor - 1.0)))
+        if off > ALIKE:
+            raise MismatchError(f"the response differs from the network's by {off:.0%} in a typical bin")
+        return factor
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a header in JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], bins: int) -> Response:
+        """The inverse of `to_dict`.
+
+        Args:
+            values: As `to_dict` gives them.
+            bins: Of the network.
+
+        Raises:
+            NetworkError: Values that cannot be.
+        """
+        try:
+            probe = tuple(tuple(float(one) for one in row) for row in values["probe"])
+            energies = tuple((float(lo), float(hi)) for lo, hi in values["energies"])
+            found = cls(str(values["rmf_sha256"]), str(values["arf_sha256"]), probe, energies)
+        except (KeyError, TypeError, ValueError):
+            raise NetworkError("its response cannot be read") from None
+        fits = len(probe) == len(INDICES) and all(len(row) == bins for row in (*probe, energies))
+        if (
+            not fits
+            or not np.isfinite(probe).all()
+            or not np.isfinite(energies).all()
+            or np.max(probe, axis=1).min() <= 0
+        ):
+            raise NetworkError(f"its response is not one of {bins} bins")
+        return found
+
+
+def probe_response(rmf: RMF, arf: ARF | None, layout: Layout) -> NDArray[np.float64]:
+    """What a response makes of the power laws.
+
+    Args:
+        rmf: Redistribution matrix.
+        arf: Effective area; None where the matrix includes it.
+        layout: The bins.
+
+    Returns:
+        (power law, bin) counts/s.
+
+    Raises:
+        MismatchError: The layout is not that of the matrix.
+    """
+    edges = np.maximum(rmf.energy_edges, 1e-3)
+    photons = []
+    for index in INDICES:
+        power = 1.0 - index
+        photons.append(np.diff(edges**power) / power)
+    area = 1.0 if arf is None else arf.area
+    channels = (np.stack(photons) * area) @ rmf.matrix
+    first, last = layout.groups(rmf.channel, rmf.e_min, rmf.e_max)
+    below = np.concatenate([np.zeros((len(INDICES), 1)), np.cumsum(channels, axis=1)], axis=1)
+    lowest = int(rmf.channel[0])
+    return np.asarray(below[:, last - lowest + 1] - below[:, first - lowest])

@@ -1,0 +1,329 @@
+"""Numbers that a network can learn from: inputs -> features of order one, and theta <-> its coordinates.
+
+This is where float64 ends: features leave in float32. The means and spreads are buffers, filled once from spectra of
+the training distribution (`fit`) and saved with the weights.
+
+`Fractions` (ours): sqrt(counts / total) in every bin, so that shape and brightness come apart, and the brightness, the
+exposure and the rest as a few numbers beside. `PaperValues` is the paper's: log10 of the rate per keV and detector, and
+its sigma, both on one min-max scale; `centred` takes each spectrum's mean away and z-scores each bin.
+
+Source: Redmen et al. 2025 (the paper's preprocessing).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from xrayflow.networks.inputs import Inputs
+from xrayflow.prior import FAR, Prior, Theta
+
+LEAST_SPREAD = 1e-3
+"""Of a feature: what hardly varies over the training set must not be blown up."""
+
+NOTICED_SPREAD = 0.3
+"""Of the noticed fraction where that does not vary at all."""
+
+
+class Scaling(nn.Module):
+    """Inputs -> features (source, channel, bin) and globals (source, number), float32."""
+
+    channels: int
+    globals: int
+
+    def fit(self, inputs: Inputs) -> None:
+        """Fill the buffers from spectra of the training distribution.
+
+        Args:
+            inputs: Thousands of them.
+        """
+        raise NotImplementedError
+
+    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Features and globals.
+
+        Args:
+            inputs: The spectra.
+        """
+        raise NotImplementedError
+
+
+class Fractions(Scaling):
+    """sqrt(counts / total), sqrt(background / total), the noticed fraction; globals in logarithms."""
+
+    channels, globals = 3, 7
+    mean: Tensor
+    spread: Tensor
+    global_mean: Tensor
+    global_spread: Tensor
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        for name, shape in (("mean", (3, bins)), ("global_mean", (7,))):
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        for name, shape in (("spread", (3, bins)), ("global_spread", (7,))):
+            self.register_buffer(name, torch.ones(shape, dtype=torch.float64))
+
+    def fit(self, inputs: Inputs) -> None:
+        """z-scores."""
+        features, numbers = self._raw(inputs)
+        self.mean, self.spread = features.mean(0), features.std(0).clamp(min=LEAST_SPREAD)
+        # bins that the training always notices: a bad channel in one must not look like a thousand sigma
+        self.spread[2] = torch.where(self.spread[2] > LEAST_SPREAD, self.spread[2], NOTICED_SPREAD)
+        self.global_mean, self.global_spread = numbers.mean(0), numbers.std(0).clamp(min=LEAST_SPREAD)
+
+    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Features (source, 3, bin) and globals (source, 7)."""
+        features, numbers = self._raw(inputs)
+        return (
+            ((features - self.mean) / self.spread).float(),
+            ((numbers - self.global_mean) / self.global_spread).float(),
+        )
+
+    @staticmethod
+    def _raw(inputs: Inputs) -> tuple[Tensor, Tensor]:
+        total = inputs.counts.sum(-1)
+        background = inputs.background.sum(-1)
+        safe = total.clamp(min=1.0)[:, None]
+        features = torch.stack(
+            [torch.sqrt(inputs.counts / safe), torch.sqrt(inputs.background / safe), inputs.noticed], dim=1
+        )
+        net = (total - background).clamp(min=1.0)
+        numbers = torch.stack(
+            [
+                torch.log(total + 1.0),
+                torch.log(inputs.exposure),
+                torch.log(net / (inputs.exposure * inputs.area)),
+                torch.log(inputs.area),
+                torch.log1p(background),
+                (background / total.clamp(min=1.0)).clamp(max=2.0),
+                100.0 * inputs.systematic,
+            ],
+            dim=1,
+        )
+        return features, numbers
+
+
+class PaperValues(Scaling):
+    """log10 of the background-subtracted counts/s/keV/detector and of its sigma, in the paper's min-max scale.
+
+    Attributes:
+        centred: Subtract each spectrum's mean log value, then z-score each bin: not the paper's, but worth nats.
+    """
+
+    channels, globals = 2, 0
+    per_count: Tensor
+    lowest: Tensor
+    range: Tensor
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, bin_width: Float[Tensor, " bin"], detectors: float, centred: bool = False) -> None:
+        """A scaling that is not fitted yet.
+
+        Args:
+            bin_width: keV.
+            detectors: Of the reference response.
+            centred: See the class.
+        """
+        super().__init__()
+        self.centred = centred
+        self.register_buffer("per_count", 1.0 / (bin_width.double() * detectors))
+        self.register_buffer("lowest", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("range", torch.ones((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros((2, bin_width.numel()), dtype=torch.float64))
+        self.register_buffer("spread", torch.ones((2, bin_width.numel()), dtype=torch.float64))
+
+    def fit(self, inputs: Inputs) -> None:
+        """The one minimum and maximum of the set; means and spreads of the centred channels."""
+        value, _ = self.log_value(inputs)
+        self.lowest = value.min()
+        self.range = (value.max() - self.lowest).clamp(min=LEAST_SPREAD)
+        features = self._centred(inputs)
+        self.mean, self.spread = features.mean(0), features.std(0).clamp(min=LEAST_SPREAD)
+
+    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Features (source, 2, bin); no globals."""
+        empty = inputs.counts.new_zeros((inputs.size, 0)).float()
+        if self.centred:
+            return ((self._centred(inputs) - self.mean) / self.spread).float(), empty
+        value, sigma = self.target(inputs)
+        return torch.stack([value, sigma], dim=1), empty
+
+    def target(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """What a decoder reconstructs.
+
+        Args:
+            inputs: The spectra.
+
+        Returns:
+            (source, bin) the value in the set's min-max scale, and its sigma there.
+        """
+        value, sigma = self.log_value(inputs)
+        return ((value - self.lowest) / self.range).float(), (sigma / self.range).float()
+
+    def log_value(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """log10 counts/s/keV/detector and its sigma, non-positive bins raised to the spectrum's smallest positive.
+
+        Args:
+            inputs: The spectra.
+
+        Returns:
+            (source, bin) both, in dex.
+        """
+        per_second = self._per_second(inputs)
+        net = (inputs.counts - inputs.background) * per_second
+        sigma = torch.sqrt(inputs.counts).clamp(min=1.0) * per_second
+        positive = torch.where(net > 0, net, torch.inf)
+        least = positive.amin(-1, keepdim=True)
+        # nothing above its background: one count
+        least = torch.where(torch.isfinite(least), least, per_second)
+        value = torch.where(net > 0, net, least)
+        return torch.log10(value), sigma / (value * math.log(10.0))
+
+    def expected_target(self, expected: Tensor, inputs: Inputs) -> Tensor:
+        """The value that expected counts would have: differentiable.
+
+        Args:
+            expected: (source, bin) source counts in the noticed channels; in all channels where none is noticed.
+            inputs: How the spectra were taken.
+
+        Returns:
+            (source, bin) in the min-max scale of `target`.
+        """
+        per_second = self._per_second(inputs)
+        value = torch.log10(expected.clamp(min=1e-30) * per_second)
+        return ((value - self.lowest) / self.range).float()
+
+    def to_counts(self, target: Tensor, inputs: Inputs) -> Tensor:
+        """The inverse of `expected_target`.
+
+        Args:
+            target: (source, bin) in the min-max scale.
+            inputs: How the spectra were taken.
+
+        Returns:
+            (source, bin) source counts in the noticed channels; in all channels where none is noticed.
+        """
+        per_second = self._per_second(inputs)
+        counts: Tensor = 10.0 ** (target.double() * self.range + self.lowest) / per_second
+        return counts
+
+    def _per_second(self, inputs: Inputs) -> Tensor:
+        """(source, bin) counts/s/keV/detector that one count in the noticed channels stands for."""
+        # a bin without a channel has no counts either
+        noticed = torch.where(inputs.noticed > 0, inputs.noticed, 1.0)
+        per_second: Tensor = self.per_count / (noticed * (inputs.exposure * inputs.area)[:, None])
+        return per_second
+
+    def _centred(self, inputs: Inputs) -> Tensor:
+        value, sigma = self.log_value(inputs)
+        return torch.stack([value - value.mean(-1, keepdim=True), torch.log10(sigma)], dim=1)
+
+
+class Coordinates(nn.Module):
+    """theta <-> the coordinates x that the flow works in; theta in the parameters' units."""
+
+    def fit(self, theta: Float[Tensor, "source parameter"]) -> None:
+        """Fill the buffers, where there are some.
+
+        Args:
+            theta: Thousands of draws of the training prior.
+        """
+
+    def from_theta(self, theta: Theta) -> Theta:
+        """theta -> x.
+
+        Args:
+            theta: Parameters.
+        """
+        raise NotImplementedError
+
+    def to_theta(self, x: Theta) -> Theta:
+        """x -> theta in float64; differentiable.
+
+        Args:
+            x: Coordinates.
+        """
+        raise NotImplementedError
+
+    def log_slope(self, theta: Theta) -> Float[Tensor, "*batch"]:
+        """ln |dx / dtheta|, summed over parameters.
+
+        Args:
+            theta: Parameters.
+        """
+        raise NotImplementedError
+
+
+class Probit(Coordinates):
+    """The probit of the training prior's unit cube: nothing leaks over an edge."""
+
+    def __init__(self, prior: Prior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def from_theta(self, theta: Tensor) -> Tensor:
+        """theta -> v."""
+        return self.prior.to_probit(theta)
+
+    def to_theta(self, x: Tensor) -> Tensor:
+        """v -> theta."""
+        return self.prior.to_theta(x.double())
+
+    def log_slope(self, theta: Tensor) -> Tensor:
+        """-inf outside the box, where no v leads."""
+        v = self.prior.to_probit(theta)
+        slope = -torch.log(self.prior.slope(v)).sum(-1)
+        return torch.where((v.abs() < FAR).all(-1), slope, -torch.inf)
+
+
+class Standardised(Coordinates):
+    """The paper's: z-scores of log10 theta, or of theta where its box is linear. Draws can leave the box."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, prior: Prior) -> None:
+        super().__init__()
+        self.logarithmic = [marginal.scale == "log" for marginal in prior.marginals]
+        self.register_buffer("mean", torch.zeros(len(self.logarithmic), dtype=torch.float64))
+        self.register_buffer("spread", torch.ones(len(self.logarithmic), dtype=torch.float64))
+
+    def fit(self, theta: Tensor) -> None:
+        """Means and spreads."""
+        scaled = self._scaled(theta)
+        self.mean, self.spread = scaled.mean(0), scaled.std(0)
+
+    def from_theta(self, theta: Tensor) -> Tensor:
+        """theta -> z."""
+        z: Tensor = (self._scaled(theta) - self.mean) / self.spread
+        return z
+
+    def to_theta(self, x: Tensor) -> Tensor:
+        """z -> theta."""
+        scaled = x.double() * self.spread + self.mean
+        return torch.stack(
+            [10.0 ** scaled[..., i] if log else scaled[..., i] for i, log in enumerate(self.logarithmic)], dim=-1
+        )
+
+    def log_slope(self, theta: Tensor) -> Tensor:
+        """Of the z-score."""
+        parts = [
+            -torch.log(theta[..., i] * math.log(10.0)) if log else torch.zeros_like(theta[..., i])
+            for i, log in enumerate(self.logarithmic)
+        ]
+        slope: Tensor = torch.stack(parts, dim=-1).sum(-1) - torch.log(self.spread).sum()
+        return slope
+
+    def _scaled(self, theta: Tensor) -> Tensor:
+        return torch.stack(
+            [
+                torch.log10(theta[..., i].clamp(min=1e-300)) if log else theta[..., i]
+                for i, log in enumerate(self.logarithmic)
+            ],
+            dim=-1,
+        )

@@ -1,0 +1,241 @@
+"""Simulations on disk: one spectrum as a PHA file with its truth beside it, or a library of many.
+
+The truth of `source.pha` is `source.truth.json`: all that was simulated, so that a fit can be judged. FITS headers do
+not hold it: other programs would not know it, and a blind test could not leave it out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xrayflow.data import bundled_arf, bundled_rmf
+from xrayflow.errors import DataError, FileError, XrayflowWarning
+from xrayflow.models import Model
+from xrayflow.ogip import ARF, RMF, Observation, Origin, read_arf, read_observation, read_rmf, write_pha
+from xrayflow.simulate.blank import blank_pha
+from xrayflow.simulate.describe import SCHEMA_VERSION, describe_model, versions
+from xrayflow.simulate.fakeit import simulate
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Faked:
+    """A simulated spectrum on disk.
+
+    Attributes:
+        pha: The spectrum.
+        truth: JSON beside it: model, values, exposure, background, systematic error, seed, versions.
+        counts: All counts of the file.
+    """
+
+    pha: Path
+    truth: Path
+    counts: float
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """Files that say what the simulated detector is; what is not given comes from the bundled NICER response.
+
+    Attributes:
+        rmf: Redistribution matrix.
+        arf: Effective area, or "none" where the RMF includes it.
+        background: Spectrum that is added, scaled to the source's exposure and region.
+        template: A spectrum whose channels, grouping, quality, AREASCAL, BACKSCAL and, unless given, response and
+            exposure are taken.
+    """
+
+    rmf: str | None = None
+    arf: str | None = None
+    background: str | None = None
+    template: str | None = None
+
+    def response(self) -> tuple[RMF, ARF | None]:
+        """Redistribution matrix and effective area.
+
+        Raises:
+            FileError: One cannot be read, or the area is missing.
+            MismatchError: They do not belong together.
+        """
+        observation = self.read()
+        return observation.rmf, observation.arf
+
+    def read(self) -> Observation:
+        """The detector as an observation: of the template, or empty and one second long.
+
+        Raises:
+            FileError: A file cannot be read.
+            MismatchError: Files do not belong together.
+        """
+        background = self.background or NONE
+        if self.template is not None:
+            return read_observation(self.template, self.rmf, self.arf, background)
+        if self.rmf is None:
+            arf = bundled_arf() if self.arf is None else self.arf
+            rmf = read_rmf(bundled_rmf())
+        else:
+            rmf = read_rmf(self.rmf)
+            if self.arf is None and not rmf.includes_area:
+                raise FileError(f"{rmf.path}: holds no effective area; give --arf FILE")
+            arf = NONE if self.arf is None else self.arf
+        pha = blank_pha(rmf)
+        nicer = self.rmf is None
+        pha = replace(pha, telescope="NICER", instrument="XTI") if nicer else pha
+        observation = read_observation(pha, rmf, arf if _is_none(arf) else read_arf(arf), background)
+        known = observation.background
+        if known is not None and not np.all(known.backscal == 1.0):
+            warnings.warn(
+                f"{known.where}: BACKSCAL is {known.backscal.mean():g}, the simulated spectrum's is taken as 1; "
+                "--template PHA gives another",
+                XrayflowWarning,
+                stacklevel=2,
+            )
+        return observation
+
+
+def write_fake(
+    out: str | Path,
+    model: Model,
+    values: Mapping[str, float],
+    instrument: Instrument,
+    exposure: float | None = None,
+    *,
+    systematic: float = 0.0,
+    noisy: bool = True,
+    seed: int = 0,
+) -> Faked:
+    """Simulate one spectrum and write it with its truth; its header names response and background.
+
+    Args:
+        out: The PHA file; an existing one is replaced.
+        model: The spectral model.
+        values: A value for every free parameter.
+        instrument: The detector.
+        exposure: s; None: the template's.
+        systematic: Fractional systematic error of the source model, independent in every channel.
+        noisy: Whether counts scatter.
+        seed: The same seed gives the same counts.
+
+    Raises:
+        ModelError: As `simulate`.
+        DataError: As `simulate`, and no exposure anywhere.
+        FileError: A file cannot be read or written, or `out` is one of the files read.
+        MismatchError: Files do not belong together.
+    """
+    out = Path(out)
+    given = (instrument.template, instrument.background, instrument.rmf, instrument.arf)
+    for read in (Path(one) for one in given if one is not None):
+        if out.exists() and read.exists() and out.samefile(read):
+            raise FileError(f"{out}: is one of the files that the simulation reads; choose another --out")
+    detector = instrument.read()
+    if exposure is None:
+        if instrument.template is None:
+            raise DataError("no exposure; give --exposure SECONDS, or --template PHA whose exposure is taken")
+        exposure = detector.pha.exposure
+    faked = simulate(
+        detector,
+        model,
+        values,
+        exposure,
+        seed,
+        out.name,
+        background=detector.background,
+        systematic=systematic,
+        noisy=noisy,
+    )
+    pha = faked.pha
+    arf, background = detector.arf, detector.background
+    write_pha(
+        out,
+        pha.channel,
+        pha.counts,
+        exposure,
+        quality=pha.quality,
+        grouping=pha.grouping,
+        areascal=_scalar(pha.areascal),
+        backscal=_scalar(pha.backscal),
+        poisserr=True,
+        detchans=pha.detchans,
+        first_channel=pha.first_channel,
+        origin=Origin(
+            telescope=pha.telescope,
+            instrument=pha.instrument,
+            object="simulated",
+            response_file=_named(detector.rmf.path, out),
+            arf_file=None if arf is None else _named(arf.path, out),
+            background_file=None if background is None else _named(background.path, out),
+        ),
+    )
+    truth = out.with_name(f"{out.name.removesuffix('.gz').removesuffix('.pha')}.truth.json")
+    by_lower = {name.lower(): name for name in model.names}
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "spectrum": out.name,
+        **describe_model(model),
+        "truth": {by_lower[name.strip().lower()]: float(value) for name, value in values.items()},
+        "exposure": float(exposure),
+        "systematic": float(systematic),
+        "noise": noisy,
+        "counts": float(pha.counts.sum()),
+        "response": {"rmf": str(detector.rmf.path), "arf": NONE if arf is None else str(arf.path)},
+        "background": None if background is None else str(background.path),
+        "seed": seed,
+        "versions": versions(),
+    }
+    write_whole(truth, (json.dumps(document, indent=1) + "\n").encode())
+    return Faked(out, truth, float(pha.counts.sum()))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all.
+
+    Args:
+        path: The file; an existing one is replaced.
+        content: All of it.
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> FileError:
+    """The error of a place that takes no file."""
+    return FileError(f"{path}: cannot be written ({error.strerror}); choose another --out")
+
+
+def _is_none(given: str | Path) -> bool:
+    return str(given).strip().lower() == NONE
+
+
+def _named(path: Path, beside: Path) -> str:
+    """How a header names a file: without its folder where it lies beside the spectrum, else whole."""
+    whole = path.resolve()
+    return whole.name if whole.parent == beside.resolve().parent else str(whole)
+
+
+def _scalar(values: Any) -> Any:
+    """One number where all channels have the same."""
+    return float(values[0]) if np.all(values == values[0]) else values

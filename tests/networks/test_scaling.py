@@ -1,0 +1,187 @@
+"""Features by hand on tiny numbers, at the ends of what counts can be, and coordinates there and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from network_zoo import whole_inputs
+from xrayflow.networks.inputs import Inputs
+from xrayflow.networks.scaling import (
+    LEAST_SPREAD,
+    NOTICED_SPREAD,
+    Coordinates,
+    Fractions,
+    PaperValues,
+    Probit,
+    Standardised,
+)
+from xrayflow.prior import Marginal, Prior
+
+PRIOR = Prior(
+    (
+        Marginal("a.norm", "", 1e-3, 1e2, "log"),
+        Marginal("a.Gamma", "", 1.0, 3.0, "linear"),
+        Marginal("a.kT", "keV", 0.1, 5.0, "log", 1.0, 0.5),
+    )
+)
+WIDTH = torch.tensor([0.1, 0.2, 0.2, 0.5], dtype=torch.float64)
+
+
+def extremes() -> dict[str, Inputs]:
+    """What a spectrum can come to."""
+    none = torch.zeros((1, 4), dtype=torch.float64)
+    return {
+        "no counts": whole_inputs([[0, 0, 0, 0]]),
+        "no counts on a background": whole_inputs([[0, 0, 0, 0]], background=[[3, 3, 3, 3]]),
+        "less than the background": whole_inputs([[1, 0, 2, 0]], background=[[3, 3, 3, 3]]),
+        "a billion counts": whole_inputs([[1e9, 1, 5e8, 0]]),
+        "unnoticed bins": whole_inputs([[0, 10, 20, 0]], noticed=[[0, 1, 0.5, 0]]),
+        "nothing noticed": whole_inputs([[0, 0, 0, 0]], noticed=none),
+        "a second": whole_inputs([[1, 1, 1, 1]], exposure=[1.0], area=[1e-3], systematic=[0.5]),
+    }
+
+
+def test_fractions_by_hand() -> None:
+    scaling = Fractions(2)
+    inputs = whole_inputs([[9, 16]], background=[[4, 1]], exposure=[10.0], area=[0.5], systematic=[0.02])
+    features, numbers = scaling(inputs)
+    assert features.dtype == numbers.dtype == torch.float32
+    assert features[0].flatten().tolist() == pytest.approx([0.6, 0.8, 0.4, 0.2, 1.0, 1.0])
+    wanted = [math.log(26), math.log(10), math.log(20 / 5), math.log(0.5), math.log(6), 0.2, 2.0]
+    assert numbers[0].tolist() == pytest.approx(wanted)
+
+
+def test_fitted_fractions_are_z_scores() -> None:
+    torch.manual_seed(0)
+    counts = torch.poisson(torch.full((500, 4), 30.0))
+    inputs = whole_inputs(counts.tolist(), exposure=torch.rand(500) + 1.0)
+    scaling = Fractions(4)
+    scaling.fit(inputs)
+    features, numbers = scaling(inputs)
+    assert features[:, 0].mean(0).tolist() == pytest.approx([0.0] * 4, abs=1e-5)
+    assert features[:, 0].std(0).tolist() == pytest.approx([1.0] * 4, abs=1e-5)
+    assert numbers[:, :3].std(0).tolist() == pytest.approx([1.0] * 3, abs=1e-5)
+    # what does not vary over the set is not blown up: background and systematic error, and a bad channel
+    assert float(scaling.spread[1].max()) == float(scaling.global_spread[-1]) == LEAST_SPREAD
+    assert float(scaling.spread[2].max()) == NOTICED_SPREAD
+    assert features[:, 1:].abs().max() == 0.0
+
+
+def test_the_papers_values_by_hand() -> None:
+    scaling = PaperValues(WIDTH[:2], detectors=50.0)
+    inputs = whole_inputs([[100, 0]], background=[[36, 0]], exposure=[10.0], area=[0.5])
+    value, sigma = scaling.log_value(inputs)
+    # 64 net counts / (0.1 keV x 50 detectors x 10 s x 0.5) = 2.56; the empty bin is raised to that
+    assert value[0].tolist() == pytest.approx([math.log10(2.56)] * 2)
+    assert sigma[0].tolist() == pytest.approx([10 / 64 / math.log(10), 1 / (0.2 * 250) / 2.56 / math.log(10)])
+
+
+def test_a_bin_noticed_in_part_has_the_rate_of_its_channels() -> None:
+    scaling = PaperValues(WIDTH[:1], detectors=1.0)
+    whole, _ = scaling.log_value(whole_inputs([[100]]))
+    part, _ = scaling.log_value(whole_inputs([[25]], noticed=[[0.25]]))
+    assert float(part) == pytest.approx(float(whole))
+
+
+def test_where_nothing_is_above_the_background_a_count_stands_in() -> None:
+    scaling = PaperValues(WIDTH[:2], detectors=50.0)
+    value, _ = scaling.log_value(whole_inputs([[1, 0]], background=[[2, 2]]))
+    assert value[0].tolist() == pytest.approx([-math.log10(0.1 * 50 * 100), -math.log10(0.2 * 50 * 100)])
+
+
+def test_fitted_targets_lie_between_zero_and_one() -> None:
+    torch.manual_seed(0)
+    inputs = whole_inputs((1.0 + torch.poisson(torch.full((50, 4), 30.0))).tolist())
+    scaling = PaperValues(WIDTH, detectors=52.0)
+    scaling.fit(inputs)
+    target, sigma = scaling.target(inputs)
+    assert (float(target.min()), float(target.max())) == (0.0, 1.0)
+    assert bool((sigma > 0).all())
+    features, numbers = scaling(inputs)
+    assert torch.equal(features[:, 0], target)
+    assert numbers.shape == (50, 0)
+
+
+def test_centred_values_are_z_scores_of_the_shape_alone() -> None:
+    torch.manual_seed(0)
+    shape = torch.poisson(torch.full((50, 4), 300.0)).double()
+    scaling = PaperValues(WIDTH, detectors=52.0, centred=True)
+    scaling.fit(whole_inputs(shape.tolist()))
+    features, _ = scaling(whole_inputs(shape.tolist()))
+    brighter, _ = scaling(whole_inputs((100.0 * shape).tolist()))
+    assert features.std(0).flatten().tolist() == pytest.approx([1.0] * 8, abs=1e-4)
+    torch.testing.assert_close(features[:, 0], brighter[:, 0], rtol=1e-4, atol=1e-4)
+    assert float((features[:, 1] - brighter[:, 1]).min()) > 1.0
+
+
+@pytest.mark.parametrize("name", list(extremes()))
+@pytest.mark.parametrize("kind", ["fractions", "paper", "paper-centred"])
+def test_features_are_finite_at_the_ends_of_what_a_spectrum_can_be(kind: str, name: str) -> None:
+    scaling = Fractions(4) if kind == "fractions" else PaperValues(WIDTH, 52.0, centred=kind == "paper-centred")
+    for part in scaling(extremes()[name]):
+        assert part.dtype == torch.float32
+        assert bool(torch.isfinite(part).all())
+
+
+@pytest.mark.parametrize("counts", [1.0, 37.5, 1e9])
+def test_targets_stand_for_the_counts_that_they_came_from(counts: float) -> None:
+    scaling = PaperValues(WIDTH, detectors=52.0)
+    scaling.fit(whole_inputs([[1, 2, 3, 4], [1e9, 1e8, 1e7, 1e9]]))
+    table = torch.tensor([[counts, 2 * counts, 3 * counts, 4 * counts]], dtype=torch.float64)
+    background = torch.tensor([[2.0, 0.0, 1.0, 5.0]])
+    inputs = whole_inputs((table + background).tolist(), background=background, noticed=[[1, 0.5, 1, 0.25]], area=[0.7])
+    target, _ = scaling.target(inputs)
+    torch.testing.assert_close(scaling.to_counts(target, inputs), table, rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(scaling.expected_target(table, inputs), target, rtol=1e-5, atol=1e-6)
+
+
+def coordinates_of(kind: str) -> Coordinates:
+    coordinates = Probit(PRIOR) if kind == "probit" else Standardised(PRIOR)
+    coordinates.fit(PRIOR.sample((2000,), torch.Generator().manual_seed(0)))
+    return coordinates
+
+
+def draws(rows: int = 40) -> Tensor:
+    return PRIOR.sample((rows,), torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("kind", ["probit", "standardised"])
+def test_coordinates_go_there_and_back(kind: str) -> None:
+    coordinates, theta = coordinates_of(kind), draws()
+    torch.testing.assert_close(coordinates.to_theta(coordinates.from_theta(theta)), theta, rtol=1e-9, atol=0.0)
+
+
+@pytest.mark.parametrize("kind", ["probit", "standardised"])
+def test_the_slope_of_coordinates_is_their_derivative(kind: str) -> None:
+    coordinates, theta = coordinates_of(kind), draws()
+    for row in theta:
+        jacobian = torch.autograd.functional.jacobian(coordinates.to_theta, coordinates.from_theta(row))
+        wanted = -torch.linalg.slogdet(jacobian)[1]
+        assert float(coordinates.log_slope(row)) == pytest.approx(float(wanted), abs=1e-8)
+
+
+def test_standardised_draws_of_the_prior_are_z_scores() -> None:
+    x = coordinates_of("standardised").from_theta(draws(4000))
+    assert x.mean(0).tolist() == pytest.approx([0.0] * 3, abs=0.1)
+    assert x.std(0).tolist() == pytest.approx([1.0] * 3, abs=0.1)
+
+
+def test_no_probit_coordinate_leads_outside_the_box() -> None:
+    outside = torch.tensor([[1e3, 2.0, 1.0], [1.0, 0.5, 1.0], [1.0, 2.0, 6.0]], dtype=torch.float64)
+    assert coordinates_of("probit").log_slope(outside).tolist() == [-math.inf] * 3
+    assert bool(torch.isfinite(coordinates_of("standardised").log_slope(outside)).all())
+
+
+def test_inputs_are_selected_stacked_and_sized() -> None:
+    inputs = whole_inputs([[1, 2], [3, 4], [5, 6]])
+    assert inputs.size == 3
+    assert inputs.select(torch.tensor([2, 0])).counts.tolist() == [[5, 6], [1, 2]]
+    both = Inputs.stack([inputs, replace(inputs, exposure=7.0 * inputs.exposure)])
+    assert both.size == 6
+    assert both.exposure.tolist() == [100.0] * 3 + [700.0] * 3
+    assert inputs.to(torch.device("cpu")).counts.tolist() == inputs.counts.tolist()
