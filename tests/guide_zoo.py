@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xrayflow.networks import Homes
+
 
 @dataclass(frozen=True)
 class Fake:
@@ -35,6 +37,9 @@ class Fake:
         z2 = ((v - self.mean[:, None]) / self.sd).square().sum(-1)
         value = -0.5 * z2 - v.shape[-1] * math.log(self.sd * math.sqrt(2.0 * math.pi))
         return torch.where(self.present[:, None], value, -torch.inf)
+
+    def seen_from(self, source: int, homes: Homes, log_share: Tensor) -> None:
+        """Nothing more than before."""
 
     def select(self, sources: Tensor) -> Fake:
         """The guide of some of the sources."""

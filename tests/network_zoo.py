@@ -92,8 +92,8 @@ def trained(recipe: Recipe, folder: Path, out: Path) -> list[Progress]:
     return list(train(recipe, out, folder))
 
 
-def whole_inputs(counts: Iterable[Iterable[float]], **changes: Any) -> Inputs:
-    """Spectra of given counts: all noticed, no background, 100 s, the reference area, no systematic error."""
+def whole_inputs(counts: Iterable[Iterable[float]], /, **changes: Any) -> Inputs:
+    """Spectra of given counts, all noticed, without background, 100 s, the reference area, no systematic error."""
     table = torch.tensor([list(row) for row in counts], dtype=torch.float64)
     one = torch.ones(table.shape[0], dtype=torch.float64)
     inputs = Inputs(table, torch.zeros_like(table), torch.ones_like(table), 100.0 * one, one, 0.0 * one)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from ogip_zoo import ENERGY_EDGES, power_law_counts, toy_files, write_arf
 from test_summary_schema import validate
@@ -198,6 +199,32 @@ def no_response(folder: Path) -> list[object]:
     return [folder / "alone.pha"]
 
 
+def with_exposure(seconds: float) -> Callable[[Path], list[object]]:
+    """A file whose header says so many seconds."""
+
+    def make(folder: Path) -> list[object]:
+        toy = toy_files(folder)
+        with fits.open(toy, mode="update") as file:
+            file["SPECTRUM"].header["EXPOSURE"] = seconds
+        return [toy]
+
+    return make
+
+
+def all_bad(folder: Path) -> list[object]:
+    return [toy_files(folder, quality=np.full(120, 5))]
+
+
+def without_counts(folder: Path) -> list[object]:
+    return [toy_files(folder, counts=np.zeros(120))]
+
+
+def long_background(folder: Path) -> list[object]:
+    toy = toy_files(folder)
+    write_pha(folder / "long.bkg", np.arange(130), np.ones(130), 10.0)
+    return [toy, "--background", folder / "long.bkg"]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -208,6 +235,11 @@ def no_response(folder: Path) -> list[object]:
         (other_channels, "short.pha.*DETCHANS is 100, .*toy.rmf has 120 channels"),
         (other_background, "short.bkg.*has 100 channels, .*toy.pha.* has 120"),
         (no_response, "alone.pha.*RESPFILE names no file; give --rmf"),
+        (with_exposure(0.0), "toy.pha.*EXPOSURE is 0 s; give"),
+        (with_exposure(-5.0), "toy.pha.*EXPOSURE is -5 s; give"),
+        (all_bad, "toy.pha.*(bad|quality)"),
+        (without_counts, "toy.pha: no counts in .* keV; choose another band"),
+        (long_background, "long.bkg.*has 130 channels, .*toy.pha.* has 120"),
     ],
 )
 def test_bad_files_are_one_line_each(
@@ -236,6 +268,10 @@ def test_bad_files_are_one_line_each(
         (["--systematic", "0.7"], "--systematic 0.7: it is a fraction"),
         (["--statistic", "wstat"], "wstat needs a background"),
         (["--rmf", "none.rmf"], "none.rmf: no such file"),
+        (["--network", "nicer-bbh"], "no network 'nicer-bbh'; did you mean 'nicer-bhb'"),
+        (["--network", "nothing.safetensors"], "nothing.safetensors: No such file"),
+        (["--network", "nicer-bhb"], "nicer-bhb: it was made for TBabs.simpl.ezdiskbb, not TBabs.powerlaw"),
+        (["--amortised"], "--amortised: no shipped network was made for TBabs.powerlaw"),
     ],
 )
 def test_bad_names_and_values_are_one_line_each(run: Run, toy: Path, options: list[str], message: str) -> None:

@@ -105,7 +105,7 @@ def test_a_training_that_is_stopped_anywhere_goes_on_to_the_same_weights(
 ) -> None:
     out, reports = whole[name]
     # one report a step: within an epoch and at its end, within each stage and at its end
-    places = range(2, len(reports), 1 if name == "one stage" else 5)
+    places = range(2, len(reports), 1 if name == "one stage" else 7)
     for reached in places:
         stopped = tmp_path / str(reached)
         stop_at(RECIPES[name], folder, stopped, reached)
@@ -249,6 +249,20 @@ def test_a_warm_up_rises_and_a_cosine_falls(whole: Runs) -> None:
     rates = [progress.rate for progress in whole["one stage"][1][:-1]]
     cosine = [0.5 * 1.5e-3 * (1.0 + math.cos(math.pi * step / 9)) for step in range(9)]
     assert rates == pytest.approx([0.5 * cosine[0], *cosine[1:]])
+
+
+def test_every_epoch_sees_other_spectra(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, seen = Spectra.batches, []
+
+    def batches(self: Spectra, stage: Any, generator: torch.Generator) -> Iterator[Any]:
+        for inputs, theta in own(self, stage, generator):
+            seen.append(theta)
+            yield inputs, theta
+
+    monkeypatch.setattr(Spectra, "batches", batches)
+    trained(toy_recipe({"name": "first"}, {"name": "second"}), folder, tmp_path)
+    assert len(seen) == 12
+    assert torch.cat(seen).unique(dim=0).shape == (12 * 32, 2)
 
 
 def bad_batches(at: int, change: Any) -> Any:

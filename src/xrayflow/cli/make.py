@@ -103,7 +103,9 @@ def train(
         last = None
         with show_progress() as progress:
             for last in train_network(run, folder, recipe.parent, device, restart):
-                if progress is not None:
+                if progress is not None and last.modes is not None:
+                    progress(f"{last.stage}: finding modes {last.modes:.0%}", last.done)
+                elif progress is not None:
                     progress(f"{last.stage} {last.epoch}/{last.epochs}: loss {last.losses['loss']:.4g}", last.done)
                 elif last.validation is not None and not as_json:
                     print(

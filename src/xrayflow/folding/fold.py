@@ -131,6 +131,17 @@ class Fold:
         """Precision in which photons are taken and summed."""
         return self.matrix.dtype
 
+    def to(self, dtype: torch.dtype) -> Fold:
+        """The same in another precision; what was made in float32 keeps its rounding."""
+        scale, rebin = self.scale_of_column, self.rebin
+        return replace(
+            self,
+            matrix=self.matrix.to(dtype),
+            area=self.area.to(dtype),
+            scale_of_column=None if scale is None else scale.to(dtype),
+            rebin=None if rebin is None else rebin.to(dtype),
+        )
+
     def cast(self, theta: Tensor) -> Tensor:
         """Parameters in the precision of the fold, for the model in front of it.
 

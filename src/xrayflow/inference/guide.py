@@ -12,6 +12,20 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from xrayflow.networks import Homes
+
+
+class Part(Protocol):
+    """A normalised density of one source, in probit coordinates: a part of its proposal."""
+
+    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
+        """Draws."""
+        ...
+
+    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
+        """Natural log of the density that `sample` draws from."""
+        ...
+
 
 class Guide(Protocol):
     """Normalised densities in probit coordinates of the answer's prior, one per source."""
@@ -32,6 +46,16 @@ class Guide(Protocol):
 
     def log_density(self, v: Float[Tensor, "source draw parameter"]) -> Float[Tensor, "source draw"]:
         """Natural log of the density that `sample` draws from; -inf where it cannot draw, and for absent sources."""
+        ...
+
+    def seen_from(self, source: int, homes: Homes, log_share: Float[Tensor, " mode"]) -> Part | None:
+        """What the guide says of one source when its optima are known; None where it says nothing more.
+
+        Args:
+            source: Its number in the batch.
+            homes: Its distinct optima.
+            log_share: Natural log of their shares of the posterior, as Laplace's method guesses them.
+        """
         ...
 
     def select(self, sources: Tensor) -> Guide:

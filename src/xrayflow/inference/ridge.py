@@ -21,6 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from xrayflow.inference.guide import Part
+
 DOF = 8
 CELLS = 8
 """Cells of the masses' table between two places."""
@@ -180,11 +182,11 @@ class Ridges:
 
     Attributes:
         share: (ridge,) sums to less than 1.
-        ridges: The densities.
+        ridges: The densities: lines that were walked, and what a network sees from the optima.
     """
 
     share: Float[Tensor, " ridge"]
-    ridges: tuple[Ridge, ...] = ()
+    ridges: tuple[Part, ...] = ()
 
     def log_densities(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, "draw ridge"]:
         """Natural log of every ridge's density."""
@@ -195,7 +197,12 @@ class Ridges:
         """No ridges."""
         return cls(torch.zeros(0, dtype=torch.float64))
 
+    def beside(self, part: Part, share: float) -> Ridges:
+        """These and another part, to which a share of the whole goes."""
+        added = torch.tensor([share], dtype=torch.float64)
+        return Ridges(torch.cat([(1.0 - share) * self.share, added]), (*self.ridges, part))
+
     @classmethod
-    def alike(cls, ridges: Sequence[Ridge], share: float) -> Ridges:
+    def alike(cls, ridges: Sequence[Part], share: float) -> Ridges:
         """Ridges that share alike."""
         return cls(torch.full((len(ridges),), share / max(len(ridges), 1), dtype=torch.float64), tuple(ridges))

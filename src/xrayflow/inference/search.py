@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from xrayflow.inference.guide import Guide
+from xrayflow.inference.guide import Guide, Part
 from xrayflow.inference.importance import Round, effective_sample_size, most_pareto_k, pareto_k
 from xrayflow.inference.optimiser import Optima, generator_of, minimise, starting_points
 from xrayflow.inference.proposal import Mixture, Proposal
@@ -24,11 +24,18 @@ from xrayflow.inference.ridge import Ridges
 from xrayflow.inference.ridges import lines
 from xrayflow.inference.sampler import STEPS, TEMPERATURE, WALKERS, explore
 from xrayflow.inference.walk import Places, walk
+from xrayflow.networks import Homes, home_numbers
 from xrayflow.prior import FAR, log_standard_normal
 from xrayflow.problem import Problem
 
 RIDGES = 0.7
 """Share of the ridges in the first proposal of a source that has some."""
+
+SEEN = 0.7
+"""Share of what a network sees from the optima, in the first proposal."""
+
+MOST_SEEN = 3
+"""Optima from which it looks."""
 
 LEAST_PILOT = 100
 """Draws of an adaptive round: a mixture is fitted to them."""
@@ -135,7 +142,28 @@ class Search:
         every = range(self.problem.sources)
         places = Places.joined(found) if found else None
         ridges = [Ridges.alike(lines(places, i), RIDGES) if places else Ridges.none() for i in every]
-        return Proposal(laplace_mixture(self.optima), tuple(ridges), self.guide)
+        mixture = laplace_mixture(self.optima)
+        if self.guide is not None:
+            for i, part in enumerate(self._seen_from(self.guide)):
+                ridges[i] = ridges[i] if part is None else ridges[i].beside(part, SEEN)
+        return Proposal(mixture, tuple(ridges), self.guide)
+
+    def _seen_from(self, guide: Guide) -> list[Part | None]:
+        """What the guide says of each source, now that its optima are known."""
+        noise = self.problem.noise
+        counts, net = noise.counts.sum(-1), noise.total(torch.zeros_like(noise.counts[:, None]))[:, 0]
+        numbers = home_numbers(counts, (net * noise.used).sum(-1), noise.systematic[:, 0])
+        found: list[Part | None] = []
+        for source, chosen in enumerate(distinct_optima(self.optima)):
+            chosen = chosen[:MOST_SEEN]
+            if chosen.numel() == 0:
+                found.append(None)
+                continue
+            information = self.optima.information[source, chosen]
+            log_share = -0.5 * self.optima.objective[source, chosen] - 0.5 * torch.linalg.slogdet(information)[1]
+            homes = Homes(self.optima.v[source, chosen], information, numbers[source].expand(chosen.numel(), -1))
+            found.append(guide.seen_from(source, homes, torch.log_softmax(log_share, 0)))
+        return found
 
     def _refine(self, first: Proposal) -> Proposal:
         """First proposals, refitted where their weights are uneven; of each source the one with the best pilot."""

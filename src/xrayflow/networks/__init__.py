@@ -1,6 +1,7 @@
 """LEARNED: spectrum -> amortised posterior, trained from a run file, stored with everything that made it."""
 
 from xrayflow.networks.amortised import Amortised
+from xrayflow.networks.homes import Homes, home_numbers
 from xrayflow.networks.network import Network
 from xrayflow.networks.recipe import Recipe, read_recipe
 from xrayflow.networks.storage import load_network, save_network, shipped_networks
@@ -9,9 +10,11 @@ from xrayflow.networks.training import Progress, train
 
 __all__ = [
     "Amortised",
+    "Homes",
     "Network",
     "Progress",
     "Recipe",
+    "home_numbers",
     "load_network",
     "read_header",
     "read_recipe",

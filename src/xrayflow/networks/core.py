@@ -15,6 +15,7 @@ from xrayflow.networks.decoder import Decoder, Physical, Recurrent
 from xrayflow.networks.encoder import Convolutional, Residual
 from xrayflow.networks.flow import Autoregressive, Coupling, Flow, Gaussian, Point
 from xrayflow.networks.inputs import Inputs
+from xrayflow.networks.local import Local
 from xrayflow.networks.recipe import NetworkSection
 from xrayflow.networks.scaling import Coordinates, Fractions, PaperValues, Probit, Scaling, Standardised
 from xrayflow.prior import Prior
@@ -30,6 +31,7 @@ class Core(nn.Module):
         encoder: Features -> context.
         flow: Context -> distribution of x.
         decoder: x -> spectrum; None without one.
+        local: What the posterior looks like from its mode; None without.
     """
 
     scaling: Scaling
@@ -37,6 +39,7 @@ class Core(nn.Module):
     encoder: Residual | Convolutional
     flow: Flow
     decoder: Decoder | None
+    local: Local | None
 
     def __init__(
         self,
@@ -76,6 +79,11 @@ class Core(nn.Module):
             self.decoder = Recurrent(parameters, bins, section.decoder_widths, section.decoder_layers, section.dropout)
         elif section.decoder == "physical" and simulator is not None and isinstance(self.scaling, PaperValues):
             self.decoder = Physical(simulator, self.coordinates, self.scaling)
+        self.local = None
+        if section.local:
+            self.local = Local(
+                parameters, section.local_width, section.local_transforms, section.splines, section.local_hidden
+            )
 
     def context(self, inputs: Inputs) -> Float[Tensor, "source context"]:
         """What the flow is conditioned on.

@@ -5,6 +5,7 @@
 * reconstruction: Gaussian negative log likelihood of the spectrum about what the decoder makes of a draw, with the
   data's sigma; or the counts' own likelihood.
 * decoder: the same about what the decoder makes of the true x.
+* local: -ln q(x | the mode of its spectrum).
 
 The draws carry gradient, so latent and reconstruction reach the encoder through them.
 
@@ -21,27 +22,28 @@ from torch import Tensor
 from torch.nn import functional
 
 from xrayflow.networks.core import Core
+from xrayflow.networks.homes import Homes
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.recipe import StageSection
 from xrayflow.networks.scaling import PaperValues
 from xrayflow.statistics import CountNoise
 from xrayflow.statistics.likelihood import log_saturated_poisson
 
-TERMS = ("flow", "latent", "reconstruction", "decoder")
+TERMS = ("flow", "latent", "reconstruction", "decoder", "local")
 
 LEAST_VARIANCE = 1e-6
 """Of a bin in the min-max scale: torch's own floor, sigma >= 1e-3. Without it bright bins drown all others."""
 
 
 def loss_terms(
-    core: Core, stage: StageSection, inputs: Inputs, theta: Tensor, generator: torch.Generator
+    core: Core, stage: StageSection, inputs: Inputs | Homes, theta: Tensor, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """The terms of a batch that have a weight.
 
     Args:
         core: The network.
         stage: Its weights and draws.
-        inputs: The spectra.
+        inputs: The spectra; their modes, where the stage trains a local flow.
         theta: (source, parameter) what made them, or their best fits.
         generator: Source of the draws' randomness.
 
@@ -50,6 +52,10 @@ def loss_terms(
     """
     x = core.coordinates.from_theta(theta)
     found: dict[str, Tensor] = {}
+    if isinstance(inputs, Homes):
+        if core.local is None:
+            raise ValueError("modes train a local flow: the recipe checks that")
+        return {"local": -core.local.log_density(x[:, None, :], inputs, core.local.read(inputs)).mean()}
     if stage.flow > 0 or stage.latent > 0 or stage.reconstruction > 0:
         context = core.context(inputs)
         if stage.flow > 0:
@@ -76,7 +82,7 @@ def total(terms: Mapping[str, Tensor], stage: StageSection) -> Float[Tensor, ""]
         stage: Their weights.
     """
     weights = {"flow": stage.flow, "latent": stage.latent, "reconstruction": stage.reconstruction}
-    weights["decoder"] = stage.decoder
+    weights |= {"decoder": stage.decoder, "local": stage.local}
     return torch.stack([weights[name] * value for name, value in terms.items()]).sum()
 
 

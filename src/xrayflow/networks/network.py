@@ -16,13 +16,11 @@ from xrayflow.errors import MismatchError, RecipeError
 from xrayflow.models import Model, Parameter, parse_model
 from xrayflow.networks.core import Core, count_weights, generator_for
 from xrayflow.networks.inputs import Inputs
-from xrayflow.networks.recipe import Recipe
+from xrayflow.networks.recipe import BUNDLED, NO_ARF, Recipe
 from xrayflow.networks.response import Response
 from xrayflow.ogip import ARF, RMF, Spectrum, read_arf, read_rmf
 from xrayflow.prior import Prior
 from xrayflow.simulate import Layout, Simulator, TrainingPrior
-
-BUNDLED = "nicer"
 
 MOST_BACKGROUND = 0.1
 """Of the counts, for a network that was trained without a background: it subtracts what there is."""
@@ -217,9 +215,9 @@ def build_core(recipe: Recipe, prior: Prior, width: torch.Tensor, simulator: Sim
 def _response(recipe: Recipe, folder: Path) -> tuple[RMF, ARF | None]:
     rmf, arf = recipe.instrument.rmf, recipe.instrument.arf
     matrix = read_rmf(data.bundled_rmf() if rmf == BUNDLED else folder / rmf)
-    if arf is None:
+    if arf is None or arf == NO_ARF:
         if not matrix.includes_area:
-            raise RecipeError(f"{recipe.name}: instrument.arf is missing, and {rmf} holds no area; give an ARF")
+            raise RecipeError(f"{recipe.name}: instrument.arf is 'none', and {rmf} holds no area; give an ARF")
         return matrix, None
     return matrix, read_arf(data.bundled_arf() if arf == BUNDLED else folder / arf)
 

@@ -24,10 +24,13 @@ Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 YesNo = Annotated[bool, Field(strict=True)]
 
+BUNDLED, NO_ARF = "nicer", "none"
+"""Words in place of a file: the bundled response, and no effective area."""
+
 LARGEST_FILE = 1_000_000
 """Bytes of a run file."""
 
-TAKEN = ("checkpoint", "not-finite")
+TAKEN = ("checkpoint", "modes", "not-finite")
 """Names of other files in a run's folder."""
 
 
@@ -58,13 +61,19 @@ class InstrumentSection(Section):
 
     Attributes:
         rmf: Redistribution matrix.
-        arf: Effective area; none where the matrix includes it.
+        arf: Effective area; "none" where the matrix includes it. It must be said where the matrix is another.
         detectors: Of the reference response, for the scalings that count per detector.
     """
 
-    rmf: str = "nicer"
-    arf: str | None = "nicer"
+    rmf: str = BUNDLED
+    arf: str | None = BUNDLED
     detectors: Positive = 52.0
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> InstrumentSection:
+        if self.rmf != BUNDLED and "arf" not in self.model_fields_set:
+            raise ValueError(f"say arf for {self.rmf} too: a file, or 'none' where the matrix includes the area")
+        return self
 
 
 class LayoutSection(Section):
@@ -90,11 +99,13 @@ class DataSection(Section):
         spectra: A fixed set of so many; 0 simulates every batch anew.
         validation: Spectra of a set apart, that only measures.
         noise: Counts scatter; without, the expected counts (floored at one) are the data, as in the paper.
+        modes: For a local flow: so many spectra of which the mode is found; 4 ms each.
     """
 
     spectra: Annotated[int, Field(strict=True, ge=0, le=2_000_000)] = 0
     validation: Count = 4000
     noise: YesNo = True
+    modes: Annotated[int, Field(strict=True, ge=0, le=2_000_000)] = 0
 
 
 class NetworkSection(Section):
@@ -116,6 +127,8 @@ class NetworkSection(Section):
         decoder_widths: First layers of the recurrent one; three as wide as the spectrum follow.
         decoder_layers: Of its recurrent unit.
         dropout: Of its layers.
+        local: A second flow, which sees the posterior from its mode (`local.Local`).
+        local_width, local_transforms, local_hidden: Its sizes.
     """
 
     scaling: Literal["fractions", "paper", "paper-centred"] = "fractions"
@@ -139,9 +152,15 @@ class NetworkSection(Section):
     decoder_widths: tuple[Width, ...] = (120, 120)
     decoder_layers: Depth = 2
     dropout: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
+    local: YesNo = False
+    local_width: Width = 128
+    local_transforms: Depth = 6
+    local_hidden: Width = 64
 
     @model_validator(mode="after")
     def _fits(self) -> NetworkSection:
+        if self.local and self.coordinates != "probit":
+            raise ValueError("a local flow works in the prior's cube: coordinates = 'probit'")
         if self.decoder != "none" and self.scaling == "fractions":
             raise ValueError("a decoder reconstructs the paper's values: scaling = 'paper' or 'paper-centred'")
         if self.latent == "coupling" and len(self.hidden) != 1:
@@ -158,6 +177,7 @@ class StageSection(Section):
         flow, latent, reconstruction: Weights of -log q(theta), of the mean square of a draw's error, and of the
             reconstruction from a draw.
         decoder: Weight of the reconstruction from the true theta.
+        local: Weight of -log q(theta) seen from the spectrum's mode; trains on the modes of [data], nothing else.
         reconstruction_likelihood: "gaussian" is the paper's, with the data's sigma; "counts" is the exact likelihood.
         draws: Per spectrum, for the losses that take some.
         epochs: At most.
@@ -175,11 +195,12 @@ class StageSection(Section):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
-    trains: Annotated[tuple[Literal["encoder", "flow", "decoder"], ...], Field(min_length=1)]
+    trains: Annotated[tuple[Literal["encoder", "flow", "decoder", "local"], ...], Field(min_length=1)]
     flow: Weight = 0.0
     latent: Weight = 0.0
     reconstruction: Weight = 0.0
     decoder: Weight = 0.0
+    local: Weight = 0.0
     reconstruction_likelihood: Literal["gaussian", "counts"] = "gaussian"
     draws: Count = 1
     epochs: Count
@@ -197,13 +218,16 @@ class StageSection(Section):
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> StageSection:
-        if self.flow + self.latent + self.reconstruction + self.decoder == 0:
+        others = self.flow + self.latent + self.reconstruction + self.decoder
+        if others + self.local == 0:
             raise ValueError(f"stage {self.name}: all weights are 0; give flow, latent, reconstruction or decoder")
+        if self.local > 0 and others > 0:
+            raise ValueError(f"stage {self.name}: local trains on modes, the others on spectra; make two stages of it")
         losses = {
             "encoder": self.flow + self.latent + self.reconstruction,
             "decoder": self.reconstruction + self.decoder,
         }
-        losses["flow"] = losses["encoder"]
+        losses |= {"flow": losses["encoder"], "local": self.local}
         for part in self.trains:
             if losses[part] == 0:
                 raise ValueError(
@@ -262,7 +286,9 @@ class Recipe(Section):
                 raise ValueError(f"stage {stage.name}: a physical decoder has nothing to train; leave decoder out")
             if stage.flow > 0 and self.network.latent == "point":
                 raise ValueError(f"stage {stage.name}: a point has no density; set flow = 0 and latent = 1")
-            if stage.steps is None and self.data.spectra == 0 and stage.spectra is None:
+            if stage.local > 0 and not (self.network.local and self.data.modes > 0):
+                raise ValueError(f"stage {stage.name}: it needs network.local = true and data.modes above 0")
+            if stage.steps is None and self.data.spectra == 0 and stage.spectra is None and stage.local == 0:
                 raise ValueError(f"stage {stage.name}: batches are simulated anew, so say steps = (batches per epoch)")
         return self
 
@@ -270,6 +296,12 @@ class Recipe(Section):
     def sha256(self) -> str:
         """Of the whole recipe: a checkpoint belongs to one."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @property
+    def spectra_sha256(self) -> str:
+        """Of all that decides which spectra are simulated: sets that were made for one recipe serve another."""
+        parts = {"seed", "model", "instrument", "layout", "training_prior", "data"}
+        return hashlib.sha256(self.model_dump_json(include=parts).encode()).hexdigest()
 
 
 def read_recipe(path: str | Path) -> Recipe:

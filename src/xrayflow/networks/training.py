@@ -7,6 +7,7 @@ one (on one machine with one thread). Torch's own random state is as the caller 
     checkpoint.safetensors   weights, optimiser, log: where to go on
     log.csv                  a row per epoch: every loss term, of training and validation
     NAME.safetensors         the network, when all stages are done
+    modes.safetensors        what a local flow trains on, where there is one
     not-finite.safetensors   the batch at which a loss or its gradient was no number, if that happened
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -26,16 +27,18 @@ from torch import Tensor
 from xrayflow.errors import TrainingError
 from xrayflow.networks.checkpoint import State, load_optimiser, log_row, named, read_checkpoint, write_checkpoint
 from xrayflow.networks.core import Core, freeze_all_but, generator_for
+from xrayflow.networks.homes import Homes
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.losses import loss_terms, total
 from xrayflow.networks.network import prepare
 from xrayflow.networks.recipe import Recipe, StageSection
-from xrayflow.networks.spectra import Batch, Spectra, library_spectra, simulated_spectra
+from xrayflow.networks.spectra import Batch, Spectra, home_spectra, library_spectra, simulated_spectra
 from xrayflow.networks.storage import save_network
 from xrayflow.networks.tensors import FORMAT_VERSION, SUFFIX, write_tensors
 from xrayflow.simulate import Simulator
 
 NOT_FINITE = "not-finite" + SUFFIX
+MODES = "modes" + SUFFIX
 
 GAIN = 1e-4
 """A validation loss must fall by this to count as better."""
@@ -60,6 +63,7 @@ class Progress:
         losses: Means over the epoch so far, "loss" and every term.
         validation: The same on spectra that train nothing, at the end of an epoch.
         network: The file, in the last one of all.
+        modes: Done fraction of the search for modes, before the first epoch of a local flow.
     """
 
     stage: str
@@ -72,6 +76,7 @@ class Progress:
     losses: dict[str, float]
     validation: dict[str, float] | None = None
     network: Path | None = None
+    modes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,9 @@ def train(
     for number, stage in enumerate(recipe.stage):
         if number < state.stage:
             continue
-        if stage.spectra is not None:
+        if stage.local > 0:
+            spectra = yield from _modes(run, stage, state)
+        elif stage.spectra is not None:
             spectra = library_spectra(recipe, run.folder / stage.spectra, simulator, run.core.coordinates)
         else:
             spectra = simulated = simulated or simulated_spectra(recipe, simulator)
@@ -139,6 +146,23 @@ def train(
     path = save_network(finished, run.out / f"{recipe.name}{SUFFIX}")
     stage, losses = recipe.stage[-1], {"loss": last["loss"]}
     yield Progress(stage.name, last["epoch"], stage.epochs, last["steps"], last["steps"], 1.0, 0.0, losses, None, path)
+
+
+def _modes(run: Run, stage: StageSection, state: State) -> Generator[Progress, None, Spectra]:
+    """The modes that a local flow trains on; its features are scaled by them."""
+    started = time.process_time()
+    spectra: Spectra | None = None
+    for found in home_spectra(run.recipe, run.simulator, run.out / MODES):
+        if isinstance(found, Spectra):
+            spectra = found
+        else:
+            yield replace(_progress(run, state, stage, (0, 1), stage.rate, {}), modes=found)
+    if spectra is None or spectra.fixed is None or not isinstance(spectra.fixed[0], Homes) or run.core.local is None:
+        raise TrainingError(f"stage {stage.name}: there are no modes to train on")
+    if state.epoch == 0:
+        run.core.local.fit(spectra.fixed[0].to(run.place))
+    state.cpu_seconds += time.process_time() - started
+    return spectra
 
 
 def _train_stage(

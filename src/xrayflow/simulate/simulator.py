@@ -13,7 +13,7 @@ The noise is a `statistics.CountNoise`, the one that the likelihood asks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -167,6 +167,11 @@ class Simulator:
             first_channel=begin,
             response={"rmf": rmf.sha256, "arf": "none" if arf is None else arf.sha256},
         )
+
+    def in_float64(self) -> Simulator:
+        """The same with photons and folding in float64."""
+        edges = torch.from_numpy(self.fold.grid.energy_edges)
+        return replace(self, fold=self.fold.to(torch.float64), photon_flux=self.model.on(edges))
 
     @property
     def bins(self) -> int:

@@ -1,0 +1,26 @@
+"""What is said of the shipped networks, to people and to machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import xrayflow.networks.listing as room
+from network_zoo import toy_network
+from xrayflow.networks import save_network
+
+
+def test_a_shipped_network_is_listed_with_what_it_was_made_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, _ = toy_network(tmp_path)
+    path = save_network(network, tmp_path / "toy.safetensors")
+    monkeypatch.setattr(room, "shipped_networks", lambda: {"toy": path})
+    (one,) = json.loads(json.dumps(room.describe_networks()))["networks"]
+    assert (one["name"], one["model"], one["bins"]) == ("toy", "powerlaw", 14)
+    assert one["exposure"] == [100.0, 1000.0]
+    assert one["weights"] == network.weights
+    assert list(one["parameters"]) == ["powerlaw.PhoIndex", "powerlaw.norm"]
+    text = "\n".join(room.list_network_lines())
+    assert "toy  powerlaw" in text
+    assert "100-1000 s, 1-1000 counts/s, systematic up to 0.03" in text
