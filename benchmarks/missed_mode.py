@@ -2,22 +2,15 @@
 
     OMP_NUM_THREADS=1 python benchmarks/missed_mode.py [--cases 200] [--seed 2026] [--batch 8]
 
-Simulated NICER spectra whose model allows two readings (`FAMILIES`), each with its own truth, exposure and noise:
+Simulated NICER spectra whose model allows two readings (`planted.py`), each with its own truth, exposure and noise.
 
-* line: the data hold two narrow lines, the model one;
-* cold: an absorbed soft spectrum, `TBabs*simpl*ezdiskbb`: a colder disc under more absorption, or a hotter one under
-  less; the shipped network guides;
-* thermal: a disc and a blackbody, either of which may be the cooler.
-
-All on every `THINNED`th edge of the response's energy grid, which the grid's own check accepts.
-
-1. *Known answer*: the whole search with 24 starts. Where one parameter's marginal falls below `VALLEY` of its lower peak
-   between two sides that hold more than `LEAST_MASS` each, the case is kept; a side of the valley is a mode.
-2. *Whole*: the search as users run it, eight starts and another seed: is it certified, and has it both modes?
+1. *Known answer*: the whole search with 64 starts. Where one parameter's marginal falls below `VALLEY` of its lower
+   peak between two sides that hold more than `LEAST_MASS` each, the case is kept; a side of the valley is a mode.
+2. *Whole*: the search as users run it, with another seed: is it certified, and has it both modes?
 3. *Stripped*: a coin picks one mode. Every component and kernel there is removed, nothing of ridges, tails and the
    network is drawn there, and no draw from there shapes a refit; only the prior keeps its share. Its fresh draws are
-   judged twice: with the optima that the eight independent starts of (2) found, and *blind*, as if none of them had
-   come to the mode, which only the prior's share can then see.
+   judged several times: with the optima that the independent starts of (2) found, as users would have it; with those of
+   `STARTS` others; and *blind*, as if no start had come to the mode, which only the prior's share can then see.
 
 The computation's status counts, not the verdict: one line does not fit two, and a poor fit is no merit of the check.
 
@@ -35,9 +28,10 @@ import subprocess
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +39,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
+from planted import FAMILIES, planted
+from stripped import Side, StrippedSearch, without
 from xrayflow.errors import XrayflowWarning
-from xrayflow.folding import Grid
-from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.guidance import find_guidance
 from xrayflow.inference.guide import Guide
-from xrayflow.inference.importance import Round
 from xrayflow.inference.judge import Candidate, candidates, judge, peak_share
-from xrayflow.inference.optimiser import Optima
-from xrayflow.inference.proposal import Proposal
-from xrayflow.inference.refine import NEAR, distinct_optima
+from xrayflow.inference.optimiser import Optima, generator_of, minimise, starting_points
+from xrayflow.inference.refine import NEAR, SAME, distinct_optima
 from xrayflow.inference.search import Effort, Search
-from xrayflow.models import parse_model
-from xrayflow.ogip import Observation, read_arf, read_observation, read_rmf
-from xrayflow.prior import log_standard_normal
 from xrayflow.problem import Problem
-from xrayflow.simulate import simulate
 from xrayflow.statistics import Choice
 
 HERE = Path(__file__).resolve().parent
@@ -70,121 +57,14 @@ VALLEY, LEAST_MASS = 0.15, 0.01
 COUNTED = 0.05
 """Stripped modes with less mass than this are reported, and not counted."""
 
-THINNED = 4
-
 CELLS = 120
 """Of a marginal's histogram."""
 
-KNOWN = Effort(starts=24, ess=800.0)
+KNOWN = Effort(starts=64)
 USUAL = Effort()
-OWN_DRAWS = 2000
-"""From which the share of a proposal that lies outside the region is known, to 1 %."""
 
-Draw = Callable[[np.random.Generator], float]
-
-
-def even(lo: float, hi: float) -> Draw:
-    """Uniform."""
-    return lambda random: float(random.uniform(lo, hi))
-
-
-def even_log(lo: float, hi: float) -> Draw:
-    """Uniform in the logarithm."""
-    return lambda random: float(np.exp(random.uniform(math.log(lo), math.log(hi))))
-
-
-@dataclass(frozen=True)
-class Family:
-    """A kind of posterior that may have two modes.
-
-    Attributes:
-        question: The model that is fitted, with its prior.
-        source: The model that makes the data.
-        truth: How its parameters are drawn.
-        counts: Expected in all; they set the exposure.
-        share: Of all cases.
-    """
-
-    question: Question
-    source: str
-    truth: dict[str, Draw]
-    counts: Draw
-    share: float
-
-
-FAMILIES = {
-    "line": Family(
-        Question(
-            "TBabs*(powerlaw+gaussian)",
-            ["powerlaw.PhoIndex=0:4", "powerlaw.norm=1e-3:10", "gaussian.LineE=1:7", "gaussian.norm=1e-4:0.1"],
-            {"TBabs.nH": 0.2, "gaussian.Sigma": 0.02},
-            grouping="optimal",
-        ),
-        "TBabs*(powerlaw+gaussian+gaussian)",
-        {
-            "TBabs.nH": even(0.2, 0.2),
-            "powerlaw.PhoIndex": even(1.4, 2.2),
-            "powerlaw.norm": even(0.1, 0.1),
-            "gaussian.LineE": even(1.5, 2.8),
-            "gaussian.Sigma": even(0.02, 0.02),
-            "gaussian.norm": even_log(1.2e-3, 1.8e-3),
-            "gaussian_4.LineE": even(3.2, 4.5),
-            "gaussian_4.Sigma": even(0.02, 0.02),
-            "gaussian_4.norm": even_log(1.2e-3, 1.8e-3),
-        },
-        even_log(4000.0, 16000.0),
-        0.5,
-    ),
-    "cold": Family(
-        Question("TBabs*simpl*ezdiskbb", grouping="optimal"),
-        "TBabs*simpl*ezdiskbb",
-        {
-            "TBabs.nH": even_log(2.0, 15.0),
-            "simpl.Gamma": even(1.6, 3.0),
-            "simpl.FracSctr": even_log(0.005, 0.2),
-            "ezdiskbb.T_max": even_log(0.1, 0.4),
-            "ezdiskbb.norm": even_log(1e3, 1e5),
-        },
-        even_log(150.0, 6000.0),
-        0.25,
-    ),
-    "thermal": Family(
-        Question(
-            "TBabs*(ezdiskbb+bbodyrad)",
-            [
-                "TBabs.nH=0.01:3",
-                "ezdiskbb.T_max=0.05:4",
-                "bbodyrad.kT=0.05:4",
-                "ezdiskbb.norm=0.01:1e7",
-                "bbodyrad.norm=0.01:1e7",
-            ],
-            grouping="optimal",
-        ),
-        "TBabs*(ezdiskbb+bbodyrad)",
-        {
-            "TBabs.nH": even_log(0.1, 1.0),
-            "ezdiskbb.T_max": even_log(0.25, 0.6),
-            "ezdiskbb.norm": even_log(3.0, 30.0),
-            "bbodyrad.kT": even_log(0.8, 1.6),
-            "bbodyrad.norm": even_log(2.0, 10.0),
-        },
-        even_log(300.0, 8000.0),
-        0.25,
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Side:
-    """Half of the parameter space, of one source: where `sign` x (v - bound) > 0 in one coordinate."""
-
-    coordinate: int
-    bound: float
-    sign: float
-
-    def holds(self, v: Tensor) -> Tensor:
-        """Whether places lie in it."""
-        return self.sign * (v[..., self.coordinate] - self.bound) > 0
+STARTS = 8, 16, 32
+"""Of the optimiser, with which the stripped answers are judged besides."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +97,7 @@ def find_split(v: Tensor, weight: Tensor) -> Split | None:
         mass, edge = np.histogram(place, CELLS, (lo, hi), weights=weight.numpy())
         smooth = np.convolve(mass, [0.25, 0.5, 0.25], "same")
         left, right = np.maximum.accumulate(smooth), np.maximum.accumulate(smooth[::-1])[::-1]
-        depth = smooth / np.minimum(left, right)
+        depth = smooth / np.minimum(left, right).clip(min=1e-12)
         for begin, end in _runs(depth < VALLEY):
             at = np.flatnonzero(depth[begin:end] == depth[begin:end].min()) + begin
             middle = at[at.size // 2]
@@ -232,116 +112,6 @@ def _runs(chosen: np.ndarray) -> Iterator[tuple[int, int]]:
     """Begin and end of the stretches that are true."""
     step = np.flatnonzero(np.diff(np.concatenate([[0], chosen.astype(int), [0]])))
     yield from zip(step[::2].tolist(), step[1::2].tolist(), strict=True)
-
-
-@dataclass(frozen=True)
-class Stripped(Proposal):
-    """A proposal that only its share of the prior takes into one side of each source.
-
-    q(v) = PRIOR_SHARE N(v; 0, I) + the rest x inner(v) [v outside] / inner(outside); inner has no part of the prior.
-
-    Attributes:
-        sides: Of each source.
-        log_outside: (source,) natural log of inner(outside).
-    """
-
-    sides: tuple[Side, ...] = ()
-    log_outside: Tensor = field(default_factory=lambda: torch.zeros(0))
-
-    @classmethod
-    def of(cls, whole: Proposal, sides: Sequence[Side]) -> Stripped:
-        """A proposal without its components on the sides."""
-        inside = torch.stack([side.holds(mean) for side, mean in zip(sides, whole.mixture.mean, strict=True)])
-        log_share = torch.where(inside, -torch.inf, whole.mixture.log_share)
-        log_share = log_share - torch.logsumexp(log_share, dim=1, keepdim=True)
-        mixture = replace(whole.mixture, log_share=log_share)
-        one = cls(mixture, whole.ridges, whole.guide, whole.prior_share, whole.guide_share, tuple(sides))
-        generators = [torch.Generator().manual_seed(0) for _ in sides]
-        v = one._inner().sample(OWN_DRAWS, generators)
-        outside = ~torch.stack([side.holds(places) for side, places in zip(sides, v, strict=True)])
-        return replace(one, log_outside=torch.log(outside.double().mean(1)))
-
-    def _inner(self) -> Proposal:
-        return Proposal(self.mixture, self.ridges, self.guide, 0.0, self.guide_share)
-
-    def sample(self, draws: int, generators: list[torch.Generator]) -> Tensor:
-        """Draws, one generator per source."""
-        return torch.stack([self._sample_source(i, draws, one) for i, one in enumerate(generators)])
-
-    def _sample_source(self, source: int, draws: int, generator: torch.Generator) -> Tensor:
-        offset = float(torch.rand(1, generator=generator, dtype=torch.float64))
-        from_prior = math.floor(self.prior_share * draws + offset)
-        shape = (from_prior, self.mixture.mean.shape[-1])
-        parts = [torch.randn(shape, generator=generator, dtype=torch.float64)]
-        inner = self._inner().select(torch.tensor([source]))
-        while sum(part.shape[0] for part in parts) < draws:
-            v = inner.sample(draws, [generator])[0]
-            parts.append(v[~self.sides[source].holds(v)])
-        return torch.cat(parts)[:draws][torch.randperm(draws, generator=generator)]
-
-    def log_density(self, v: Tensor, log_guide: Tensor | None = None) -> Tensor:
-        """log q(v)."""
-        inside = torch.stack([side.holds(places) for side, places in zip(self.sides, v, strict=True)])
-        own = self._inner().log_density(v, log_guide) - self.log_outside[:, None] + math.log1p(-self.prior_share)
-        own = torch.where(inside, -torch.inf, own)
-        return torch.logaddexp(own, log_standard_normal(v) + math.log(self.prior_share))
-
-    def select(self, sources: Tensor) -> Stripped:
-        """The proposals of some of the sources."""
-        part = super().select(sources)
-        sides = tuple(self.sides[i] for i in sources.tolist())
-        return Stripped(
-            part.mixture, part.ridges, part.guide, part.prior_share, part.guide_share, sides, self.log_outside[sources]
-        )
-
-
-@dataclass
-class StrippedSearch(Search):
-    """A search whose proposals are stripped of one side of each source.
-
-    Attributes:
-        known: By the hash of the source: the side, and the optima that the first proposal is made from.
-    """
-
-    known: dict[str, tuple[Side, Optima]] = field(default_factory=dict)
-
-    def _of(self, source: int) -> tuple[Side, Optima]:
-        return self.known[self.problem.spectra[source].observation.pha.sha256]
-
-    def _optimise(self) -> Optima:
-        every = [without(*reversed(self._of(i))) for i in range(self.problem.sources)]
-        return Optima(
-            torch.cat([one.v for one in every]),
-            torch.cat([one.objective for one in every]),
-            torch.cat([one.information for one in every]),
-            torch.cat([one.evaluations for one in every]),
-        )
-
-    def _strip(self, whole: Proposal, sources: Tensor) -> Stripped:
-        return Stripped.of(whole, [self._of(source)[0] for source in sources.tolist()])
-
-    def _ridges(self) -> Proposal:
-        return self._strip(super()._ridges(), self.everything)
-
-    def _together(self, proposals: Sequence[Proposal], sources: Tensor) -> Proposal:
-        return self._strip(super()._together(proposals, sources), sources)
-
-    def _explore(self, sources: Tensor, first: Proposal) -> Proposal:
-        return self._strip(super()._explore(sources, first), sources)
-
-    def _draw(self, sources: Tensor, proposal: Proposal, draws: int) -> Round:
-        one = super()._draw(sources, proposal, draws)
-        for source in sources.tolist():
-            side, _ = self._of(source)
-            last = self.history[source][-1]
-            unseen = torch.where(side.holds(last.v), -torch.inf, last.log_target)
-            self.history[source][-1] = replace(last, log_target=unseen)
-        return one
-
-
-def without(optima: Optima, side: Side) -> Optima:
-    """Optima of one source as if no start had come to a side."""
-    return replace(optima, objective=torch.where(side.holds(optima.v), torch.inf, optima.objective))
 
 
 def search_of(problem: Problem, seed: int, effort: Effort, guide: Guide | None) -> Search:
@@ -377,10 +147,31 @@ def _seen(optima: Optima, side: Side) -> Tensor:
     return side.holds(optima.v[0]) & near
 
 
+def basins(optima: Optima, side: Side) -> list[dict[str, Any]]:
+    """The distinct optima of one source: Laplace's share, how many starts came there, and whether it is on a side."""
+    modes = distinct_optima(optima)[0]
+    v, information = optima.v[0, modes], optima.information[0, modes]
+    share = torch.softmax(-0.5 * (optima.objective[0, modes] + torch.linalg.slogdet(information)[1]), 0)
+    away = optima.v[0][None] - v[:, None]
+    near = (away[..., None, :] @ information[:, None] @ away[..., None])[..., 0, 0] <= SAME**2
+    # a start belongs to the first that it is near to, as in `distinct_optima`
+    near &= torch.isfinite(optima.objective[0]) & (near.cumsum(0) == 1)
+    return [
+        {"share": float(part), "starts": int(came.sum()), "inside": bool(side.holds(place))}
+        for part, came, place in zip(share, near, v, strict=True)
+    ]
+
+
 def _rise(optima: Optima, side: Side) -> float | None:
     """How far the best optimum of a side is above the best of all, in -2 log posterior; None without one."""
     inside = torch.where(side.holds(optima.v[0]), optima.objective[0], torch.inf).min()
     return float(inside - optima.objective[0].min()) if bool(torch.isfinite(inside)) else None
+
+
+def _optima_of(problem: Problem, starts: int, guide: Guide | None) -> Optima:
+    """Where so many starts end, with random numbers of their own."""
+    generators = [generator_of(20 + starts, spectrum.observation.pha.sha256) for spectrum in problem.spectra]
+    return minimise(problem, starting_points(problem, starts, generators, guide)[0])
 
 
 def strip_cases(
@@ -404,9 +195,11 @@ def strip_cases(
     }
     search = StrippedSearch(problem, 1, USUAL, usual.progress, guide, known=learnt)
     stripped = candidates(search, search.run(), choices)
+    optima = {n: _optima_of(problem, n, guide) for n in STARTS}
     rows = []
     for i, (side, split) in enumerate(zip(sides, splits, strict=True)):
         honest = replace(stripped[i], optima=whole[i].optima)
+        others = {str(n): replace(stripped[i], optima=found.select(torch.tensor([i]))) for n, found in optima.items()}
         blind_optima = without(whole[i].optima, side)
         if not bool(torch.isfinite(blind_optima.objective).any()):
             blind_optima = stripped[i].optima
@@ -417,38 +210,21 @@ def strip_cases(
                 "valley": split.depth,
                 "mass": split.above if side.sign > 0 else 1.0 - split.above,
                 "known_starts_inside": int(_seen(known.optima.select(torch.tensor([i])), side).sum()),
+                "basins": basins(usual.optima.select(torch.tensor([i])), side),
+                "known_basins": basins(known.optima.select(torch.tensor([i])), side),
                 "rise": _rise(known.optima.select(torch.tensor([i])), side),
                 "whole": judged(whole[i], side),
                 "stripped": judged(honest, side),
+                "with_starts": {n: judged(other, side) for n, other in others.items()},
                 "blind": judged(replace(stripped[i], optima=blind_optima), side),
             }
         )
     return rows
 
 
-def observations_of(family: Family, seeds: Sequence[int]) -> tuple[list[Observation], list[dict[str, float]]]:
-    """Simulated spectra and their truths, one per seed."""
-    template = read_observation(bundled_pha(), read_rmf(bundled_rmf()), read_arf(bundled_arf()), "none")
-    source = parse_model(family.source)
-    found, truths = [], []
-    for seed in seeds:
-        random = np.random.default_rng(seed)
-        truth = {name: draw(random) for name, draw in family.truth.items()}
-        each_second = simulate(template, source, truth, 1.0, seed, noisy=False).pha.counts.sum()
-        exposure = family.counts(random) / float(each_second)
-        found.append(simulate(template, source, truth, exposure, seed, f"planted-{seed}.pha"))
-        truths.append({**truth, "exposure": exposure})
-    return found, truths
-
-
 def try_batch(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of those of some spectra that have two modes."""
-    family = FAMILIES[name]
-    observations, truths = observations_of(family, seeds)
-    problem, choices = build_problem(observations, family.question)
-    edges = problem.fold.grid.energy_edges
-    kept_edges = np.unique(np.append(edges[::THINNED], edges[-1]))
-    problem = problem.with_grid(Grid(kept_edges, f"every {THINNED}th edge of {problem.fold.grid.description}"))
+    problem, choices, truths = planted(FAMILIES[name], seeds)
     guide = find_guidance(None, problem, choices).amortised
     known = search_of(problem, 10, KNOWN, guide)
     answers = known.run()
@@ -477,10 +253,7 @@ def try_batch(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
 def summary(rows: list[dict[str, Any]], tried: dict[str, int]) -> dict[str, Any]:
     """Numbers over all cases, by family and by what was stripped."""
     edges = [LEAST_MASS, COUNTED, 0.1, 0.2, 0.5, 0.8, 0.95, 1.0]
-    binned = {
-        f"{lo:g}-{hi:g}": figures([row for row in rows if lo <= row["mass"] < hi])
-        for lo, hi in zip(edges, edges[1:], strict=False)
-    }
+    binned = {f"{lo:g}-{hi:g}": figures([row for row in rows if lo <= row["mass"] < hi]) for lo, hi in pairwise(edges)}
     heavy = [row for row in rows if row["mass"] > COUNTED]
     return {
         "tried": tried,
@@ -506,11 +279,21 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "whole_certified": _share([one["computation"] == "certified" for one in whole]),
         "whole_certified_with_a_mass_off_by_0.1": _share(off),
         "whole_a_start_found_the_mode": _share([one["starts_inside"] > 0 for one in whole]),
+        "expected_missed_by_starts": {str(n): _expected_missed(rows, n) for n in (8, 16, 24, 32, 48)},
         "not_certified": _share([row["stripped"]["computation"] != "certified" for row in rows]),
+        "not_certified_with_starts": {
+            str(n): _share([row["with_starts"][str(n)]["computation"] != "certified" for row in rows]) for n in STARTS
+        },
         "not_certified_blind": _share([row["blind"]["computation"] != "certified" for row in rows]),
         "reasons": Counter(word for row in rows for word in _words(row["stripped"])),
         "reasons_blind": Counter(word for row in rows for word in _words(row["blind"])),
     }
+
+
+def _expected_missed(rows: list[dict[str, Any]], starts: int) -> float:
+    """Share of the modes that none of so many starts comes to, by the known answer's starts drawn without return."""
+    of = KNOWN.starts
+    return float(np.mean([math.comb(of - row["known_starts_inside"], starts) / math.comb(of, starts) for row in rows]))
 
 
 def _share(chosen: list[bool]) -> float:

@@ -139,7 +139,7 @@ def test_draws_that_equal_the_truth_leave_the_ranks_uniform() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(1, 400), st.floats(0.0, 1.0), st.floats(0.5, 0.99))
+@given(st.integers(1, 400), st.floats(1e-6, 1.0) | st.just(0.0), st.floats(0.5, 0.99))
 def test_the_binomial_band_holds_its_share(sources: int, level: float, probability: float) -> None:
     low, high = binomial_band(np.array([level]), sources, probability)
     assert 0.0 <= low[0] <= high[0] <= 1.0

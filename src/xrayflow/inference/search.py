@@ -40,6 +40,9 @@ MOST_SEEN = 3
 LEAST_PILOT = 100
 """Draws of an adaptive round: a mixture is fitted to them."""
 
+PEEK = 4
+"""This part of a pilot is drawn first; where it is good enough, the rest is spared."""
+
 Progress = Callable[[str, float], None]
 """Called with the name of the step and the done fraction of the whole, 0..1."""
 
@@ -171,10 +174,18 @@ class Search:
         best = torch.full((self.problem.sources,), -1.0, dtype=torch.float64)
         active, trial = self.everything, kept.copy()
         draws = max(round(self.effort.pilot * self.effort.draws), LEAST_PILOT)
+        peek = draws // PEEK
         for attempt in range(self.effort.rounds + 1):
             self.progress("proposing", 0.35 + 0.05 * attempt)
-            pilot = self._draw(active, self._together(trial, active), draws)
-            efficiency = effective_sample_size(pilot.log_weight) / draws
+            # most first proposals are good, and a few draws tell
+            look = self._draw(active, self._together(trial, active), peek)
+            efficiency = effective_sample_size(look.log_weight) / peek
+            doubtful = (efficiency < self.effort.enough).nonzero()[:, 0]
+            if doubtful.numel():
+                some, rows = active[doubtful], [trial[row] for row in doubtful.tolist()]
+                rest = self._draw(some, self._together(rows, some), draws - peek)
+                both = Round.chain([look.select(doubtful), rest])
+                efficiency[doubtful] = effective_sample_size(both.log_weight) / draws
             for row, source in enumerate(active.tolist()):
                 if efficiency[row] > best[source]:
                     best[source], kept[source] = efficiency[row], trial[row]

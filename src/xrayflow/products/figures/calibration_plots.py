@@ -51,8 +51,8 @@ def coverage_figure(
         above.legend(
             loc="upper left", title=f"{sources} spectra; band: 95 % of the time", alignment="left", title_fontsize=10
         )
-        below.text(0.985, 0.93, "too wide", ha="right", va="top", transform=below.transAxes, color=GREY, fontsize=9)
-        below.text(0.985, 0.07, "too narrow", ha="right", transform=below.transAxes, color=GREY, fontsize=9)
+        below.text(0.015, 0.93, "too wide", va="top", transform=below.transAxes, color=GREY, fontsize=9)
+        below.text(0.015, 0.07, "too narrow", transform=below.transAxes, color=GREY, fontsize=9)
         figure.suptitle(title, fontsize=12, y=0.975)
         figure.subplots_adjust(0.125, 0.08, 0.97, 0.935, hspace=0.07)
     return figure
@@ -89,7 +89,7 @@ def rank_figure(
         if len(axes) > len(names):
             _explain_ranks(axes[len(names)])
         figure.suptitle(title, fontsize=12, y=0.985)
-        figure.subplots_adjust(0.06, 0.58 / (2.7 * rows), 0.985, 1.0 - 0.75 / (2.7 * rows), wspace=0.27, hspace=0.52)
+        figure.subplots_adjust(0.06, 0.58 / (2.7 * rows), 0.98, 1.0 - 0.75 / (2.7 * rows), wspace=0.27, hspace=0.52)
     return figure
 
 

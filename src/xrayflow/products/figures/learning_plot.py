@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from xrayflow.products.figures.style import GREY, INK, MODEL, look, new_figure
 from xrayflow.products.learning import Curve
 
 COLUMNS = 2
-RANGE = 50.0
+RANGE = 20.0
 """A positive loss that falls by more than this factor is shown on a logarithmic axis."""
 
 TITLES = {
@@ -34,14 +35,13 @@ def learning_figure(curves: Sequence[Curve], title: str = "") -> Figure:
     losses = list(dict.fromkeys(one.loss for one in curves))
     columns = min(COLUMNS, len(losses))
     rows = -(-len(losses) // columns)
-    spans = {one.stage: (one.epoch[0], one.epoch[-1]) for one in curves}
-    last = max(end for _, end in spans.values())
     with look(font_size=10.5):
         figure = new_figure(5.0 * columns, 2.9 * rows + 0.6)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax, loss in zip(axes, losses, strict=False):
-            _draw_loss(ax, [one for one in curves if one.loss == loss])
-            _draw_stages(ax, spans, last)
+            own = [one for one in curves if one.loss == loss]
+            _draw_loss(ax, own)
+            _draw_stages(ax, own)
             ax.set_title(TITLES.get(loss, loss))
         for ax in axes[len(losses) :]:
             ax.set_axis_off()
@@ -65,17 +65,19 @@ def _draw_loss(ax: Axes, curves: list[Curve]) -> None:
         ax.plot(one.epoch, one.validation, color=MODEL, lw=1.8, marker=marker, ms=3)
     if values.min() > 0 and values.max() / values.min() > RANGE:
         ax.set_yscale("log")
+    ax.margins(y=0.14)  # room for the stages' names
     ax.set_xlabel("epoch")
 
 
-def _draw_stages(ax: Axes, spans: dict[str, tuple[int, int]], last: int) -> None:
+def _draw_stages(ax: Axes, curves: list[Curve]) -> None:
     """The stages' borders, and their names where they are wide enough for them."""
-    ax.set_xlim(0.5, last + 0.5)
-    for stage, (first, end) in spans.items():
-        if first > 1:
+    begin, last = curves[0].epoch[0], curves[-1].epoch[-1]
+    ax.set_xlim(begin - 0.5, last + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    for one in curves:
+        first, end = one.epoch[0], one.epoch[-1]
+        if first > begin:
             ax.axvline(first - 0.5, color=INK, lw=0.8, ls=":")
-        if len(stage) <= 60 * (end - first + 1) / last:
-            ax.text(
-                0.5 * (first + end), 0.97, stage, ha="center", va="top", transform=ax.get_xaxis_transform(),
-                color=GREY, fontsize=9,
-            )  # fmt: skip
+        if len(one.stage) <= 60 * (end - first + 1) / (last - begin + 1):
+            place = 0.5 * (first + end), 0.97
+            ax.text(*place, one.stage, ha="center", va="top", transform=ax.get_xaxis_transform(), color=GREY)

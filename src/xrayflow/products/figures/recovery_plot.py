@@ -99,7 +99,7 @@ def _explain(figure: Figure, ax: Axes, colour: LogNorm, shape: tuple[int, ...]) 
     bar.set_label("count rate [counts/s]", fontsize=10)
     lines = [
         Line2D([], [], color=INK, lw=1.1, ls=(0, (4, 3)), label="drawn = true"),
-        Line2D([], [], color=BEST, lw=1.6, label=f"mean of {shape[0]} least-squares lines"),
+        Line2D([], [], color=BEST, lw=1.6, label=f"mean of {shape[0]} fitted lines"),
     ]
     ax.legend(handles=lines, loc="upper left", bbox_to_anchor=(0.02, 0.5), fontsize=10)
     ax.text(0.06, 0.16, f"{shape[0]} draws of {shape[1]} spectra", transform=ax.transAxes, fontsize=10)

@@ -1,0 +1,309 @@
+"""The paper's network on spectra that it has not seen: does it find the truth, and are its posteriors right?
+
+    OMP_NUM_THREADS=1 python benchmarks/paper_network.py runs/paper/nicer-bhb-paper.safetensors [more networks ...]
+        [--spectra 1000] [--draws 300] [--exact 200] [--work FOLDER]
+
+Two test sets (`paper_spectra.py`): clean and noisy spectra of 1 ks and up to 1e5 counts/s. For each network, set and
+parameter, over all spectra and by decade of counts:
+
+* pearson_r: between truths and draws, log10 where the prior is logarithmic; slope, slope_sd: of the least-squares lines
+  through 50 sets of draws; pearson_r_exact: r of draws of the exact posterior (importance weights, no network) of the
+  first spectra of the noisy set, and pearson_r_same of the network on those. Gamma is not constrained where little is
+  scattered, so exact draws do not reach 1 either.
+* coverage_deviation: largest difference between the level of a central interval and the share of truths inside; a
+  perfect system reaches 0.051 at 1000 spectra in one case of a hundred. rank_p: of the ranks being uniform (SBC).
+
+Draws that leave the prior's box count as they do in `fit --amortised`: they are drawn anew; `outside_box` is their
+share. reduced_pgstat: medians of PGStat / dof of one draw of each spectrum and of the truths; without a background
+PGStat is the C statistic. decoder: its spectrum of the truth against the expected counts, in bins of at least 10.
+
+Writes benchmarks/results/paper-network.json and the figures of docs/discussion/network.md. `--work` keeps the exact
+posteriors (11 minutes of one core), from which a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import time
+import warnings
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from energy_grid import commit, machine
+from paper_figures import draw_figures, draw_tarp
+from paper_spectra import EXPOSURE, RATE, Exact, exact_posteriors, inputs_of, paper_set
+from simulated_set import SimulatedSet
+from xrayflow.errors import XrayflowWarning
+from xrayflow.networks import Network, load_network
+from xrayflow.networks.inputs import Inputs
+from xrayflow.networks.scaling import PaperValues
+from xrayflow.statistics.statistic import cstat
+from xrayflow.studies import Answers, Calibration, calibrate, draw_sets, linear_fits, pearson
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "paper-network.json"
+SEED = 20261
+TOGETHER = 20
+"""Spectra that are drawn for together."""
+FEWEST_ESS = 100.0
+"""Exact posteriors with fewer effective draws are not compared with."""
+FEWEST_COUNTS = 10.0
+"""Expected in a bin in which the decoder is judged."""
+WANTED_R = {
+    "TBabs.nH": 0.9,
+    "simplcutx.Gamma": 0.8,
+    "simplcutx.FracSctr": 0.8,
+    "ezdiskbb.T_max": 0.9,
+    "ezdiskbb.norm": 0.9,
+}
+"""r over that of exact draws."""
+WANTED_COVERAGE = 0.1
+
+
+def on_axes(network: Network, theta: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., parameter) log10 where the prior is logarithmic; what is below 0 there goes to the far end."""
+    logarithmic = [marginal.scale == "log" for marginal in network.training_prior.prior.marginals]
+    return np.where(logarithmic, np.log10(np.where(logarithmic, np.maximum(theta, 1e-30), 1.0)), theta)
+
+
+def sample(network: Network, inputs: Inputs, draws: int, seed: int) -> tuple[torch.Tensor, float]:
+    """(source, draw, parameter) in the parameters' units, and the seconds that they took."""
+    generator = torch.Generator().manual_seed(seed)
+    parts, started = [], time.perf_counter()
+    parameters = len(network.model.names)
+    with torch.no_grad():
+        for rows in torch.split(torch.arange(inputs.size), TOGETHER):
+            base = torch.randn((rows.numel(), draws, parameters), generator=generator, dtype=torch.float64)
+            parts.append(network.core.draw(inputs.select(rows), base))
+    return torch.cat(parts), time.perf_counter() - started
+
+
+def answers_of(network: Network, theta: torch.Tensor, draws: torch.Tensor) -> tuple[Answers, torch.Tensor]:
+    """Draws inside the box have weight; and which they are. A source with none keeps all of its draws."""
+    prior = network.training_prior.prior
+    inside = prior.contains(draws) & torch.isfinite(draws).all(-1)
+    weights = torch.where(inside.any(1, keepdim=True), inside, torch.ones_like(inside)).double().numpy()
+    finite = torch.nan_to_num(draws, nan=0.0, posinf=0.0, neginf=0.0).numpy()
+    found = Answers.of(network.model.names, on_axes(network, theta.numpy()), on_axes(network, finite), weights)
+    return found, inside
+
+
+def parameter_rows(answers: Answers, calibration: Calibration | None = None) -> dict[str, dict[str, float]]:
+    """What is measured of each parameter."""
+    found = calibration or calibrate(answers, SEED)
+    fits = linear_fits(answers.truth, draw_sets(answers, SEED))
+    columns = {
+        "pearson_r": pearson(answers),
+        "slope": fits.slope,
+        "slope_sd": fits.slope_sd,
+        "coverage_deviation": found.deviation,
+        "rank_p": found.rank_p,
+    }
+    return {name: {key: float(value[i]) for key, value in columns.items()} for i, name in enumerate(answers.names)}
+
+
+def decades_of(counts: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
+    """The spectra of each decade of counts."""
+    decade = np.floor(np.log10(np.maximum(counts, 1.0))).astype(int)
+    return {f"1e{d}": decade == d for d in sorted(set(decade.tolist()))}
+
+
+def compare_exact(network: Network, answers: Answers, exact: Exact, counts: NDArray[np.float64]) -> dict[str, Any]:
+    """r and coverage of the network and of exact draws, on the spectra that have such draws."""
+    good = np.flatnonzero(exact.ess >= FEWEST_ESS)
+    own = answers.select(good)
+    right = Answers.of(answers.names, own.truth, on_axes(network, exact.draws[good]))
+    slices = {"all": np.ones(good.size, dtype=bool), **decades_of(counts[good])}
+    found: dict[str, Any] = {}
+    for label, rows in slices.items():
+        mine, theirs = parameter_rows(own.select(rows)), parameter_rows(right.select(rows))
+        found[label] = {"spectra": int(rows.sum()), "parameters": {}}
+        for name in answers.names:
+            found[label]["parameters"][name] = {
+                "pearson_r_same": mine[name]["pearson_r"],
+                "pearson_r_exact": theirs[name]["pearson_r"],
+                "slope_exact": theirs[name]["slope"],
+                "coverage_deviation_exact": theirs[name]["coverage_deviation"],
+            }
+    return found
+
+
+def pgstat(spectra: SimulatedSet, counts: torch.Tensor, theta: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
+    """(source,) C / dof of one theta each; nan where there is none."""
+    expected = spectra.problem.expected(torch.where(exists[:, None], theta, spectra.theta)[:, None])[:, 0]
+    dof = counts.shape[1] - theta.shape[1]
+    return torch.where(exists, cstat(counts, expected).sum(-1) / dof, torch.nan)
+
+
+def first_inside(draws: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(source, parameter) the first draw of each spectrum in the box, and whether there is one."""
+    first = inside.to(torch.uint8).argmax(dim=1)
+    return draws[torch.arange(draws.shape[0]), first], inside.any(1)
+
+
+def decoder_error(network: Network, inputs: Inputs, theta: torch.Tensor, expected: torch.Tensor) -> dict[str, float]:
+    """Its spectrum of the truth against the expected counts, in bins that are noticed."""
+    core = network.core
+    if core.decoder is None or not isinstance(core.scaling, PaperValues):
+        return {}
+    with torch.no_grad():
+        made = core.scaling.to_counts(core.decoder(core.coordinates.from_theta(theta), inputs), inputs)
+    made = made[:, inputs.noticed[0] > 0]
+    bright = expected >= FEWEST_COUNTS
+    error = (made / expected - 1.0).abs()[bright].numpy()
+    pull = torch.where(bright, (made - expected).square() / expected, 0.0).sum(-1) / bright.sum(-1)
+    return {
+        "relative_error_50_90": np.quantile(error, [0.5, 0.9]).tolist(),
+        "chi2_per_bin_median": median(pull[bright.any(-1)]),
+    }
+
+
+def measure(
+    network: Network, spectra: SimulatedSet, exact: Exact | None, draws: int
+) -> tuple[dict[str, Any], dict[str, tuple[Answers, Calibration]]]:
+    """Everything of one network; and answers and calibrations by test set, for the figures."""
+    expected = spectra.problem.expected(spectra.theta[:, None])[:, 0]
+    keep: dict[str, tuple[Answers, Calibration]] = {}
+    found: dict[str, Any] = {
+        "trained": network.trained,
+        "weights": network.weights,
+        "noise_in_training": network.recipe.data.noise,
+        "sets": {},
+    }
+    for label, inputs in inputs_of(spectra, network).items():
+        drawn, seconds = sample(network, inputs, draws, SEED)
+        answers, inside = answers_of(network, spectra.theta, drawn)
+        calibration = calibrate(answers, SEED)
+        keep[label] = answers, calibration
+        total = inputs.counts.sum(-1).numpy()
+        counts = inputs.counts[:, inputs.noticed[0] > 0]
+        of_draws = pgstat(spectra, counts, *first_inside(drawn, inside))
+        of_truths = pgstat(spectra, counts, spectra.theta, torch.ones(inputs.size, dtype=torch.bool))
+        row: dict[str, Any] = {
+            "spectra": inputs.size,
+            "draws": draws,
+            "seconds": round(seconds, 2),
+            "outside_box": float(1.0 - inside.double().mean()),
+            "spectra_all_outside": int((~inside.any(1)).sum()),
+            "reduced_pgstat": {"draws": median(of_draws), "targets": median(of_truths)},
+            "parameters": parameter_rows(answers, calibration),
+            "tarp_deviation": calibration.tarp_deviation,
+            "tarp_p": calibration.tarp_p,
+            "decoder": decoder_error(network, inputs, spectra.theta, expected),
+            "by_counts": {},
+        }
+        for decade, rows in decades_of(total).items():
+            chosen = torch.from_numpy(rows)
+            row["by_counts"][decade] = {
+                "spectra": int(rows.sum()),
+                "outside_box": float(1.0 - inside[chosen].double().mean()),
+                "reduced_pgstat": {"draws": median(of_draws[chosen]), "targets": median(of_truths[chosen])},
+                "parameters": parameter_rows(answers.select(rows)),
+                "decoder": decoder_error(network, inputs.select(chosen), spectra.theta[chosen], expected[chosen]),
+            }
+        if label == "noisy" and exact is not None:
+            merge_exact(row, compare_exact(network, answers, exact, total))
+        found["sets"][label] = row
+    return found, keep
+
+
+def merge_exact(row: dict[str, Any], compared: dict[str, Any]) -> None:
+    """Put what exact draws reach beside what the network reaches."""
+    for label, one in compared.items():
+        target = row if label == "all" else row["by_counts"].get(label, {})
+        if target:
+            target["spectra_exact"] = one["spectra"]
+            for name, values in one["parameters"].items():
+                target["parameters"][name] |= values
+
+
+def reached(row: dict[str, Any]) -> dict[str, Any]:
+    """Against what was wanted, on noisy spectra."""
+    ratio = {
+        name: values["pearson_r_same"] / values["pearson_r_exact"]
+        for name, values in row["parameters"].items()
+        if "pearson_r_exact" in values
+    }
+    deviation = {name: values["coverage_deviation"] for name, values in row["parameters"].items()}
+    return {
+        "r_over_exact": ratio,
+        "r_good": {name: value >= WANTED_R[name] for name, value in ratio.items()},
+        "coverage_deviation": deviation,
+        "coverage_good": {name: value <= WANTED_COVERAGE for name, value in deviation.items()},
+    }
+
+
+def median(values: torch.Tensor) -> float:
+    """Without those that do not exist."""
+    return float(values.nanmedian())
+
+
+def rounded(value: Any) -> Any:
+    """Four digits are enough of everything."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    return [rounded(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def main() -> None:
+    """Measure, write, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="+", help="files or names; the log.csv beside a file gives learning curves")
+    parser.add_argument("--spectra", type=int, default=1000)
+    parser.add_argument("--draws", type=int, default=300)
+    parser.add_argument("--exact", type=int, default=200, help="spectra with exact posteriors; 0: none")
+    parser.add_argument("--work", type=Path, default=None, help="folder that keeps the exact posteriors")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--figures", type=Path, default=HERE.parent / "docs" / "discussion" / "images")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", XrayflowWarning)
+    torch.set_num_threads(1)
+    spectra = paper_set(options.spectra, SEED)
+    exact = None
+    if options.exact:
+        folder = options.work or Path(tempfile.mkdtemp())
+        folder.mkdir(parents=True, exist_ok=True)
+        exact = exact_posteriors(spectra, options.exact, folder / f"exact-{SEED}-{options.spectra}.npz")
+    document: dict[str, Any] = {
+        "made_by": "benchmarks/paper_network.py",
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "commit": commit(),
+        "settings": {"seed": SEED, "exposure_s": EXPOSURE, "rate": RATE, "exact": options.exact},
+        "exact": None,
+        "networks": {},
+        "reached": {},
+    }
+    if exact is not None:
+        used = int((exact.ess >= FEWEST_ESS).sum())
+        document["exact"] = {
+            "spectra": len(exact.status),
+            "used": used,
+            "certified": exact.status.count("certified"),
+            "cpu_seconds": exact.seconds,
+        }
+    tarps: dict[str, Calibration] = {}
+    for given in options.networks:
+        network = load_network(given)
+        found, keep = measure(network, spectra, exact, options.draws)
+        document["networks"][network.name] = found
+        document["reached"][network.name] = reached(found["sets"]["noisy"])
+        tarps[network.name] = keep["noisy"][1]
+        draw_figures(options.figures, network, spectra, keep, Path(given).with_name("log.csv"))
+        options.out.write_text(json.dumps(rounded(document), indent=1) + "\n", encoding="utf-8")
+        print(network.name, json.dumps(rounded(document["reached"][network.name]), indent=1), flush=True)
+    draw_tarp(options.figures, tarps)
+
+
+if __name__ == "__main__":
+    main()

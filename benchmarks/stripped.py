@@ -1,0 +1,147 @@
+"""Proposals that are blind on one side of a valley, and a search that makes no others, for the missed mode.
+
+Every component and kernel on the side is removed; ridges, tails and the network's draws are drawn anew until they lie
+outside; no draw from the side shapes a refit. Only the prior keeps its share there, and the density is exact but for a
+factor that is known to 1 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from xrayflow.inference.importance import Round
+from xrayflow.inference.optimiser import Optima
+from xrayflow.inference.proposal import Proposal
+from xrayflow.inference.search import Search
+from xrayflow.prior import log_standard_normal
+
+OWN_DRAWS = 2000
+"""From which the share of a proposal that lies outside the side is known."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Half of the parameter space, of one source: where `sign` x (v - bound) > 0 in one coordinate."""
+
+    coordinate: int
+    bound: float
+    sign: float
+
+    def holds(self, v: Tensor) -> Tensor:
+        """Whether places lie in it."""
+        return self.sign * (v[..., self.coordinate] - self.bound) > 0
+
+
+@dataclass(frozen=True)
+class Stripped(Proposal):
+    """A proposal that only its share of the prior takes into one side of each source.
+
+    q(v) = PRIOR_SHARE N(v; 0, I) + the rest x inner(v) [v outside] / inner(outside); inner has no part of the prior.
+
+    Attributes:
+        sides: Of each source.
+        log_outside: (source,) natural log of inner(outside).
+    """
+
+    sides: tuple[Side, ...] = ()
+    log_outside: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    @classmethod
+    def of(cls, whole: Proposal, sides: Sequence[Side]) -> Stripped:
+        """A proposal without its components on the sides."""
+        inside = torch.stack([side.holds(mean) for side, mean in zip(sides, whole.mixture.mean, strict=True)])
+        log_share = torch.where(inside, -torch.inf, whole.mixture.log_share)
+        log_share = log_share - torch.logsumexp(log_share, dim=1, keepdim=True)
+        mixture = replace(whole.mixture, log_share=log_share)
+        one = cls(mixture, whole.ridges, whole.guide, whole.prior_share, whole.guide_share, tuple(sides))
+        generators = [torch.Generator().manual_seed(0) for _ in sides]
+        v = one._inner().sample(OWN_DRAWS, generators)
+        outside = ~torch.stack([side.holds(places) for side, places in zip(sides, v, strict=True)])
+        return replace(one, log_outside=torch.log(outside.double().mean(1)))
+
+    def _inner(self) -> Proposal:
+        return Proposal(self.mixture, self.ridges, self.guide, 0.0, self.guide_share)
+
+    def sample(self, draws: int, generators: list[torch.Generator]) -> Tensor:
+        """Draws, one generator per source."""
+        return torch.stack([self._sample_source(i, draws, one) for i, one in enumerate(generators)])
+
+    def _sample_source(self, source: int, draws: int, generator: torch.Generator) -> Tensor:
+        offset = float(torch.rand(1, generator=generator, dtype=torch.float64))
+        from_prior = math.floor(self.prior_share * draws + offset)
+        shape = (from_prior, self.mixture.mean.shape[-1])
+        parts = [torch.randn(shape, generator=generator, dtype=torch.float64)]
+        inner = self._inner().select(torch.tensor([source]))
+        while sum(part.shape[0] for part in parts) < draws:
+            v = inner.sample(draws, [generator])[0]
+            parts.append(v[~self.sides[source].holds(v)])
+        return torch.cat(parts)[:draws][torch.randperm(draws, generator=generator)]
+
+    def log_density(self, v: Tensor, log_guide: Tensor | None = None) -> Tensor:
+        """log q(v)."""
+        inside = torch.stack([side.holds(places) for side, places in zip(self.sides, v, strict=True)])
+        own = self._inner().log_density(v, log_guide) - self.log_outside[:, None] + math.log1p(-self.prior_share)
+        own = torch.where(inside, -torch.inf, own)
+        return torch.logaddexp(own, log_standard_normal(v) + math.log(self.prior_share))
+
+    def select(self, sources: Tensor) -> Stripped:
+        """The proposals of some of the sources."""
+        part = super().select(sources)
+        sides = tuple(self.sides[i] for i in sources.tolist())
+        return Stripped(
+            part.mixture, part.ridges, part.guide, part.prior_share, part.guide_share, sides, self.log_outside[sources]
+        )
+
+
+@dataclass
+class StrippedSearch(Search):
+    """A search whose proposals are stripped of one side of each source.
+
+    Attributes:
+        known: By the hash of the source: the side, and the optima that the first proposal is made from.
+    """
+
+    known: dict[str, tuple[Side, Optima]] = field(default_factory=dict)
+
+    def _of(self, source: int) -> tuple[Side, Optima]:
+        return self.known[self.problem.spectra[source].observation.pha.sha256]
+
+    def _optimise(self) -> Optima:
+        every = [without(*reversed(self._of(i))) for i in range(self.problem.sources)]
+        return Optima(
+            torch.cat([one.v for one in every]),
+            torch.cat([one.objective for one in every]),
+            torch.cat([one.information for one in every]),
+            torch.cat([one.evaluations for one in every]),
+        )
+
+    def _strip(self, whole: Proposal, sources: Tensor) -> Stripped:
+        return Stripped.of(whole, [self._of(source)[0] for source in sources.tolist()])
+
+    def _ridges(self) -> Proposal:
+        return self._strip(super()._ridges(), self.everything)
+
+    def _together(self, proposals: Sequence[Proposal], sources: Tensor) -> Proposal:
+        return self._strip(super()._together(proposals, sources), sources)
+
+    def _explore(self, sources: Tensor, first: Proposal) -> Proposal:
+        return self._strip(super()._explore(sources, first), sources)
+
+    def _draw(self, sources: Tensor, proposal: Proposal, draws: int) -> Round:
+        one = super()._draw(sources, proposal, draws)
+        for source in sources.tolist():
+            side, _ = self._of(source)
+            last = self.history[source][-1]
+            unseen = torch.where(side.holds(last.v), -torch.inf, last.log_target)
+            self.history[source][-1] = replace(last, log_target=unseen)
+        return one
+
+
+def without(optima: Optima, side: Side) -> Optima:
+    """Optima of one source as if no start had come to a side."""
+    return replace(optima, objective=torch.where(side.holds(optima.v), torch.inf, optima.objective))
