@@ -5,7 +5,8 @@
 Simulated NICER spectra whose model allows two readings (`planted.py`), each with its own truth, exposure and noise.
 
 1. *Known answer*: the whole search with 64 starts. Where one parameter's marginal falls below `VALLEY` of its lower
-   peak between two sides that hold more than `LEAST_MASS` each, the case is kept; a side of the valley is a mode.
+   peak between two sides that hold more than `LEAST_MASS` each, and the side to be stripped has an optimum of its
+   own, the case is kept; a side of the valley is a mode.
 2. *Whole*: the search as users run it, with another seed: is it certified, and has it both modes?
 3. *Stripped*: a coin picks one mode. Every component and kernel there is removed, nothing of ridges, tails and the
    network is drawn there, and no draw from there shapes a refit; only the prior keeps its share. Its fresh draws are
@@ -44,6 +45,7 @@ from stripped import Side, StrippedSearch, without
 from xrayflow.errors import XrayflowWarning
 from xrayflow.inference.guidance import find_guidance
 from xrayflow.inference.guide import Guide
+from xrayflow.inference.importance import Round
 from xrayflow.inference.judge import Candidate, candidates, judge, peak_share
 from xrayflow.inference.optimiser import Optima, generator_of, minimise, starting_points
 from xrayflow.inference.refine import NEAR, SAME, distinct_optima
@@ -57,6 +59,7 @@ VALLEY, LEAST_MASS = 0.15, 0.01
 COUNTED = 0.05
 """Stripped modes with less mass than this are reported, and not counted."""
 
+DESCENTS = 6
 CELLS = 120
 """Of a marginal's histogram."""
 
@@ -222,6 +225,19 @@ def strip_cases(
     return rows
 
 
+def holds_an_optimum(problem: Problem, source: int, fresh: Round, optima: Optima, side: Side) -> bool:
+    """Whether a side is a mode: a start ended there, or descending from its likeliest draws stays there.
+
+    Else the valley is a fluctuation of few draws, or the side a shoulder.
+    """
+    at = torch.tensor([source])
+    if bool(_seen(optima.select(at), side).any()):
+        return True
+    target = torch.where(side.holds(fresh.v[0]), fresh.log_target[0], -torch.inf)
+    best = fresh.v[:, target.topk(DESCENTS).indices]
+    return bool(side.holds(minimise(problem.select(at), best, near=True).v[0]).any())
+
+
 def try_batch(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of those of some spectra that have two modes."""
     problem, choices, truths = planted(FAMILIES[name], seeds)
@@ -237,7 +253,7 @@ def try_batch(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
         side = Side(split.coordinate, split.bound, 1.0 if up else -1.0)
         left = without(known.optima.select(torch.tensor([i])), side).objective
         # the first proposal is made from the optima of the side that stays
-        if bool(torch.isfinite(left).any()):
+        if bool(torch.isfinite(left).any()) and holds_an_optimum(problem, i, one, known.optima, side):
             kept.append(i)
             splits.append(split)
             sides.append(side)

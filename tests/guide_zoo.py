@@ -38,8 +38,9 @@ class Fake:
         value = -0.5 * z2 - v.shape[-1] * math.log(self.sd * math.sqrt(2.0 * math.pi))
         return torch.where(self.present[:, None], value, -torch.inf)
 
-    def seen_from(self, source: int, homes: Homes, log_share: Tensor) -> None:
+    def seen_from(self, source: int, homes: Homes) -> tuple[()]:
         """Nothing more than before."""
+        return ()
 
     def select(self, sources: Tensor) -> Fake:
         """The guide of some of the sources."""

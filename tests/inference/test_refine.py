@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 
 from bent_zoo import Bent
+from guide_zoo import Fake
+from xrayflow.inference.guide import GuidePart
 from xrayflow.inference.importance import Round, effective_sample_size, log_mean_weight, pareto_k
 from xrayflow.inference.optimiser import Optima
 from xrayflow.inference.proposal import Mixture, Proposal
@@ -16,6 +19,7 @@ from xrayflow.inference.refine import (
     distinct_optima,
     explored,
     laplace_mixture,
+    part_shares,
     pooled_log_weight,
     refined,
     tempered,
@@ -133,13 +137,25 @@ def test_an_explored_proposal_carries_a_banana_that_laplace_misses() -> None:
     weight = tempered(one.log_weight - (1.0 - TEMPERATURE) * one.log_likelihood, float(WALKERS))
     start = one.v[:, torch.multinomial(weight[0], WALKERS, replacement=True, generator=generators[0])]
     states = explore(problem, start, generators)  # type: ignore[arg-type]
-    proposal = explored(states, laplace, generators)
+    proposal = explored(states, laplace, [part_shares([one], laplace)], generators)
     fresh = draw(problem, proposal, 8000, generators)
     ess = float(effective_sample_size(fresh.log_weight))
     assert ess > 400
     assert pareto_k(fresh.log_weight[0].numpy()) < 0.7
     assert abs(float(log_mean_weight(fresh.log_weight)) - problem.log_evidence()) < 5.0 / math.sqrt(ess)
     assert float(effective_sample_size(draw(problem, laplace, 8000, generators).log_weight)) < 0.5 * ess
+
+
+def test_parts_get_the_shares_that_the_posterior_has_in_them() -> None:
+    present, where = torch.tensor([True]), torch.tensor([[[-3.0, 0.0, 0.0]], [[3.0, 0.0, 0.0]]], dtype=torch.float64)
+    left, right = (Fake(mean, 0.5, present) for mean in where)
+    core = plain(laplace_mixture(Bent().optima()))
+    parts = Ridges.none().beside([GuidePart(left), GuidePart(right)], [0.4, 0.4])
+    first = replace(core, ridges=(parts,))
+    v = first.sample(4000, seeded(3))
+    log_target = torch.logaddexp(left.log_density(v) + math.log(0.2), right.log_density(v) + math.log(0.8))
+    share = part_shares([Round.of(first, v, log_target)], first)
+    assert share.tolist() == pytest.approx([0.2, 0.75], abs=0.06)
 
 
 def test_explored_proposals_are_reproducible_and_depend_on_the_seed() -> None:

@@ -14,7 +14,7 @@ from ogip_zoo import toy_observation
 from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.importance import Round, log_mean_weight
 from xrayflow.inference.optimiser import CANDIDATES, GUIDED_CANDIDATES, starting_points
-from xrayflow.inference.search import Effort, Search, ess_of, log_target
+from xrayflow.inference.search import GUIDED, Effort, Search, ess_of, log_target
 from xrayflow.prior import FAR
 from xrayflow.problem import Problem
 
@@ -97,7 +97,8 @@ def test_every_proposal_holds_a_share_of_the_guide_and_of_the_prior(pair: Proble
     for rounds in one.history:
         for drawn in rounds:
             near = ((drawn.v - 4.0).norm(dim=-1) < 0.1).double().mean()
-            assert float(near) == pytest.approx(0.05, abs=1.01 / drawn.v.shape[1])
+            # at least what every proposal keeps; more at first, before its draws have shown what it is worth
+            assert 0.05 - 1.01 / drawn.v.shape[1] <= float(near) <= 0.05 + GUIDED
             assert drawn.proposal.prior_share >= 0.01
 
 

@@ -17,7 +17,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
 def test_the_papers_recipe_has_the_papers_weights() -> None:
-    recipe = read_recipe(RECIPES / "paper" / "reduced.toml")
+    recipe = read_recipe(RECIPES / "paper" / "full.toml")
     prior = Prior.of(parse_model(recipe.model.expression))
     core = Core(recipe.network, prior, torch.ones(240), recipe.instrument.detectors)
     assert count_weights(core.encoder) + count_weights(core.flow) == 721_766

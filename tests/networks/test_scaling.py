@@ -112,11 +112,23 @@ def test_centred_values_are_z_scores_of_the_shape_alone() -> None:
     shape = torch.poisson(torch.full((50, 4), 300.0)).double()
     scaling = PaperValues(WIDTH, detectors=52.0, centred=True)
     scaling.fit(whole_inputs(shape.tolist()))
-    features, _ = scaling(whole_inputs(shape.tolist()))
-    brighter, _ = scaling(whole_inputs((100.0 * shape).tolist()))
+    features, level = scaling(whole_inputs(shape.tolist()))
+    brighter, higher = scaling(whole_inputs((100.0 * shape).tolist()))
     assert features.std(0).flatten().tolist() == pytest.approx([1.0] * 8, abs=1e-4)
     torch.testing.assert_close(features[:, 0], brighter[:, 0], rtol=1e-4, atol=1e-4)
     assert float((features[:, 1] - brighter[:, 1]).min()) > 1.0
+    assert level.shape == (50, 1)
+    assert level.std().item() == pytest.approx(1.0, abs=1e-4)
+    assert float((higher - level).min()) > 10.0
+
+
+def test_centred_values_tell_rates_from_counts() -> None:
+    shape = [[300.0, 200.0, 100.0, 50.0], [200.0, 300.0, 100.0, 60.0]]
+    scaling = PaperValues(WIDTH, detectors=52.0, centred=True)
+    scaling.fit(whole_inputs(shape))
+    short, long = (scaling(whole_inputs(shape, exposure=[t, t])) for t in (100.0, 1000.0))
+    torch.testing.assert_close(short[0], long[0])
+    assert bool((short[1] > long[1] + 1.0).all())
 
 
 @pytest.mark.parametrize("name", list(extremes()))

@@ -6,6 +6,8 @@ part of the weights, and where it is wrong the other parts of the proposal carry
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -48,16 +50,34 @@ class Guide(Protocol):
         """Natural log of the density that `sample` draws from; -inf where it cannot draw, and for absent sources."""
         ...
 
-    def seen_from(self, source: int, homes: Homes, log_share: Float[Tensor, " mode"]) -> Part | None:
-        """What the guide says of one source when its optima are known; None where it says nothing more.
+    def seen_from(self, source: int, homes: Homes) -> Sequence[Part]:
+        """What the guide says of one source when its optima are known: a part for each; none where it knows no more.
 
         Args:
             source: Its number in the batch.
             homes: Its distinct optima.
-            log_share: Natural log of their shares of the posterior, as Laplace's method guesses them.
         """
         ...
 
     def select(self, sources: Tensor) -> Guide:
         """The guide of some of the sources."""
         ...
+
+
+@dataclass(frozen=True)
+class GuidePart:
+    """The guide of one source as a part of its proposal, whose share can be fitted.
+
+    Attributes:
+        guide: Of this source alone.
+    """
+
+    guide: Guide
+
+    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
+        """Draws."""
+        return self.guide.sample(draws, [generator])[0].to(torch.float64)
+
+    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
+        """The guide's."""
+        return self.guide.log_density(v[None])[0].to(v.dtype)

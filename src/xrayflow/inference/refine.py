@@ -29,7 +29,7 @@ from torch import Tensor
 from xrayflow.inference.importance import Round, effective_sample_size
 from xrayflow.inference.optimiser import Optima
 from xrayflow.inference.proposal import Mixture, Proposal, mahalanobis
-from xrayflow.inference.ridge import DOF, Ridges, root_of_inverse
+from xrayflow.inference.ridge import DOF, root_of_inverse
 
 NEAR = 20.0
 """In -2 log posterior: optima within this of the best are part of the posterior's support."""
@@ -45,6 +45,11 @@ RIDGE_SHARE = 0.15
 """Of a refined proposal, for all ridges alike."""
 
 MOST_RIDGES = 0.95
+
+UNSHAPED = 0.5
+"""Of a refined or explored proposal: parts with shares of their own fit."""
+
+LEAST_ESS = 100.0
 
 ENOUGH = 0.15
 """The weights are tempered to an effective sample size of this part of the draws."""
@@ -134,18 +139,43 @@ def refined(rounds: list[Round], first: Proposal, generator: torch.Generator) ->
     along = ridges.log_densities(v[0])[None] if ridges.ridges else None
     components = min(COMPONENTS + v.shape[1] // DRAWS_EACH, MOST_COMPONENTS)
     mixture, share = _fitted(v, weight, components, 1.0, [generator], along)
-    share = (1.0 - RIDGE_SHARE) * share[0] + RIDGE_SHARE / max(share.shape[1], 1)
+    # half by what the draws shaped, half by the best mix of parts that no draw has shaped: few heavy draws mislead
+    share = UNSHAPED * part_shares(rounds, first) + (1.0 - UNSHAPED) * share[0]
+    share = (1.0 - RIDGE_SHARE) * share + RIDGE_SHARE / max(share.numel(), 1)
     return replace(first, mixture=mixture.joined(first.mixture, LAPLACE_SHARE), ridges=(replace(ridges, share=share),))
 
 
+def part_shares(rounds: list[Round], first: Proposal) -> Float[Tensor, " ridge"]:
+    """The shares with which the ridges of one source, beside its optima, come closest to all of its weighted draws.
+
+    Args:
+        rounds: All rounds so far.
+        first: The first proposal.
+    """
+    ridges = first.ridges[0]
+    if not ridges.ridges:
+        return ridges.share
+    v = torch.cat([one.v for one in rounds], dim=1)
+    weight = tempered(pooled_log_weight(rounds), min(LEAST_ESS, ENOUGH * v.shape[1]))[0]
+    columns = torch.cat([ridges.log_densities(v[0]), first.mixture.log_density(v)[0, :, None]], dim=1)
+    share = columns.new_full((columns.shape[1],), 1.0 / columns.shape[1])
+    for _ in range(EM_STEPS):
+        share = (torch.softmax(columns + torch.log(share), dim=1) * weight[:, None]).sum(0)
+    return (share[:-1] * (MOST_RIDGES / share[:-1].sum().clamp(min=MOST_RIDGES))).clamp(min=0.0)
+
+
 def explored(
-    states: Float[Tensor, "source state parameter"], first: Proposal, generators: list[torch.Generator]
+    states: Float[Tensor, "source state parameter"],
+    first: Proposal,
+    shares: list[Float[Tensor, " ridge"]],
+    generators: list[torch.Generator],
 ) -> Proposal:
     """A proposal for the region that an ensemble walked.
 
     Args:
         states: Of `sampler.explore`, equally weighted.
         first: The first proposal, of which a share is kept.
+        shares: `part_shares` of each source.
         generators: One per source.
     """
     weight = torch.full(states.shape[:2], 1.0 / states.shape[1], dtype=states.dtype)
@@ -157,7 +187,10 @@ def explored(
         torch.stack([scale for _, scale in kernels]),
     )
     mixture = components.joined(spread, KERNEL_SHARE).joined(first.mixture, 0.5 * LAPLACE_SHARE)
-    ridges = tuple(Ridges.alike(one.ridges, RIDGE_SHARE) for one in first.ridges)
+    ridges = tuple(
+        replace(one, share=UNSHAPED * share + RIDGE_SHARE / max(share.numel(), 1))
+        for one, share in zip(first.ridges, shares, strict=True)
+    )
     return replace(first, mixture=mixture, ridges=ridges)
 
 

@@ -197,10 +197,10 @@ class Ridges:
         """No ridges."""
         return cls(torch.zeros(0, dtype=torch.float64))
 
-    def beside(self, part: Part, share: float) -> Ridges:
-        """These and another part, to which a share of the whole goes."""
-        added = torch.tensor([share], dtype=torch.float64)
-        return Ridges(torch.cat([(1.0 - share) * self.share, added]), (*self.ridges, part))
+    def beside(self, parts: Sequence[Part], shares: Sequence[float]) -> Ridges:
+        """These and other parts, to which shares of the whole go."""
+        added = torch.tensor(shares, dtype=torch.float64)
+        return Ridges(torch.cat([(1.0 - added.sum()) * self.share, added]), (*self.ridges, *parts))
 
     @classmethod
     def alike(cls, ridges: Sequence[Part], share: float) -> Ridges:

@@ -15,11 +15,19 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from xrayflow.inference.guide import Guide, Part
+from xrayflow.inference.guide import Guide, GuidePart, Part
 from xrayflow.inference.importance import Round, effective_sample_size, most_pareto_k, pareto_k
 from xrayflow.inference.optimiser import Optima, generator_of, minimise, starting_points
 from xrayflow.inference.proposal import Mixture, Proposal
-from xrayflow.inference.refine import distinct_optima, explored, laplace_mixture, pooled_log_weight, refined, tempered
+from xrayflow.inference.refine import (
+    distinct_optima,
+    explored,
+    laplace_mixture,
+    part_shares,
+    pooled_log_weight,
+    refined,
+    tempered,
+)
 from xrayflow.inference.ridge import Ridges
 from xrayflow.inference.ridges import lines
 from xrayflow.inference.sampler import STEPS, TEMPERATURE, WALKERS, explore
@@ -31,11 +39,11 @@ from xrayflow.problem import Problem
 RIDGES = 0.7
 """Share of the ridges in the first proposal of a source that has some."""
 
-SEEN = 0.7
-"""Share of what a network sees from the optima, in the first proposal."""
+SEEN, GUIDED = 0.65, 0.1
+"""Shares of what a guide sees from the optima, and of what it knew before, in the first proposal."""
 
-MOST_SEEN = 3
-"""Optima from which it looks."""
+MOST_SEEN, LEAST_SEEN = 3, 3.0
+"""Optima from which it looks, and how far in ln evidence one may stand below the best before it gets no less."""
 
 LEAST_PILOT = 100
 """Draws of an adaptive round: a mixture is fitted to them."""
@@ -147,25 +155,28 @@ class Search:
         ridges = [Ridges.alike(lines(places, i), RIDGES) if places else Ridges.none() for i in every]
         mixture = laplace_mixture(self.optima)
         if self.guide is not None:
-            for i, part in enumerate(self._seen_from(self.guide)):
-                ridges[i] = ridges[i] if part is None else ridges[i].beside(part, SEEN)
+            ridges = [own.beside(*parts) for own, parts in zip(ridges, self._guided(self.guide), strict=True)]
         return Proposal(mixture, tuple(ridges), self.guide)
 
-    def _seen_from(self, guide: Guide) -> list[Part | None]:
-        """What the guide says of each source, now that its optima are known."""
+    def _guided(self, guide: Guide) -> list[tuple[list[Part], list[float]]]:
+        """The guide's parts of each source, now that its optima are known, and their shares of the first proposal."""
         noise = self.problem.noise
         counts, net = noise.counts.sum(-1), noise.total(torch.zeros_like(noise.counts[:, None]))[:, 0]
         numbers = home_numbers(counts, (net * noise.used).sum(-1), noise.systematic[:, 0])
-        found: list[Part | None] = []
+        found: list[tuple[list[Part], list[float]]] = []
         for source, chosen in enumerate(distinct_optima(self.optima)):
             chosen = chosen[:MOST_SEEN]
-            if chosen.numel() == 0:
-                found.append(None)
+            if chosen.numel() == 0 or not bool(guide.present[source]):
+                found.append(([], []))
                 continue
             information = self.optima.information[source, chosen]
-            log_share = -0.5 * self.optima.objective[source, chosen] - 0.5 * torch.linalg.slogdet(information)[1]
+            evidence = -0.5 * self.optima.objective[source, chosen] - 0.5 * torch.linalg.slogdet(information)[1]
+            share = torch.softmax(evidence.clamp(min=float(evidence.max()) - LEAST_SEEN), 0)
             homes = Homes(self.optima.v[source, chosen], information, numbers[source].expand(chosen.numel(), -1))
-            found.append(guide.seen_from(source, homes, torch.log_softmax(log_share, 0)))
+            parts = list[Part](guide.seen_from(source, homes))
+            shares = [SEEN * one for one in share.tolist()] if parts else []
+            at = torch.tensor([source])
+            found.append(([*parts, GuidePart(guide.select(at))], [*shares, GUIDED]))
         return found
 
     def _refine(self, first: Proposal) -> Proposal:
@@ -245,7 +256,12 @@ class Search:
             starts.append(v[0, torch.multinomial(weight[0], WALKERS, replacement=True, generator=generator)])
         states = explore(self.problem.select(sources), torch.stack(starts), generators)
         self.spent[sources] += WALKERS * STEPS
-        return explored(states, first.select(sources), generators)
+        chosen = first.select(sources)
+        shares = [
+            part_shares(self.history[source], chosen.select(self.everything[row : row + 1]))
+            for row, source in enumerate(sources.tolist())
+        ]
+        return explored(states, chosen, shares, generators)
 
     def _weigh(self, sources: Tensor, proposal: Proposal, most: float) -> list[Round]:
         """Fresh draws of the frozen proposals, in blocks until each source has its ess."""

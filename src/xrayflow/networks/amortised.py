@@ -128,20 +128,19 @@ class Amortised:
             density[source] = self._log_density(source, v[source])
         return density
 
-    def seen_from(self, source: int, homes: Homes, log_share: Float[Tensor, " mode"]) -> Seen | None:
-        """The posterior of one source seen from its optima; None where the network has no local flow for it.
+    def seen_from(self, source: int, homes: Homes) -> tuple[Seen, ...]:
+        """The posterior of one source seen from each of its optima; nothing where there is no local flow for it.
 
         Args:
             source: Its number in the batch.
             homes: Its distinct optima, in the answer's probit coordinates.
-            log_share: Natural log of their shares.
         """
         local = self.network.core.local
         if local is None or not self._same or not bool(self.present[source]):
-            return None
+            return ()
+        each = [homes.select(torch.tensor([mode])) for mode in range(homes.size)]
         with torch.no_grad():
-            context = torch.cat([local.read(homes.select(torch.tensor([mode]))) for mode in range(homes.size)])
-        return Seen(local, homes, context, torch.log_softmax(log_share.clamp(min=float(log_share.max()) - 3.0), 0))
+            return tuple(Seen(local, home, local.read(home)) for home in each)
 
     def _draw(self, source: int, base: Float[Tensor, "draw parameter"]) -> Float[Tensor, "draw parameter"]:
         core, context = self.network.core, self.context[source : source + 1]
@@ -174,47 +173,32 @@ class Amortised:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a local flow says of one source: a mixture over its optima.
+    """What a local flow says of one source from one optimum.
 
     Attributes:
         local: The flow.
-        homes: The optima.
-        context: (mode, context) what the flow is conditioned on.
-        log_share: (mode,) natural log of the shares.
+        home: The optimum.
+        context: (1, context) what the flow is conditioned on.
     """
 
     local: Local
-    homes: Homes
-    context: Float[Tensor, "mode context"]
-    log_share: Float[Tensor, " mode"]
+    home: Homes
+    context: Float[Tensor, "1 context"]
 
     def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
         """Draws; what rounds to no number comes to lie at the far end, where no posterior is."""
-        base = torch.randn((draws, self.homes.v.shape[1]), generator=generator, dtype=torch.float64)
-        mode = torch.multinomial(self.log_share.exp(), max(draws, 1), replacement=True, generator=generator)[:draws]
-        v = torch.zeros_like(base)
-        for number in range(self.homes.size):
-            rows = (mode == number).nonzero()[:, 0]
-            home, context = self._at(number)
-            with torch.no_grad():
-                parts = [self.local.draw(part[None], home, context)[0] for part in _blocks(base[rows])]
-            v[rows] = torch.cat([*parts, v[:0]])[: rows.numel()]
+        base = torch.randn((draws, self.home.v.shape[1]), generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            parts = [self.local.draw(part[None], self.home, self.context)[0] for part in _blocks(base)]
+        v = torch.cat([*parts, base[:0]])[:draws]
         return torch.where(torch.isfinite(v), v, FAR).clamp(-FAR, FAR)
 
     def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
         """ln q(v)."""
-        found = []
-        for number in range(self.homes.size):
-            home, context = self._at(number)
-            with torch.no_grad():
-                parts = [self.local.log_density(part[None], home, context)[0] for part in _blocks(v)]
-            found.append(torch.cat([*parts, v.new_zeros(0)])[: v.shape[0]] + self.log_share[number])
-        density = torch.logsumexp(torch.stack(found), dim=0)
+        with torch.no_grad():
+            parts = [self.local.log_density(part[None], self.home, self.context)[0] for part in _blocks(v)]
+        density = torch.cat([*parts, v.new_zeros(0)])[: v.shape[0]]
         return torch.where(torch.isnan(density), -torch.inf, density)
-
-    def _at(self, number: int) -> tuple[Homes, Tensor]:
-        at = torch.tensor([number])
-        return self.homes.select(at), self.context[at]
 
 
 def _context(network: Network, inputs: Inputs) -> Float[Tensor, " context"]:

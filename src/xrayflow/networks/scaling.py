@@ -111,15 +111,19 @@ class PaperValues(Scaling):
     """log10 of the background-subtracted counts/s/keV/detector and of its sigma, in the paper's min-max scale.
 
     Attributes:
-        centred: Subtract each spectrum's mean log value, then z-score each bin: not the paper's, but worth nats.
+        centred: Subtract each spectrum's mean log value, which becomes a number of its own beside the channels, then
+            z-score each bin: not the paper's, but worth nats. Without that number nothing would tell the rate, since
+            sigma tells counts.
     """
 
-    channels, globals = 2, 0
+    channels = 2
     per_count: Tensor
     lowest: Tensor
     range: Tensor
     mean: Tensor
     spread: Tensor
+    level_mean: Tensor
+    level_spread: Tensor
 
     def __init__(self, bin_width: Float[Tensor, " bin"], detectors: float, centred: bool = False) -> None:
         """A scaling that is not fitted yet.
@@ -131,27 +135,32 @@ class PaperValues(Scaling):
         """
         super().__init__()
         self.centred = centred
+        self.globals = 1 if centred else 0
         self.register_buffer("per_count", 1.0 / (bin_width.double() * detectors))
         self.register_buffer("lowest", torch.zeros((), dtype=torch.float64))
         self.register_buffer("range", torch.ones((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros((2, bin_width.numel()), dtype=torch.float64))
         self.register_buffer("spread", torch.ones((2, bin_width.numel()), dtype=torch.float64))
+        self.register_buffer("level_mean", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("level_spread", torch.ones((), dtype=torch.float64))
 
     def fit(self, inputs: Inputs) -> None:
         """The one minimum and maximum of the set; means and spreads of the centred channels."""
         value, _ = self.log_value(inputs)
         self.lowest = value.min()
         self.range = (value.max() - self.lowest).clamp(min=LEAST_SPREAD)
-        features = self._centred(inputs)
+        features, level = self._centred(inputs)
         self.mean, self.spread = features.mean(0), features.std(0).clamp(min=LEAST_SPREAD)
+        self.level_mean, self.level_spread = level.mean(), level.std().clamp(min=LEAST_SPREAD)
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Features (source, 2, bin); no globals."""
-        empty = inputs.counts.new_zeros((inputs.size, 0)).float()
+        """Features (source, 2, bin); as a global the mean log value of a centred spectrum, else none."""
         if self.centred:
-            return ((self._centred(inputs) - self.mean) / self.spread).float(), empty
+            features, level = self._centred(inputs)
+            scaled = (features - self.mean) / self.spread
+            return scaled.float(), ((level - self.level_mean) / self.level_spread).float()
         value, sigma = self.target(inputs)
-        return torch.stack([value, sigma], dim=1), empty
+        return torch.stack([value, sigma], dim=1), inputs.counts.new_zeros((inputs.size, 0)).float()
 
     def target(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """What a decoder reconstructs.
@@ -219,9 +228,11 @@ class PaperValues(Scaling):
         per_second: Tensor = self.per_count / (noticed * (inputs.exposure * inputs.area)[:, None])
         return per_second
 
-    def _centred(self, inputs: Inputs) -> Tensor:
+    def _centred(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """The two channels, and (source, 1) the level that was taken from the first."""
         value, sigma = self.log_value(inputs)
-        return torch.stack([value - value.mean(-1, keepdim=True), torch.log10(sigma)], dim=1)
+        level = value.mean(-1, keepdim=True)
+        return torch.stack([value - level, torch.log10(sigma)], dim=1), level
 
 
 class Coordinates(nn.Module):
