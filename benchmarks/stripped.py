@@ -1,4 +1,4 @@
-"""Proposals that are blind on one side of a valley, and a search that makes no others, for the missed mode.
+"""Two modes and the valley between them; proposals that are blind on one side of it, and a search that makes no others.
 
 Every component and kernel on the side is removed; ridges, tails and the network's draws are drawn anew until they lie
 outside; no draw from the side shapes a refit. Only the prior keeps its share there, and the density is exact but for a
@@ -8,9 +8,10 @@ factor that is known to 1 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,10 @@ from xrayflow.prior import log_standard_normal
 
 OWN_DRAWS = 2000
 """From which the share of a proposal that lies outside the side is known."""
+
+VALLEY, LEAST_MASS = 0.15, 0.01
+CELLS = 120
+"""Of a marginal's histogram."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,53 @@ class Side:
     def holds(self, v: Tensor) -> Tensor:
         """Whether places lie in it."""
         return self.sign * (v[..., self.coordinate] - self.bound) > 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Two modes and the valley between them.
+
+    Attributes:
+        coordinate, bound: The valley's place.
+        depth: The marginal there over its lower peak.
+        above: What the side above it holds of the posterior.
+    """
+
+    coordinate: int
+    bound: float
+    depth: float
+    above: float
+
+
+def find_split(v: Tensor, weight: Tensor) -> Split | None:
+    """The valley with the most on its smaller side, where there is one.
+
+    Args:
+        v: (draw, parameter).
+        weight: (draw,) normalised.
+    """
+    found: list[Split] = []
+    for coordinate in range(v.shape[1]):
+        place = v[:, coordinate].numpy()
+        lo, hi = np.quantile(np.repeat(place, np.round(weight.numpy() * 4e4).astype(int)), [0.001, 0.999])
+        mass, edge = np.histogram(place, CELLS, (lo, hi), weights=weight.numpy())
+        smooth = np.convolve(mass, [0.25, 0.5, 0.25], "same")
+        left, right = np.maximum.accumulate(smooth), np.maximum.accumulate(smooth[::-1])[::-1]
+        depth = smooth / np.minimum(left, right).clip(min=1e-12)
+        for begin, end in _runs(depth < VALLEY):
+            at = np.flatnonzero(depth[begin:end] == depth[begin:end].min()) + begin
+            middle = at[at.size // 2]
+            bound = float(0.5 * (edge[middle] + edge[middle + 1]))
+            above = float(weight[v[:, coordinate] > bound].sum())
+            if LEAST_MASS < above < 1.0 - LEAST_MASS:
+                found.append(Split(coordinate, bound, float(depth[middle]), above))
+    return max(found, key=lambda one: min(one.above, 1.0 - one.above), default=None)
+
+
+def _runs(chosen: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Begin and end of the stretches that are true."""
+    step = np.flatnonzero(np.diff(np.concatenate([[0], chosen.astype(int), [0]])))
+    yield from zip(step[::2].tolist(), step[1::2].tolist(), strict=True)
 
 
 @dataclass(frozen=True)
