@@ -47,10 +47,11 @@ from xrayflow.inference.guidance import find_guidance
 from xrayflow.inference.guide import Guide
 from xrayflow.inference.importance import Round
 from xrayflow.inference.judge import Candidate, candidates, judge, peak_share
-from xrayflow.inference.optimiser import Optima, generator_of, minimise, starting_points
+from xrayflow.inference.optimiser import Optima, minimise, starting_points
 from xrayflow.inference.refine import NEAR, SAME, distinct_optima
 from xrayflow.inference.search import Effort, Search
 from xrayflow.problem import Problem
+from xrayflow.simulate.seeds import generator_for
 from xrayflow.statistics import Choice
 
 HERE = Path(__file__).resolve().parent
@@ -132,7 +133,7 @@ def _rise(optima: Optima, side: Side) -> float | None:
 
 def _optima_of(problem: Problem, starts: int, guide: Guide | None) -> Optima:
     """Where so many starts end, with random numbers of their own."""
-    generators = [generator_of(20 + starts, spectrum.observation.pha.sha256) for spectrum in problem.spectra]
+    generators = [generator_for(20 + starts, spectrum.observation.pha.sha256) for spectrum in problem.spectra]
     return minimise(problem, starting_points(problem, starts, generators, guide)[0])
 
 

@@ -35,13 +35,14 @@ from xrayflow.errors import XrayflowWarning
 from xrayflow.folding import Fold, Grid
 from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.fit_statistic import FitStatistic
-from xrayflow.inference.optimiser import generator_of, optimise_problem, starting_points
+from xrayflow.inference.optimiser import optimise_problem, starting_points
 from xrayflow.models import parse_model
 from xrayflow.models.xspec import XspecLibrary
 from xrayflow.ogip import Observation, read_observation, read_rmf
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
 from xrayflow.simulate import simulate
+from xrayflow.simulate.seeds import generator_for
 from xrayflow.statistics import Choice
 
 HERE = Path(__file__).resolve().parent
@@ -142,7 +143,7 @@ def real_spectra(count: int) -> list[Observation]:
 
 def cold_starts(problem: Problem, seed: int = 0) -> Tensor:
     """(source, start, parameter) the starts that `optimise_problem` takes with this seed."""
-    generators = [generator_of(seed, one.observation.pha.sha256) for one in problem.spectra]
+    generators = [generator_for(seed, one.observation.pha.sha256) for one in problem.spectra]
     return problem.prior.to_theta(starting_points(problem, STARTS, generators)[0])
 
 

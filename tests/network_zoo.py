@@ -11,11 +11,12 @@ import torch
 
 from ogip_zoo import write_arf, write_rmf
 from xrayflow.networks import Network, Progress, Recipe, train
-from xrayflow.networks.core import Core, generator_for
+from xrayflow.networks.core import Core
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.network import prepare
 from xrayflow.networks.recipe import parse_recipe
 from xrayflow.simulate import Simulator
+from xrayflow.simulate.seeds import generator_for
 
 Table = dict[str, Any]
 

@@ -9,9 +9,10 @@ import torch
 from network_zoo import toy_network
 from xrayflow.models import parse_model
 from xrayflow.networks import read_recipe
-from xrayflow.networks.core import Core, count_weights, freeze_all_but, generator_for
+from xrayflow.networks.core import Core, count_weights, freeze_all_but
 from xrayflow.networks.inputs import Inputs
 from xrayflow.prior import Prior
+from xrayflow.simulate.seeds import generator_for
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 

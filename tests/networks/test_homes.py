@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from network_zoo import toy_network, toy_recipe
-from xrayflow.networks.core import generator_for
 from xrayflow.networks.homes import Homes, find_homes, home_numbers
 from xrayflow.simulate import Simulated, Simulator
+from xrayflow.simulate.seeds import generator_for
 
 
 @pytest.fixture(scope="module")

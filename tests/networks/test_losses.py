@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from network_zoo import PAPER, WHOLE, stirred, toy_network, toy_recipe
-from xrayflow.networks.core import Core, freeze_all_but, generator_for
+from xrayflow.networks.core import Core, freeze_all_but
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.losses import LEAST_VARIANCE, loss_terms, reconstruction, total
 from xrayflow.networks.recipe import StageSection
 from xrayflow.networks.scaling import PaperValues
 from xrayflow.simulate import Simulated
+from xrayflow.simulate.seeds import generator_for
 
 ALL = {"flow": 1.0, "latent": 2.0, "reconstruction": 3.0}
 

@@ -13,9 +13,9 @@ import xrayflow.networks.storage as room
 from network_zoo import PAPER, stirred, toy_network, toy_recipe
 from xrayflow.errors import NetworkError
 from xrayflow.networks import Network, load_network, save_network, shipped_networks
-from xrayflow.networks.core import generator_for
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.tensors import read_tensors, write_tensors
+from xrayflow.simulate.seeds import generator_for
 
 
 @pytest.fixture(scope="module")

@@ -7,20 +7,19 @@ the data. Nothing says how far the draws are from the exact posterior, so the co
 from __future__ import annotations
 
 import math
-from importlib.metadata import version
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xrayflow.errors import NetworkError
-from xrayflow.inference.posterior import Posterior, Value
+from xrayflow.inference.posterior import AtBest, Posterior, package_versions
 from xrayflow.inference.predictive import DRAWS, check
 from xrayflow.inference.verdict import Computation, find_flags, judge_fit
 from xrayflow.networks import Amortised
 from xrayflow.prior import FAR
 from xrayflow.problem import Problem
-from xrayflow.statistics import Choice, statistic_per_bin
+from xrayflow.statistics import Choice
 
 MOST_OUTSIDE = 0.5
 """A network more than half of whose draws leave the prior's box says nothing about it."""
@@ -44,15 +43,12 @@ def answer_alone(
     """
     v, outside = _inside(amortised, draws, generator)
     theta = problem.prior.to_theta(v)
-    asked = theta[: min(DRAWS, draws)]
+    asked = theta[:DRAWS]
+    found = problem.log_likelihood(asked[None])[0]
     log_likelihood = torch.full((draws,), torch.nan, dtype=torch.float64)
-    log_likelihood[: asked.shape[0]] = problem.log_likelihood(asked[None])[0]
-    best = asked[torch.nan_to_num(log_likelihood[: asked.shape[0]], nan=-torch.inf).argmax()]
-    spectrum, noise = problem.spectra[0], problem.noise
-    expected = problem.expected(best[None, None])
-    deviance, dof = float(noise.deviance(expected)), spectrum.counts.size - len(problem.prior.names)
-    systematic = float(noise.systematic[0, 0])
-    shown = statistic_per_bin(spectrum, choice, expected[0, 0, : spectrum.counts.size], systematic)
+    log_likelihood[: asked.shape[0]] = found
+    best = asked[torch.where(torch.isnan(found), -torch.inf, found).argmax()]
+    spectrum, noise, shown = problem.spectra[0], problem.noise, AtBest.of(problem, choice, best)
     predictive = check(problem, asked, generator)
     said = f"draws of the network {amortised.name} alone, not weighted by the likelihood"
     left = (f"{outside:.0%} of its draws left the prior's box and were drawn anew",) if outside > 0.005 else ()
@@ -64,11 +60,11 @@ def answer_alone(
         log_weight=np.zeros(draws),
         log_likelihood=log_likelihood.numpy(),
         best=best.numpy(),
-        statistic=Value(choice.name, float(shown.sum()), dof, choice.reason),
-        deviance=Value("deviance", deviance, dof, noise.name),
+        statistic=shown.statistic,
+        deviance=shown.deviance,
         likelihood=noise.name,
         likelihood_kind=noise.kind,
-        systematic=systematic,
+        systematic=shown.systematic,
         ess=float(draws),
         efficiency=math.nan,
         pareto_k=math.nan,
@@ -76,13 +72,13 @@ def answer_alone(
         log_evidence_error=math.nan,
         predictive=predictive,
         computation=Computation("approximate", (said, *left)),
-        fit=judge_fit(predictive, deviance, dof, (spectrum.energy_lo, spectrum.energy_hi)),
+        fit=judge_fit(predictive, shown.deviance.value, shown.deviance.dof, (spectrum.energy_lo, spectrum.energy_hi)),
         flags=find_flags(problem.prior, theta, np.full(draws, 1.0 / draws), 1),
         grid=problem.fold.grid.description,
         seed=seed,
         evaluations={"draws": int(asked.shape[0]), "optimise": 0},
         seconds={},
-        versions={name: version(name) for name in ("xrayflow", "torch", "numpy", "scipy", "astropy")},
+        versions=package_versions(),
         mode="amortised",
         network=amortised.name,
     )

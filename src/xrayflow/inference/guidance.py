@@ -65,11 +65,9 @@ def find_guidance(network: str | Path | Network | None, problem: Problem, choice
             raise NetworkError(f"network {found.name}: {other}; use --network none, or train one") from None
         note = f"started without the network {found.name}: {other}"
         return Guidance(None, (note,) * problem.sources, nothing.outside)
-    notes = []
-    for mismatch, outside in zip(amortised.mismatch, amortised.outside, strict=True):
-        why = mismatch or "; ".join(outside)
-        notes.append(f"started without the network {found.name}: {why}" if why else "")
-    return Guidance(amortised, tuple(notes), tuple(bool(outside) for outside in amortised.outside))
+    whys = [amortised.absence(source) for source in range(problem.sources)]
+    notes = tuple(f"started without the network {found.name}: {why}" if why else "" for why in whys)
+    return Guidance(amortised, notes, tuple(bool(outside) for outside in amortised.outside))
 
 
 def require_network(guidance: Guidance, problem: Problem) -> Amortised:
@@ -81,14 +79,14 @@ def require_network(guidance: Guidance, problem: Problem) -> Amortised:
     if guidance.amortised is None:
         why = next((note for note in guidance.notes if note), f"no shipped network was made for {problem.model.text}")
         raise NetworkError(f"--amortised: {why}; give one with --network, or leave --amortised out")
-    for spectrum, note in zip(problem.spectra, guidance.notes, strict=True):
-        if note:
+    amortised = guidance.amortised
+    for source, spectrum in enumerate(problem.spectra):
+        if why := amortised.absence(source):
             where = spectrum.observation.pha.path.name
-            why = note.split(": ", 1)[1]
             raise NetworkError(
-                f"{where}: the network {guidance.amortised.name} cannot answer alone: {why}; leave --amortised out"
+                f"{where}: the network {amortised.name} cannot answer alone: {why}; leave --amortised out"
             )
-    return guidance.amortised
+    return amortised
 
 
 def _fitting(model: Model) -> Path | None:

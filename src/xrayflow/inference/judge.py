@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -11,13 +10,13 @@ from torch import Tensor
 
 from xrayflow.inference.importance import Round, effective_sample_size, log_evidence_error, log_mean_weight, pareto_k
 from xrayflow.inference.optimiser import Optima, minimise
-from xrayflow.inference.posterior import Posterior, Value, resampled_rows
+from xrayflow.inference.posterior import AtBest, Posterior, package_versions, resampled_rows
 from xrayflow.inference.predictive import DRAWS, check
 from xrayflow.inference.refine import distinct_optima
 from xrayflow.inference.search import Search, log_target
 from xrayflow.inference.verdict import GRID_SPREAD, Evidence, find_flags, judge_computation, judge_fit
 from xrayflow.problem import Problem
-from xrayflow.statistics import Choice, statistic_per_bin
+from xrayflow.statistics import Choice
 
 
 @dataclass(frozen=True)
@@ -95,11 +94,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     draws, ess = log_weight.numel(), float(effective_sample_size(log_weight))
     log_evidence = float(log_mean_weight(log_weight))
     best, polish = _best(one)
-    expected = problem.expected(best[None, None])
-    deviance = float(noise.deviance(expected))
-    dof = spectrum.counts.size - len(problem.prior.names)
-    systematic = float(noise.systematic[0, 0])
-    shown = statistic_per_bin(spectrum, one.choice, expected[0, 0, : spectrum.counts.size], systematic)
+    shown = AtBest.of(problem, one.choice, best)
     predictive = check(problem, problem.prior.to_theta(_resampled(fresh, DRAWS, one.generator)), one.generator)
     k = pareto_k(log_weight.numpy())
     modes = distinct_optima(one.optima)[0]
@@ -113,11 +108,11 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         log_weight=log_weight.numpy(),
         log_likelihood=fresh.log_likelihood[0].numpy(),
         best=best.numpy(),
-        statistic=Value(one.choice.name, float(shown.sum()), dof, one.choice.reason),
-        deviance=Value("deviance", deviance, dof, noise.name),
+        statistic=shown.statistic,
+        deviance=shown.deviance,
         likelihood=noise.name,
         likelihood_kind=noise.kind,
-        systematic=systematic,
+        systematic=shown.systematic,
         ess=ess,
         efficiency=ess / one.spent,
         pareto_k=k,
@@ -125,13 +120,13 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         log_evidence_error=log_evidence_error(ess, draws),
         predictive=predictive,
         computation=judge_computation(Evidence(ess, wanted, draws, k, peak, one.grid_spread, noise.kind)),
-        fit=judge_fit(predictive, deviance, dof, (spectrum.energy_lo, spectrum.energy_hi)),
+        fit=judge_fit(predictive, shown.deviance.value, shown.deviance.dof, (spectrum.energy_lo, spectrum.energy_hi)),
         flags=find_flags(problem.prior, theta, torch.softmax(log_weight, 0).numpy(), modes.numel()),
         grid=problem.fold.grid.description,
         seed=seed,
         evaluations={"draws": one.spent, "optimise": int(one.optima.evaluations) + polish},
         seconds={},
-        versions={name: version(name) for name in ("xrayflow", "torch", "numpy", "scipy", "astropy")},
+        versions=package_versions(),
     )
 
 

@@ -10,7 +10,6 @@ no other.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from xrayflow.models import Model
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
+from xrayflow.simulate.seeds import generator_for
 from xrayflow.statistics import Choice
 
 OBJECTIVES = ("posterior", "statistic")
@@ -73,6 +73,12 @@ class Optima:
     objective: Float[Tensor, "source start"]
     information: Float[Tensor, "source start parameter parameter"]
     evaluations: Int[Tensor, " source"]
+
+    def log_evidence(self, source: int, starts: Int[Tensor, " chosen"]) -> Float[Tensor, " chosen"]:
+        """Natural log of what Laplace's method says that some optima of a source hold, up to a constant."""
+        information = self.information[source, starts]
+        evidence: Tensor = -0.5 * self.objective[source, starts] - 0.5 * torch.linalg.slogdet(information)[1]
+        return evidence
 
     def select(self, sources: Int[Tensor, " chosen"]) -> Optima:
         """The optima of some of the sources."""
@@ -348,7 +354,7 @@ def optimise_problem(
             XrayflowWarning,
             stacklevel=3,
         )
-    generators = [generator_of(seed, spectrum.observation.pha.sha256) for spectrum in problem.spectra]
+    generators = [generator_for(seed, spectrum.observation.pha.sha256) for spectrum in problem.spectra]
     first, tried = starting_points(problem, starts, generators)
     goal = Goal.of(problem, "statistic" if objective == "statistic" else "scale", choices)
     ends = find_ends(goal, goal.from_theta(problem.prior.to_theta(first)))
@@ -368,9 +374,3 @@ def _matching_factor(problem: Problem, theta: Tensor, expected: Tensor, norms: l
     smallest = (lo / norm).amax(-1)
     largest = (hi / norm).amin(-1)
     return torch.minimum(torch.maximum(factor, smallest), largest)
-
-
-def generator_of(seed: int, sha256: str) -> torch.Generator:
-    """A source's own generator, from the seed and the file's hash."""
-    digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -18,7 +18,6 @@ from xrayflow.inference.alone import answer_alone
 from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.guidance import Guidance, find_guidance, require_network
 from xrayflow.inference.judge import candidates, judge
-from xrayflow.inference.optimiser import generator_of
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.search import Effort, Progress, Search
 from xrayflow.models import Model
@@ -26,6 +25,7 @@ from xrayflow.networks import Network
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
+from xrayflow.simulate.seeds import generator_for
 from xrayflow.statistics import Choice
 
 
@@ -148,7 +148,7 @@ def _alone(problem: Problem, choices: list[Choice], guidance: Guidance, seed: in
     for source, choice in enumerate(choices):
         started = time.perf_counter()
         at = torch.tensor([source])
-        generator = generator_of(seed, problem.spectra[source].observation.pha.sha256)
+        generator = generator_for(seed, problem.spectra[source].observation.pha.sha256)
         one = answer_alone(problem.select(at), choice, amortised.select(at), draws, generator, seed)
         answers.append(replace(one, seconds={"propose": time.perf_counter() - started}))
     return answers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from xrayflow.inference.verdict import Computation, FitQuality, overall, weighte
 from xrayflow.models import Model
 from xrayflow.ogip import Spectrum
 from xrayflow.prior import Prior
+from xrayflow.problem import Problem
+from xrayflow.statistics import Choice, statistic_per_bin
 
 SCHEMA_VERSION = 1
 LEVELS = {"68": (0.16, 0.84), "90": (0.05, 0.95)}
@@ -28,6 +31,46 @@ class Value:
     value: float
     dof: int
     reason: str
+
+
+@dataclass(frozen=True)
+class AtBest:
+    """What an answer shows at its best point, exact or not.
+
+    Attributes:
+        statistic: XSPEC's.
+        deviance: Of the likelihood that the posterior rests on.
+        systematic: Fractional error of the source model.
+    """
+
+    statistic: Value
+    deviance: Value
+    systematic: float
+
+    @classmethod
+    def of(cls, problem: Problem, choice: Choice, best: torch.Tensor) -> AtBest:
+        """Of one source.
+
+        Args:
+            problem: Of this source.
+            choice: Its statistic.
+            best: (parameter,) the point.
+        """
+        spectrum, noise = problem.spectra[0], problem.noise
+        expected = problem.expected(best[None, None])
+        dof = spectrum.counts.size - len(problem.prior.names)
+        systematic = float(noise.systematic[0, 0])
+        shown = statistic_per_bin(spectrum, choice, expected[0, 0, : spectrum.counts.size], systematic)
+        return cls(
+            Value(choice.name, float(shown.sum()), dof, choice.reason),
+            Value("deviance", float(noise.deviance(expected)), dof, noise.name),
+            systematic,
+        )
+
+
+def package_versions() -> dict[str, str]:
+    """Of what computes an answer."""
+    return {name: version(name) for name in ("xrayflow", "torch", "numpy", "scipy", "astropy")}
 
 
 @dataclass(frozen=True)

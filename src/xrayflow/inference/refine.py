@@ -103,7 +103,7 @@ def laplace_mixture(optima: Optima) -> Mixture:
             log_share[source, 0] = 0.0
             continue
         information = optima.information[source, index]
-        log_evidence = -0.5 * optima.objective[source, index] - 0.5 * torch.linalg.slogdet(information)[1]
+        log_evidence = optima.log_evidence(source, index)
         # none below 5 % of the largest: Laplace's evidence is a guess
         log_evidence = torch.maximum(log_evidence, log_evidence.max() + math.log(0.05))
         log_share[source, : index.numel()] = torch.log_softmax(log_evidence, 0)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xrayflow.inference.guide import Guide, GuidePart, Part
 from xrayflow.inference.importance import Round, effective_sample_size, most_pareto_k, pareto_k
-from xrayflow.inference.optimiser import Optima, generator_of, minimise, starting_points
+from xrayflow.inference.optimiser import Optima, minimise, starting_points
 from xrayflow.inference.proposal import Mixture, Proposal
 from xrayflow.inference.refine import (
     distinct_optima,
@@ -35,6 +35,7 @@ from xrayflow.inference.walk import Places, walk
 from xrayflow.networks import Homes, home_numbers
 from xrayflow.prior import FAR, log_standard_normal
 from xrayflow.problem import Problem
+from xrayflow.simulate.seeds import generator_for
 
 RIDGES = 0.7
 """Share of the ridges in the first proposal of a source that has some."""
@@ -94,6 +95,7 @@ class Search:
         seed: Of the run.
         effort: How hard to try.
         progress: Called at every step.
+        guide: What knows the answers roughly; None without.
         generators: One per source, from the run's seed and the file's hash.
         seconds: Wall time of each step.
         spent: (source,) likelihood evaluations on draws, pilots and rejected rounds included.
@@ -109,7 +111,7 @@ class Search:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.generators = [generator_of(self.seed, one.observation.pha.sha256) for one in self.problem.spectra]
+        self.generators = [generator_for(self.seed, one.observation.pha.sha256) for one in self.problem.spectra]
         self.everything = torch.arange(self.problem.sources)
         self.spent = torch.zeros(self.problem.sources, dtype=torch.int64)
         self.history: list[list[Round]] = [[] for _ in self.problem.spectra]
@@ -170,7 +172,7 @@ class Search:
                 found.append(([], []))
                 continue
             information = self.optima.information[source, chosen]
-            evidence = -0.5 * self.optima.objective[source, chosen] - 0.5 * torch.linalg.slogdet(information)[1]
+            evidence = self.optima.log_evidence(source, chosen)
             share = torch.softmax(evidence.clamp(min=float(evidence.max()) - LEAST_SEEN), 0)
             homes = Homes(self.optima.v[source, chosen], information, numbers[source].expand(chosen.numel(), -1))
             parts = list[Part](guide.seen_from(source, homes))

@@ -89,6 +89,14 @@ class Amortised:
         """Of the network."""
         return self.network.name
 
+    def absence(self, source: int) -> str:
+        """Why a source has none, in words; "" where it has one.
+
+        Args:
+            source: Its number.
+        """
+        return self.mismatch[source] or "; ".join(self.outside[source])
+
     def select(self, sources: Tensor) -> Amortised:
         """Some of the sources.
 

@@ -18,7 +18,8 @@ from xrayflow.networks.core import Core
 from xrayflow.networks.losses import TERMS
 from xrayflow.networks.recipe import Recipe, StageSection
 from xrayflow.networks.tensors import FORMAT_VERSION, SUFFIX, read_tensors, write_tensors
-from xrayflow.simulate.files import write_whole
+from xrayflow.ogip.write import write_whole
+from xrayflow.simulate.files import OTHER_OUT
 
 CHECKPOINT = "checkpoint" + SUFFIX
 LOG = "log.csv"
@@ -111,7 +112,7 @@ def write_checkpoint(
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(state.rows)
-    write_whole(out / LOG, text.getvalue().encode())
+    write_whole(out / LOG, text.getvalue().encode(), OTHER_OUT)
 
 
 def read_checkpoint(out: Path, recipe: Recipe, core: Core) -> tuple[State, dict[str, Tensor]]:

@@ -5,9 +5,6 @@ inputs --scaling--> features --encoder--> context --flow--> x --coordinates--> t
 
 from __future__ import annotations
 
-import hashlib
-
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -152,14 +149,3 @@ def freeze_all_but(core: Core, parts: tuple[str, ...]) -> list[nn.Parameter]:
         if parameter.requires_grad:
             moving.append(parameter)
     return moving
-
-
-def generator_for(seed: int, purpose: str) -> torch.Generator:
-    """A generator for one purpose of a run, independent of those for others.
-
-    Args:
-        seed: Of the run.
-        purpose: Any words.
-    """
-    digest = hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -6,13 +6,14 @@ true theta and the mode that its spectrum has; the modes are found here, by Fish
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xrayflow.models import flux_and_jacobian
+from xrayflow.networks.inputs import Rows
 from xrayflow.prior import FAR
 from xrayflow.simulate import Simulated, Simulator
 from xrayflow.statistics import CountNoise
@@ -29,7 +30,7 @@ NUMBERS = 3
 
 
 @dataclass(frozen=True)
-class Homes:
+class Homes(Rows):
     """Modes in probit coordinates, one per source.
 
     Attributes:
@@ -41,24 +42,6 @@ class Homes:
     v: Float[Tensor, "source parameter"]
     information: Float[Tensor, "source parameter parameter"]
     numbers: Float[Tensor, "source number"]
-
-    @property
-    def size(self) -> int:
-        """How many sources."""
-        return self.v.shape[0]
-
-    def select(self, sources: Tensor) -> Homes:
-        """Some of the sources."""
-        return Homes(*(getattr(self, one.name)[sources] for one in fields(self)))
-
-    def to(self, device: torch.device) -> Homes:
-        """The same on a device."""
-        return Homes(*(getattr(self, one.name).to(device) for one in fields(self)))
-
-    @classmethod
-    def stack(cls, parts: list[Homes]) -> Homes:
-        """Batches, end to end."""
-        return cls(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(cls)))
 
 
 def home_numbers(counts: Tensor, background: Tensor, systematic: Tensor) -> Float[Tensor, "source number"]:
@@ -107,8 +90,7 @@ def find_homes(simulator: Simulator, simulated: Simulated) -> tuple[Homes, Bool[
         damping[rows] = torch.where(better, 0.2 * damping[rows], 8.0 * damping[rows]).clamp(1e-9, 1e9)
         rested[rows] &= better | (damping[rows] > 1e6)
     counts, background = simulated.counts.sum(-1), simulated.background.sum(-1)
-    finite = torch.isfinite(v).all(-1) & torch.isfinite(information).all((-2, -1))
-    return Homes(v, information, home_numbers(counts, background, simulated.systematic)), rested & finite
+    return Homes(v, information, home_numbers(counts, background, simulated.systematic)), rested & torch.isfinite(value)
 
 
 def _curve(
@@ -127,5 +109,11 @@ def _curve(
     weight = torch.where(used > 0, 1.0 / noise.variance(expected).clamp(min=1e-300), 0.0)[:, 0]
     gradient = (jacobian * score[..., None]).sum(1) - v
     information = (jacobian * weight[..., None]).mT @ jacobian + torch.eye(v.shape[-1], dtype=v.dtype)
-    value = torch.where(torch.isfinite(value), value, torch.inf)
-    return value, torch.nan_to_num(gradient), torch.nan_to_num(information)
+    finite = torch.isfinite(value) & torch.isfinite(gradient).all(-1) & torch.isfinite(information).all((-2, -1))
+    flat = torch.eye(v.shape[-1], dtype=v.dtype)
+    # a place without numbers is never better than another, and never comes to rest
+    return (
+        torch.where(finite, value, torch.inf),
+        torch.where(finite[:, None], gradient, 0.0),
+        torch.where(finite[:, None, None], information, flat),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,42 @@ from xrayflow.simulate import Simulated
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Rows:
+    """Tensors whose first axis is the source; what a batch of any kind can do."""
+
+    def select(self, sources: Tensor) -> Self:
+        """Some of the sources.
+
+        Args:
+            sources: Their numbers.
+        """
+        return type(self)(*(getattr(self, one.name)[sources] for one in fields(self)))
+
+    @classmethod
+    def stack(cls, parts: list[Self]) -> Self:
+        """Batches, end to end.
+
+        Args:
+            parts: At least one.
+        """
+        return cls(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(cls)))
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device.
+
+        Args:
+            device: PyTorch's.
+        """
+        return type(self)(*(getattr(self, one.name).to(device) for one in fields(self)))
+
+    @property
+    def size(self) -> int:
+        """How many sources."""
+        return len(getattr(self, fields(self)[0].name))
+
+
+@dataclass(frozen=True)
+class Inputs(Rows):
     """A batch of spectra in a network's bins.
 
     Attributes:
@@ -48,33 +84,3 @@ class Inputs:
             simulated.area,
             simulated.systematic,
         )
-
-    def select(self, sources: Tensor) -> Inputs:
-        """Some of the sources.
-
-        Args:
-            sources: Their numbers.
-        """
-        return Inputs(*(getattr(self, one.name)[sources] for one in fields(self)))
-
-    @classmethod
-    def stack(cls, parts: list[Inputs]) -> Inputs:
-        """Batches, end to end.
-
-        Args:
-            parts: At least one.
-        """
-        return cls(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(cls)))
-
-    def to(self, device: torch.device) -> Inputs:
-        """The same on a device.
-
-        Args:
-            device: PyTorch's.
-        """
-        return Inputs(*(getattr(self, one.name).to(device) for one in fields(self)))
-
-    @property
-    def size(self) -> int:
-        """How many sources."""
-        return self.counts.shape[0]

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from xrayflow import data
 from xrayflow.errors import MismatchError, RecipeError
 from xrayflow.models import Model, Parameter, parse_model
-from xrayflow.networks.core import Core, count_weights, generator_for
+from xrayflow.networks.core import Core, count_weights
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.recipe import BUNDLED, NO_ARF, Recipe
 from xrayflow.networks.response import Response
 from xrayflow.ogip import ARF, RMF, Spectrum, read_arf, read_rmf
 from xrayflow.prior import Prior
 from xrayflow.simulate import Layout, Simulator, TrainingPrior
+from xrayflow.simulate.seeds import generator_for
 
 MOST_BACKGROUND = 0.1
 """Of the counts, for a network that was trained without a background: it subtracts what there is."""

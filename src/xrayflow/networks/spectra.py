@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xrayflow.networks.core import generator_for
 from xrayflow.networks.homes import Homes, find_homes
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.library import read_library
@@ -20,6 +19,7 @@ from xrayflow.networks.recipe import Recipe, StageSection
 from xrayflow.networks.scaling import Coordinates
 from xrayflow.networks.tensors import FORMAT_VERSION, read_tensors, write_tensors
 from xrayflow.simulate import Simulator
+from xrayflow.simulate.seeds import generator_for
 
 Batch = tuple[Inputs | Homes, Tensor]
 
@@ -120,10 +120,7 @@ def library_spectra(recipe: Recipe, path: Path, simulator: Simulator, coordinate
     """
     inputs, theta = read_library(path, simulator, coordinates)
     order = torch.randperm(inputs.size, generator=generator_for(recipe.seed, f"library:{inputs.size}"))
-    held = max(min(recipe.data.validation, int(VALIDATION_SHARE * inputs.size)), 1)
-    measure, teach = order[:held], order[held:]
-    fixed = inputs.select(teach), theta[teach]
-    return Spectra(simulator, recipe.data.noise, fixed, (inputs.select(measure), theta[measure]))
+    return _held_apart(recipe, simulator, inputs, theta, order)
 
 
 def home_spectra(recipe: Recipe, simulator: Simulator, kept: Path) -> Iterator[float | Spectra]:
@@ -159,10 +156,13 @@ def home_spectra(recipe: Recipe, simulator: Simulator, kept: Path) -> Iterator[f
 def _split(tensors: Mapping[str, Tensor], recipe: Recipe, simulator: Simulator) -> Spectra:
     """The first modes measure, the others teach."""
     homes = Homes(tensors["v"], tensors["information"], tensors["numbers"])
-    held = max(min(recipe.data.validation, int(VALIDATION_SHARE * homes.size)), 1)
-    rows = torch.arange(homes.size)
-    measure, teach = rows[:held], rows[held:]
-    fixed, apart = ((homes.select(of), tensors["theta"][of]) for of in (teach, measure))
+    return _held_apart(recipe, simulator, homes, tensors["theta"], torch.arange(homes.size))
+
+
+def _held_apart(recipe: Recipe, simulator: Simulator, inputs: Inputs | Homes, theta: Tensor, order: Tensor) -> Spectra:
+    """A set of which the first ones, in an order, measure and the others teach."""
+    held = max(min(recipe.data.validation, int(VALIDATION_SHARE * inputs.size)), 1)
+    fixed, apart = ((inputs.select(of), theta[of]) for of in (order[held:], order[:held]))
     return Spectra(simulator, recipe.data.noise, fixed, apart)
 
 

@@ -21,7 +21,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from xrayflow.errors import FileError, NetworkError
-from xrayflow.simulate.files import write_whole
+from xrayflow.ogip.write import write_whole
+from xrayflow.simulate.files import OTHER_OUT
 
 FORMAT_VERSION = 1
 HEADER = "xrayflow"
@@ -49,7 +50,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
     text = json.dumps({**plain, "header_sha256": _hash_header(plain)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, save(kept, metadata={HEADER: text}))
+        write_whole(path, save(kept, metadata={HEADER: text}), OTHER_OUT)
     except OSError as error:
         raise NetworkError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
     except FileError as error:

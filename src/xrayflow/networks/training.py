@@ -26,7 +26,7 @@ from torch import Tensor
 
 from xrayflow.errors import TrainingError
 from xrayflow.networks.checkpoint import State, load_optimiser, log_row, named, read_checkpoint, write_checkpoint
-from xrayflow.networks.core import Core, freeze_all_but, generator_for
+from xrayflow.networks.core import Core, freeze_all_but
 from xrayflow.networks.homes import Homes
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.losses import loss_terms, total
@@ -36,6 +36,7 @@ from xrayflow.networks.spectra import Batch, Spectra, home_spectra, library_spec
 from xrayflow.networks.storage import save_network
 from xrayflow.networks.tensors import FORMAT_VERSION, SUFFIX, write_tensors
 from xrayflow.simulate import Simulator
+from xrayflow.simulate.seeds import generator_for
 
 NOT_FINITE = "not-finite" + SUFFIX
 MODES = "modes" + SUFFIX

@@ -100,7 +100,7 @@ def write_pha(
     size = len(number) if detchans is None else detchans
     poisson = stat_err is None if poisserr is None else poisserr
     header = _header(origin, first, size) | keywords | {"EXPOSURE": float(exposure), "POISSERR": poisson}
-    _replace(path, _serialise(path, table, header))
+    write_whole(path, _serialise(path, table, header))
     return path
 
 
@@ -173,12 +173,21 @@ def _header(origin: Origin, first: int, detchans: int) -> dict[str, str | int | 
     }
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside the file's place, then rename."""
+def write_whole(path: Path, content: bytes, advice: str = "choose another place") -> None:
+    """Write a file that appears whole or not at all: beside its place, then renamed.
+
+    Args:
+        path: The file; an existing one is replaced.
+        content: All of it.
+        advice: What to do where that fails.
+
+    Raises:
+        FileError: It cannot be written.
+    """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error.strerror}); choose a writable folder") from None
+        raise FileError(f"{path}: cannot be written ({error.strerror}); {advice}") from None
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -187,4 +196,4 @@ def _replace(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise FileError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+        raise FileError(f"{path}: cannot be written ({error.strerror}); {advice}") from None

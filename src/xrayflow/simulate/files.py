@@ -7,8 +7,6 @@ not hold it: other programs would not know it, and a blind test could not leave 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,11 +19,14 @@ from xrayflow.data import bundled_arf, bundled_rmf
 from xrayflow.errors import DataError, FileError, XrayflowWarning
 from xrayflow.models import Model
 from xrayflow.ogip import ARF, RMF, Observation, Origin, read_arf, read_observation, read_rmf, write_pha
+from xrayflow.ogip.write import write_whole
 from xrayflow.simulate.blank import blank_pha
 from xrayflow.simulate.describe import SCHEMA_VERSION, describe_model, versions
 from xrayflow.simulate.fakeit import simulate
 
 NONE = "none"
+
+OTHER_OUT = "choose another --out"
 
 
 @dataclass(frozen=True)
@@ -192,38 +193,13 @@ def write_fake(
         "seed": seed,
         "versions": versions(),
     }
-    write_whole(truth, (json.dumps(document, indent=1) + "\n").encode())
+    write_whole(truth, (json.dumps(document, indent=1) + "\n").encode(), OTHER_OUT)
     return Faked(out, truth, float(pha.counts.sum()))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all.
-
-    Args:
-        path: The file; an existing one is replaced.
-        content: All of it.
-
-    Raises:
-        FileError: It cannot be written.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise cannot_write(path, error) from None
 
 
 def cannot_write(path: Path, error: OSError) -> FileError:
     """The error of a place that takes no file."""
-    return FileError(f"{path}: cannot be written ({error.strerror}); choose another --out")
+    return FileError(f"{path}: cannot be written ({error.strerror}); {OTHER_OUT}")
 
 
 def _is_none(given: str | Path) -> bool:
