@@ -17,12 +17,16 @@ from torch import Tensor
 
 from xrayflow.inference.importance import Round
 from xrayflow.inference.optimiser import Optima
+from xrayflow.inference.parts import Parts
 from xrayflow.inference.proposal import Proposal
 from xrayflow.inference.search import Search
 from xrayflow.prior import log_standard_normal
 
 OWN_DRAWS = 2000
 """From which the share of a proposal that lies outside the side is known."""
+
+PRIOR = 0
+"""Its place among the parts of a proposal."""
 
 VALLEY, LEAST_MASS = 0.15, 0.01
 CELLS = 120
@@ -93,7 +97,7 @@ def _runs(chosen: np.ndarray) -> Iterator[tuple[int, int]]:
 class Stripped(Proposal):
     """A proposal that only its share of the prior takes into one side of each source.
 
-    q(v) = PRIOR_SHARE N(v; 0, I) + the rest x inner(v) [v outside] / inner(outside); inner has no part of the prior.
+    q(v) = p N(v; 0, I) + (1 - p) inner(v) [v outside] / inner(outside); inner has no part of the prior, p is its share.
 
     Attributes:
         sides: Of each source.
@@ -110,14 +114,19 @@ class Stripped(Proposal):
         log_share = torch.where(inside, -torch.inf, whole.mixture.log_share)
         log_share = log_share - torch.logsumexp(log_share, dim=1, keepdim=True)
         mixture = replace(whole.mixture, log_share=log_share)
-        one = cls(mixture, whole.ridges, whole.guide, whole.prior_share, whole.guide_share, tuple(sides))
+        one = cls(mixture, whole.parts, tuple(sides))
         generators = [torch.Generator().manual_seed(0) for _ in sides]
         v = one._inner().sample(OWN_DRAWS, generators)
         outside = ~torch.stack([side.holds(places) for side, places in zip(sides, v, strict=True)])
         return replace(one, log_outside=torch.log(outside.double().mean(1)))
 
     def _inner(self) -> Proposal:
-        return Proposal(self.mixture, self.ridges, self.guide, 0.0, self.guide_share)
+        return Proposal(self.mixture, tuple(_without_prior(beside) for beside in self.parts))
+
+    @property
+    def prior_share(self) -> Tensor:
+        """(source,)."""
+        return torch.stack([beside.share[PRIOR] for beside in self.parts])
 
     def sample(self, draws: int, generators: list[torch.Generator]) -> Tensor:
         """Draws, one generator per source."""
@@ -125,7 +134,7 @@ class Stripped(Proposal):
 
     def _sample_source(self, source: int, draws: int, generator: torch.Generator) -> Tensor:
         offset = float(torch.rand(1, generator=generator, dtype=torch.float64))
-        from_prior = math.floor(self.prior_share * draws + offset)
+        from_prior = math.floor(float(self.prior_share[source]) * draws + offset)
         shape = (from_prior, self.mixture.mean.shape[-1])
         parts = [torch.randn(shape, generator=generator, dtype=torch.float64)]
         inner = self._inner().select(torch.tensor([source]))
@@ -134,20 +143,26 @@ class Stripped(Proposal):
             parts.append(v[~self.sides[source].holds(v)])
         return torch.cat(parts)[:draws][torch.randperm(draws, generator=generator)]
 
-    def log_density(self, v: Tensor, log_guide: Tensor | None = None) -> Tensor:
+    def log_density(self, v: Tensor, log_parts: Sequence[Tensor] | None = None) -> Tensor:
         """log q(v)."""
+        log_parts = self.log_parts(v) if log_parts is None else log_parts
         inside = torch.stack([side.holds(places) for side, places in zip(self.sides, v, strict=True)])
-        own = self._inner().log_density(v, log_guide) - self.log_outside[:, None] + math.log1p(-self.prior_share)
-        own = torch.where(inside, -torch.inf, own)
-        return torch.logaddexp(own, log_standard_normal(v) + math.log(self.prior_share))
+        own = self._inner().log_density(v, [columns[:, PRIOR + 1 :] for columns in log_parts])
+        share = self.prior_share[:, None]
+        own = torch.where(inside, -torch.inf, own - self.log_outside[:, None] + torch.log1p(-share))
+        return torch.logaddexp(own, log_standard_normal(v) + torch.log(share))
 
     def select(self, sources: Tensor) -> Stripped:
         """The proposals of some of the sources."""
         part = super().select(sources)
         sides = tuple(self.sides[i] for i in sources.tolist())
-        return Stripped(
-            part.mixture, part.ridges, part.guide, part.prior_share, part.guide_share, sides, self.log_outside[sources]
-        )
+        return Stripped(part.mixture, part.parts, sides, self.log_outside[sources])
+
+
+def _without_prior(beside: Parts) -> Parts:
+    """The others, with the shares that they have among themselves and the mixture."""
+    share = beside.share[PRIOR + 1 :] / (1.0 - beside.share[PRIOR])
+    return Parts(share, torch.zeros_like(share), beside.parts[PRIOR + 1 :])
 
 
 @dataclass
@@ -172,20 +187,9 @@ class StrippedSearch(Search):
             torch.cat([one.evaluations for one in every]),
         )
 
-    def _strip(self, whole: Proposal, sources: Tensor) -> Stripped:
-        return Stripped.of(whole, [self._of(source)[0] for source in sources.tolist()])
-
-    def _ridges(self) -> Proposal:
-        return self._strip(super()._ridges(), self.everything)
-
-    def _together(self, proposals: Sequence[Proposal], sources: Tensor) -> Proposal:
-        return self._strip(super()._together(proposals, sources), sources)
-
-    def _explore(self, sources: Tensor, first: Proposal) -> Proposal:
-        return self._strip(super()._explore(sources, first), sources)
-
     def _draw(self, sources: Tensor, proposal: Proposal, draws: int) -> Round:
-        one = super()._draw(sources, proposal, draws)
+        stripped = Stripped.of(proposal, [self._of(source)[0] for source in sources.tolist()])
+        one = super()._draw(sources, stripped, draws)
         for source in sources.tolist():
             side, _ = self._of(source)
             last = self.history[source][-1]

@@ -17,8 +17,8 @@ from xrayflow.inference.importance import (
     most_pareto_k,
     pareto_k,
 )
+from xrayflow.inference.parts import Parts
 from xrayflow.inference.proposal import Mixture, Proposal
-from xrayflow.inference.ridge import Ridges
 from xrayflow.prior import log_standard_normal
 
 
@@ -27,7 +27,9 @@ def test_the_evidence_of_a_gaussian_likelihood_is_its_closed_form() -> None:
     d, s = torch.tensor([0.7, -1.2], dtype=torch.float64), 0.4
     mean = torch.tensor([[[0.0, 0.0], [2.0, -1.0]]], dtype=torch.float64)
     scale = torch.eye(2, dtype=torch.float64).expand(1, 2, -1, -1)
-    proposal = Proposal(Mixture(torch.full((1, 2), -math.log(2.0)).double(), mean, scale), (Ridges.none(),))
+    proposal = Proposal(
+        Mixture(torch.full((1, 2), -math.log(2.0)).double(), mean, scale), (Parts.prior(mean.shape[-1]),)
+    )
     v = proposal.sample(20_000, [torch.Generator().manual_seed(7)])
     log_likelihood = -0.5 * ((v - d) / s).square().sum(-1) - 2 * math.log(s * math.sqrt(2 * math.pi))
     one = Round.of(proposal, v, log_likelihood + log_standard_normal(v))

@@ -122,6 +122,6 @@ def test_a_stripped_proposal_keeps_out_and_is_normalised(answers: Answers) -> No
     for one, side in zip(answers.draws, answers.sides, strict=True):
         proposal = one.fresh.proposal
         v = proposal.sample(6000, [torch.Generator().manual_seed(0)])
-        assert float(side.holds(v).double().mean()) < proposal.prior_share
+        assert float(side.holds(v).double().mean()) < float(proposal.prior_share)
         ratio = torch.exp(log_standard_normal(v) - proposal.log_density(v))
         assert float(ratio.mean()) == pytest.approx(1.0, abs=4.0 * float(ratio.std()) / 6000**0.5)

@@ -18,8 +18,8 @@ from xrayflow.inference import Effort, Posterior, infer, infer_batch
 from xrayflow.inference.build import DEFAULT_MODEL, Question, build_problem
 from xrayflow.inference.importance import Round, log_mean_weight
 from xrayflow.inference.judge import candidates, peak_share
+from xrayflow.inference.parts import Parts
 from xrayflow.inference.proposal import Mixture, Proposal
-from xrayflow.inference.ridge import Ridges
 from xrayflow.inference.search import Search, log_target
 from xrayflow.inference.verdict import UNCOVERED_WEIGHT
 from xrayflow.models import parse_model
@@ -165,7 +165,7 @@ def test_an_optimum_that_the_draws_hardly_reach_is_noticed(bright: Observation) 
     assert peak_share(found, best, float(log_mean_weight(found.fresh.log_weight))) < 0.1 * UNCOVERED_WEIGHT
     place = found.optima.v[:, best] + 1.0
     narrow = Mixture(torch.zeros((1, 1)).double(), place, 1e-2 * torch.eye(2, dtype=torch.float64)[None, None])
-    moved = Proposal(narrow, (Ridges.none(),), prior_share=1e-9)
+    moved = Proposal(narrow, (Parts.prior(2, 1e-9),))
     v = moved.sample(1000, search.generators)
     beside = Round.of(moved, v, log_target(found.problem, v))
     log_evidence = float(log_mean_weight(beside.log_weight))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +10,10 @@ import torch
 from scipy import stats
 
 from guide_zoo import Fake
+from xrayflow.inference.guide import GuidePart
+from xrayflow.inference.parts import Part, Parts, PriorPart
 from xrayflow.inference.proposal import DOF, Mixture, Proposal, log_student, mahalanobis
-from xrayflow.inference.ridge import Ridge, Ridges
+from xrayflow.inference.ridge import Ridge
 from xrayflow.prior import log_standard_normal
 
 
@@ -40,15 +41,23 @@ def bow() -> Ridge:
     return Ridge.of(1, place, 0.5 * place[:, None] ** 2, place[:, None], width, -0.5 * place**2)
 
 
+def fake() -> Fake:
+    return Fake(torch.tensor([[1.0, -1.0], [-1.0, 0.0]], dtype=torch.float64), 0.5, torch.tensor([True, False]))
+
+
 def proposal(kind: str) -> Proposal:
-    """One of the kinds that there are."""
-    one = Proposal(mixture(), (Ridges.none(), Ridges.none()), prior_share=0.0 if kind == "bare" else 0.1)
-    if kind in ("ridges", "everything"):
-        one = replace(one, ridges=(Ridges.alike([bow(), bow()], 0.6), Ridges.none()))
+    """One of the kinds that there are; the second source has no part but the prior."""
+    parts: list[Part] = [PriorPart(2)]
+    floors, shares = [0.0 if kind == "bare" else 0.1], [0.0]
     if kind in ("guided", "everything"):
-        guide = Fake(torch.tensor([[1.0, -1.0], [-1.0, 0.0]], dtype=torch.float64), 0.5, torch.tensor([True, False]))
-        one = replace(one, guide=guide, guide_share=0.2)
-    return one
+        parts.append(GuidePart(fake().select(torch.tensor([0]))))
+        floors.append(0.2)
+        shares.append(0.0)
+    if kind in ("ridges", "everything"):
+        parts += [bow(), bow()]
+        floors += [0.0, 0.0]
+        shares += [0.4, 0.2]
+    return Proposal(mixture(), (Parts.of(parts, floors, shares), Parts.prior(2, floors[0])))
 
 
 KINDS = ["bare", "with the prior", "ridges", "guided", "everything"]
@@ -102,14 +111,15 @@ def test_draws_follow_the_density(kind: str) -> None:
 def test_every_part_gets_its_share_of_the_draws_to_within_one() -> None:
     far = torch.tensor([[50.0, 50.0], [-50.0, 50.0]], dtype=torch.float64)
     guide = Fake(far, 0.1, torch.tensor([True, True]))
-    drawn = Proposal(mixture(), (Ridges.none(), Ridges.none()), guide).sample(1000, generators(3))
+    each = [Parts.of([GuidePart(guide.select(torch.tensor([i])))], [0.05], [0.0]) for i in range(2)]
+    drawn = Proposal(mixture(), tuple(each)).sample(1000, generators(3))
     assert ((drawn - far[:, None]).norm(dim=-1) < 5.0).sum(1).tolist() == [50, 50]
 
 
 def test_padded_components_are_never_drawn() -> None:
     one = mixture().select(torch.tensor([1]))
     far = replace(one, mean=torch.tensor([[[1.0, 1.0], [1e6, 1e6], [1e6, 1e6]]]).double())
-    drawn = Proposal(far, (Ridges.none(),)).sample(20_000, generators(4, 1))
+    drawn = Proposal(far, (Parts.prior(2),)).sample(20_000, generators(4, 1))
     assert float(drawn.abs().max()) < 1e5
 
 
@@ -140,11 +150,16 @@ def test_the_guides_density_enters_as_it_is() -> None:
     one = proposal("guided")
     v = torch.randn((2, 20, 2), generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     known = 0.1 * log_standard_normal(v)[0].exp() + 0.7 * one.mixture.log_density(v)[0].exp()
-    assert one.guide is not None
-    known = known + 0.2 * one.guide.log_density(v)[0].exp()
+    known = known + 0.2 * fake().log_density(v)[0].exp()
     torch.testing.assert_close(one.log_density(v)[0], known.log())
-    torch.testing.assert_close(one.log_density(v, one.log_guide(v)), one.log_density(v))
-    assert math.isinf(float(one.log_guide(v)[1, 0]))  # type: ignore[index]
+    torch.testing.assert_close(one.log_density(v, one.log_parts(v)), one.log_density(v))
+
+
+def test_no_part_falls_below_its_floor() -> None:
+    beside = proposal("everything").parts[0]
+    again = beside.sharing(torch.tensor([0.0, 0.0, 0.0, 0.9], dtype=torch.float64))
+    assert bool((again.share >= beside.floor).all())
+    assert again.share.tolist() == pytest.approx([0.1, 0.2, 0.0, 0.63])
 
 
 def test_selected_proposals_are_those_of_their_sources() -> None:

@@ -12,19 +12,19 @@ from torch import Tensor
 from bent_zoo import Bent
 from guide_zoo import Fake
 from xrayflow.inference.guide import GuidePart
-from xrayflow.inference.importance import Round, effective_sample_size, log_mean_weight, pareto_k
+from xrayflow.inference.importance import Round, effective_sample_size, log_mean_weight, pareto_k, pooled
+from xrayflow.inference.level import Level
 from xrayflow.inference.optimiser import Optima
+from xrayflow.inference.parts import Parts, PriorPart
 from xrayflow.inference.proposal import Mixture, Proposal
 from xrayflow.inference.refine import (
     distinct_optima,
     explored,
     laplace_mixture,
     part_shares,
-    pooled_log_weight,
     refined,
     tempered,
 )
-from xrayflow.inference.ridge import Ridges
 from xrayflow.inference.sampler import FORGOTTEN, STEPS, TEMPERATURE, WALKERS, explore
 from xrayflow.prior import log_standard_normal
 
@@ -33,9 +33,13 @@ def seeded(seed: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed)]
 
 
+FLAT = Level(None, ())  # type: ignore[arg-type]
+"""No norm: the coordinates are the prior's."""
+
+
 def plain(mixture: Mixture) -> Proposal:
-    """A proposal of one source without ridges."""
-    return Proposal(mixture, (Ridges.none(),))
+    """A proposal of one source with nothing beside but the prior."""
+    return Proposal(mixture, (Parts.prior(mixture.mean.shape[-1]),))
 
 
 def draw(problem: Bent, proposal: Proposal, count: int, generators: list[torch.Generator]) -> Round:
@@ -86,7 +90,7 @@ def test_pooled_weights_estimate_the_same_evidence_as_each_round() -> None:
     wide = plain(replace(laplace.mixture, scale_tril=1.5 * laplace.mixture.scale_tril))
     rounds = [draw(problem, laplace, 4000, generators), draw(problem, wide, 2000, generators)]
     # 6000 draws at ess > 2000: the error is below 0.02, so 0.08 fails by chance in less than 1e-4
-    assert abs(float(log_mean_weight(pooled_log_weight(rounds))) - problem.log_evidence()) < 0.08
+    assert abs(float(log_mean_weight(pooled(rounds).log_weight)) - problem.log_evidence()) < 0.08
 
 
 def test_refining_raises_the_efficiency_of_a_shifted_proposal() -> None:
@@ -95,7 +99,7 @@ def test_refining_raises_the_efficiency_of_a_shifted_proposal() -> None:
     laplace = plain(laplace_mixture(problem.optima()))
     off = plain(replace(laplace.mixture, mean=laplace.mixture.mean + 1.0))
     first = draw(problem, off, 1000, generators)
-    second = draw(problem, refined([first], laplace, generators[0]), 1000, generators)
+    second = draw(problem, refined(pooled([first]), laplace, generators[0]), 1000, generators)
     before, after = (float(effective_sample_size(one.log_weight)) / 1000 for one in (first, second))
     assert before < 0.1
     assert after > 0.25
@@ -108,7 +112,7 @@ def test_a_refined_proposal_finds_both_of_two_narrow_modes() -> None:
     places = laplace.sample(2000, generators)
     distance2 = torch.stack([(places - mode).square().sum(-1) for mode in v])
     one = Round.of(laplace, places, torch.logsumexp(-0.5e4 * distance2, dim=0))
-    better = refined([one], laplace, generators[0])
+    better = refined(pooled([one]), laplace, generators[0])
     assert better.mixture.scale_tril.amax() < 1.0
     left = better.sample(4000, generators)[0, :, 0] < 0.0
     assert 0.4 < left.double().mean() < 0.6
@@ -119,7 +123,7 @@ def test_the_ensemble_walks_the_tempered_posterior() -> None:
     problem = Bent(bend=0.3, width=0.3)
     generators = seeded(7)
     start = plain(laplace_mixture(problem.optima())).sample(WALKERS, generators)
-    states = explore(problem, start, generators)  # type: ignore[arg-type]
+    states = explore(problem, FLAT, start, generators)  # type: ignore[arg-type]
     assert states.shape == (1, WALKERS * (STEPS - FORGOTTEN), 3)
     v0 = torch.linspace(-8.0, 8.0, 4001, dtype=torch.float64)
     width2 = problem.width**2 / TEMPERATURE
@@ -136,8 +140,8 @@ def test_an_explored_proposal_carries_a_banana_that_laplace_misses() -> None:
     one = draw(problem, laplace, 2000, generators)
     weight = tempered(one.log_weight - (1.0 - TEMPERATURE) * one.log_likelihood, float(WALKERS))
     start = one.v[:, torch.multinomial(weight[0], WALKERS, replacement=True, generator=generators[0])]
-    states = explore(problem, start, generators)  # type: ignore[arg-type]
-    proposal = explored(states, laplace, [part_shares([one], laplace)], generators)
+    states = explore(problem, FLAT, start, generators)  # type: ignore[arg-type]
+    proposal = explored(states, FLAT, laplace, [part_shares(pooled([one]), laplace)], generators)
     fresh = draw(problem, proposal, 8000, generators)
     ess = float(effective_sample_size(fresh.log_weight))
     assert ess > 400
@@ -150,17 +154,17 @@ def test_parts_get_the_shares_that_the_posterior_has_in_them() -> None:
     present, where = torch.tensor([True]), torch.tensor([[[-3.0, 0.0, 0.0]], [[3.0, 0.0, 0.0]]], dtype=torch.float64)
     left, right = (Fake(mean, 0.5, present) for mean in where)
     core = plain(laplace_mixture(Bent().optima()))
-    parts = Ridges.none().beside([GuidePart(left), GuidePart(right)], [0.4, 0.4])
-    first = replace(core, ridges=(parts,))
+    parts = Parts.of([PriorPart(3), GuidePart(left), GuidePart(right)], [0.02, 0.0, 0.0], [0.0, 0.4, 0.4])
+    first = replace(core, parts=(parts,))
     v = first.sample(4000, seeded(3))
     log_target = torch.logaddexp(left.log_density(v) + math.log(0.2), right.log_density(v) + math.log(0.8))
-    share = part_shares([Round.of(first, v, log_target)], first)
-    assert share.tolist() == pytest.approx([0.2, 0.75], abs=0.06)
+    share = part_shares(pooled([Round.of(first, v, log_target)]), first)
+    assert share.tolist() == pytest.approx([0.0, 0.2, 0.75], abs=0.06)
 
 
 def test_explored_proposals_are_reproducible_and_depend_on_the_seed() -> None:
     problem = Bent()
     start = plain(laplace_mixture(problem.optima())).sample(WALKERS, seeded(9))
-    first, again, other = (explore(problem, start, seeded(seed)) for seed in (10, 10, 11))  # type: ignore[arg-type]
+    first, again, other = (explore(problem, FLAT, start, seeded(seed)) for seed in (10, 10, 11))  # type: ignore[arg-type]
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

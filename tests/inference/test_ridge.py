@@ -14,9 +14,10 @@ from ogip_zoo import toy_observation
 from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.importance import Round, effective_sample_size, pareto_k
 from xrayflow.inference.optimiser import minimise, starting_points
+from xrayflow.inference.parts import PRIOR_FLOOR, Parts
 from xrayflow.inference.proposal import Proposal
 from xrayflow.inference.refine import distinct_optima, laplace_mixture
-from xrayflow.inference.ridge import Ridge, Ridges, hermite, root_of_inverse
+from xrayflow.inference.ridge import Ridge, hermite, root_of_inverse
 from xrayflow.inference.ridges import lines
 from xrayflow.inference.search import log_target
 from xrayflow.inference.walk import LOST, OUTERMOST, Places, other_index, others_of, walk
@@ -126,7 +127,10 @@ def first_proposal(problem: Problem) -> tuple[Proposal, Proposal, list[Places]]:
     assert 100 < int(evaluations) < 4000
     mixture = laplace_mixture(optima)
     ridges = lines(Places.joined(places), 0)
-    return Proposal(mixture, (Ridges.alike(ridges, 0.7),)), Proposal(mixture, (Ridges.none(),)), places
+    prior = Parts.prior(mixture.mean.shape[-1])
+    share = 0.7 / len(ridges)
+    beside = Parts.of([*prior.parts, *ridges], [PRIOR_FLOOR, *[0.0 for _ in ridges]], [0.0, *[share for _ in ridges]])
+    return Proposal(mixture, (beside,)), Proposal(mixture, (prior,)), places
 
 
 def test_a_walk_ends_where_the_posterior_or_the_prior_does(faded: Problem) -> None:

@@ -14,6 +14,7 @@ from ogip_zoo import toy_observation
 from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.importance import Round, log_mean_weight
 from xrayflow.inference.optimiser import CANDIDATES, GUIDED_CANDIDATES, starting_points
+from xrayflow.inference.parts import PriorPart
 from xrayflow.inference.search import GUIDED, Effort, Search, ess_of, log_target
 from xrayflow.prior import FAR
 from xrayflow.problem import Problem
@@ -99,10 +100,11 @@ def test_every_proposal_holds_a_share_of_the_guide_and_of_the_prior(pair: Proble
             near = ((drawn.v - 4.0).norm(dim=-1) < 0.1).double().mean()
             # at least what every proposal keeps; more at first, before its draws have shown what it is worth
             assert 0.05 - 1.01 / drawn.v.shape[1] <= float(near) <= 0.05 + GUIDED
-            assert drawn.proposal.prior_share >= 0.01
+            assert all(isinstance(beside.parts[0], PriorPart) for beside in drawn.proposal.parts)
+            assert all(float(beside.share[0]) >= 0.01 for beside in drawn.proposal.parts)
 
 
-def test_half_of_the_starts_come_from_the_guide(pair: Problem) -> None:
+def test_four_of_the_starts_come_from_the_guide_and_half_at_most(pair: Problem) -> None:
     place = torch.tensor([[0.3, -0.2], [0.3, -0.2]], dtype=torch.float64)
     guide = Fake(place, 1e-3, torch.tensor([True, False]))
     generators = [torch.Generator().manual_seed(i) for i in range(2)]
@@ -110,6 +112,9 @@ def test_half_of_the_starts_come_from_the_guide(pair: Problem) -> None:
     near = (starts - place[:, None]).norm(dim=-1) < 0.02
     assert near.sum(1).tolist() == [4, 0]
     assert tried.tolist() == [4 * CANDIDATES + 4 * GUIDED_CANDIDATES, 8 * CANDIDATES]
+    for starts_each, guided in (32, 4), (4, 2):
+        starts_of, _ = starting_points(pair, starts_each, generators, guide)
+        assert (starts_of - place[:, None]).norm(dim=-1).lt(0.02).sum(1).tolist() == [guided, 0]
     plain, _ = starting_points(pair, 8, [torch.Generator().manual_seed(i) for i in range(2)])
     assert torch.equal(starts[1], plain[1])
 

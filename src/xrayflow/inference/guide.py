@@ -1,6 +1,6 @@
 """The seam for what already knows the answer roughly: a trained network's posterior of every source of a batch.
 
-A guide is read, never trusted: it gives half of the optimiser's starts and a share of every proposal, its density is
+A guide is read, never trusted: it gives some of the optimiser's starts and a share of every proposal, its density is
 part of the weights, and where it is wrong the other parts of the proposal carry the answer.
 """
 
@@ -14,19 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from xrayflow.inference.parts import Part
 from xrayflow.networks import Homes
-
-
-class Part(Protocol):
-    """A normalised density of one source, in probit coordinates: a part of its proposal."""
-
-    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
-        """Draws."""
-        ...
-
-    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
-        """Natural log of the density that `sample` draws from."""
-        ...
 
 
 class Guide(Protocol):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,20 +35,20 @@ class Round:
         v: The draws.
         log_target: Natural log of the posterior density, up to the evidence.
         log_proposal: Natural log of the proposal's.
-        log_guide: Natural log of the guide's, where there is one: every proposal of the source holds a share of it.
+        log_parts: Of each source, natural log of the density of every part of the proposal (`Proposal.log_parts`).
     """
 
     proposal: Proposal
     v: Float[Tensor, "source draw parameter"]
     log_target: Float[Tensor, "source draw"]
     log_proposal: Float[Tensor, "source draw"]
-    log_guide: Float[Tensor, "source draw"] | None = None
+    log_parts: tuple[Float[Tensor, "draw part"], ...]
 
     @classmethod
     def of(cls, proposal: Proposal, v: Tensor, log_target: Tensor) -> Round:
         """Draws and where they came from; the densities are worked out here, once."""
-        log_guide = proposal.log_guide(v)
-        return cls(proposal, v, log_target, proposal.log_density(v, log_guide), log_guide)
+        log_parts = proposal.log_parts(v)
+        return cls(proposal, v, log_target, proposal.log_density(v, log_parts), log_parts)
 
     @property
     def log_weight(self) -> Float[Tensor, "source draw"]:
@@ -67,20 +67,35 @@ class Round:
             self.v[sources],
             self.log_target[sources],
             self.log_proposal[sources],
-            None if self.log_guide is None else self.log_guide[sources],
+            tuple(self.log_parts[i] for i in sources.tolist()),
         )
 
     @classmethod
     def chain(cls, blocks: Sequence[Round]) -> Round:
         """Blocks of draws of one proposal, end to end."""
-        guided = [block.log_guide for block in blocks if block.log_guide is not None]
         return cls(
             blocks[0].proposal,
             torch.cat([block.v for block in blocks], dim=1),
             torch.cat([block.log_target for block in blocks], dim=1),
             torch.cat([block.log_proposal for block in blocks], dim=1),
-            torch.cat(guided, dim=1) if guided else None,
+            tuple(torch.cat(columns) for columns in zip(*(block.log_parts for block in blocks), strict=True)),
         )
+
+
+def pooled(rounds: Sequence[Round]) -> Round:
+    """The draws of all rounds of a source as draws of the mixture of their proposals (the balance heuristic).
+
+    Args:
+        rounds: Of proposals with the same parts; the last one's stands in the result.
+
+    Source: Veach & Guibas 1995.
+    """
+    together = Round.chain(rounds)
+    draws = together.v.shape[1]
+    pool = [
+        one.proposal.log_density(together.v, together.log_parts) + math.log(one.v.shape[1] / draws) for one in rounds
+    ]
+    return replace(together, proposal=rounds[-1].proposal, log_proposal=torch.logsumexp(torch.stack(pool), dim=0))
 
 
 def effective_sample_size(log_weight: Float[Tensor, "*batch draw"]) -> Float[Tensor, "*batch"]:

@@ -38,6 +38,9 @@ OBJECTIVES = ("posterior", "statistic")
 CANDIDATES = 64
 """Prior draws from which each start takes the likeliest."""
 
+GUIDED_STARTS = 4
+"""Of a source with a guide, half of all at most: it knows where the answer is, the rest look for what it missed."""
+
 GUIDED_CANDIDATES = 4
 """Draws of the guide per start that comes from it; the likeliest of all are taken."""
 
@@ -88,7 +91,7 @@ class Optima:
 def starting_points(
     problem: Problem, starts: int, generators: list[torch.Generator], guide: Guide | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Independent starts: from the prior, and half of them from the guide where a source has one.
+    """Independent starts: from the prior, and some from the guide where a source has one.
 
     Args:
         problem: The batch.
@@ -103,7 +106,7 @@ def starting_points(
     present = torch.zeros(problem.sources, dtype=torch.bool) if guide is None else guide.present
     places = torch.empty((problem.sources, starts, len(problem.prior.marginals)), dtype=torch.float64)
     tried = torch.zeros(problem.sources, dtype=torch.int64)
-    for sources, guided in ((~present).nonzero()[:, 0], 0), (present.nonzero()[:, 0], starts // 2):
+    for sources, guided in ((~present).nonzero()[:, 0], 0), (present.nonzero()[:, 0], min(GUIDED_STARTS, starts // 2)):
         if sources.numel() == 0:
             continue
         some, own = coarse.select(sources), [generators[i] for i in sources.tolist()]

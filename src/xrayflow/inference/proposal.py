@@ -1,12 +1,11 @@
 """Proposals: distributions in probit coordinates that can be drawn from and have a density.
 
-A proposal is a mixture of Student-t components and ridges, a share of the prior, so that no region of it is out of
-reach, and, where a source has a guide, a share of that:
+A proposal is a mixture of Student-t components beside other parts (`parts`): the prior, ridges, what a network says,
 
-    q(v) = PRIOR_SHARE N(v; 0, I) + GUIDE_SHARE g(v) + the rest x (ridges(v) + t-mixture(v)).
+    q(v) = sum_p share_p part_p(v) + (1 - sum_p share_p) t-mixture(v).
 
-Which part a draw comes from is decided by systematic sampling (one random offset, evenly spaced places): every part
-gets its share of the draws to within one, which takes the luck of the draw between parts out of the weights.
+Which of them a draw comes from is decided by systematic sampling (one random offset, evenly spaced places): each gets
+its share of the draws to within one, which takes the luck of the draw between parts out of the weights.
 
 Source: Hesterberg 1995, Technometrics 37, 185 (defensive mixtures, stratified over their parts).
 """
@@ -21,12 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.inference.guide import Guide
-from xrayflow.inference.ridge import DOF, Ridges
-from xrayflow.prior import log_standard_normal
-
-PRIOR_SHARE = 0.02
-GUIDE_SHARE = 0.05
+from xrayflow.inference.parts import Parts
+from xrayflow.inference.ridge import DOF
 
 
 @dataclass(frozen=True)
@@ -87,107 +82,72 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What draws come from: ridges and a t-mixture, beside shares of the prior and of the guide.
+    """What draws come from.
 
     Attributes:
         mixture: Student-t components.
-        ridges: One for each source; what they leave is the mixture's.
-        guide: None, or of the same sources.
-        prior_share: Of N(0, I).
-        guide_share: Of the guide, where it is present.
+        parts: Of each source, what stands beside them.
     """
 
     mixture: Mixture
-    ridges: tuple[Ridges, ...]
-    guide: Guide | None = None
-    prior_share: float = PRIOR_SHARE
-    guide_share: float = GUIDE_SHARE
+    parts: tuple[Parts, ...]
 
     def sample(self, draws: int, generators: list[torch.Generator]) -> Float[Tensor, "source draw parameter"]:
         """Draws, one generator per source."""
-        guided = [] if self.guide is None else self.guide.present.nonzero()[:, 0].tolist()
-        parts = [self._sample_one(i, draws, one, i in guided) for i, one in enumerate(generators)]
-        v = torch.stack([part for part, _ in parts])
-        if self.guide is not None and guided:
-            most = math.floor(self.guide_share * draws) + 1
-            chosen = self.guide.select(torch.tensor(guided))
-            for source, drawn in zip(guided, chosen.sample(most, [generators[i] for i in guided]), strict=True):
-                rows = parts[source][1]
-                v[source, rows] = drawn[: rows.numel()].to(v.dtype)
-        return v
+        return torch.stack([self._sample_source(i, draws, one) for i, one in enumerate(generators)])
 
-    def _sample_one(self, source: int, draws: int, generator: torch.Generator, guided: bool) -> tuple[Tensor, Tensor]:
-        """(draw, parameter) draws of one source, and the rows that the guide is to fill."""
-        mixture, ridges = self.mixture, self.ridges[source]
+    def _sample_source(self, source: int, draws: int, generator: torch.Generator) -> Tensor:
+        mixture, beside = self.mixture, self.parts[source]
         z = torch.randn((draws, mixture.mean.shape[-1]), generator=generator, dtype=torch.float64)
         chi2 = torch.randn((draws, DOF), generator=generator, dtype=torch.float64).square().sum(-1)
         offset = torch.rand(1, generator=generator, dtype=torch.float64)
         place = (torch.randperm(draws, generator=generator) + offset) / draws
-        first = self.prior_share + (self.guide_share if guided else 0.0)
         student = mixture.log_share[source].exp()
-        share = torch.cat([ridges.share, (1.0 - ridges.share.sum()) * student / student.sum()])
-        within = (place - first) / (1.0 - first)
-        part = torch.searchsorted(share.cumsum(0), within.clamp(min=0.0), right=True).clamp(max=share.numel() - 1)
-        component = (part - len(ridges.ridges)).clamp(min=0)
+        share = torch.cat([beside.share, (1.0 - beside.share.sum()) * student / student.sum()])
+        chosen = torch.searchsorted(share.cumsum(0), place, right=True).clamp(max=share.numel() - 1)
+        component = (chosen - beside.share.numel()).clamp(min=0)
         v = (
             mixture.mean[source, component]
             + (mixture.scale_tril[source, component] @ z[..., None])[..., 0] * torch.sqrt(DOF / chi2)[:, None]
         )
-        for number, ridge in enumerate(ridges.ridges):
-            rows = ((part == number) & (within >= 0.0)).nonzero()[:, 0]
-            v[rows] = ridge.sample(rows.numel(), generator)
-        by_guide = (place >= self.prior_share) & (place < first)
-        return torch.where((place < self.prior_share)[:, None], z, v), by_guide.nonzero()[:, 0]
+        for number, part in enumerate(beside.parts):
+            rows = (chosen == number).nonzero()[:, 0]
+            if rows.numel():
+                v[rows] = part.sample(rows.numel(), generator)
+        return v
+
+    def log_parts(self, v: Float[Tensor, "source draw parameter"]) -> tuple[Float[Tensor, "draw part"], ...]:
+        """Natural log of the density of every part of each source, whatever their shares."""
+        return tuple(beside.log_densities(places) for beside, places in zip(self.parts, v, strict=True))
 
     def log_density(
-        self, v: Float[Tensor, "source draw parameter"], log_guide: Float[Tensor, "source draw"] | None = None
+        self,
+        v: Float[Tensor, "source draw parameter"],
+        log_parts: Sequence[Float[Tensor, "draw part"]] | None = None,
     ) -> Float[Tensor, "source draw"]:
         """log q(v).
 
         Args:
             v: Places.
-            log_guide: The guide's log density there, where it is known already.
+            log_parts: Of `log_parts` there, where they are known already.
         """
-        parts = [self._own_log_density(v)]
-        rest = v.new_full((v.shape[0], 1), 1.0 - self.prior_share)
-        if self.guide is not None:
-            share = self.guide_share * self.guide.present.to(v.dtype)[:, None]
-            log_guide = self.log_guide(v) if log_guide is None else log_guide
-            if log_guide is not None:
-                parts.append(log_guide + torch.log(share))
-            rest = rest - share
-        parts[0] = parts[0] + torch.log(rest)
-        if self.prior_share > 0.0:
-            parts.append(log_standard_normal(v) + math.log(self.prior_share))
-        return torch.logsumexp(torch.stack(parts), dim=0)
-
-    def _own_log_density(self, v: Float[Tensor, "source draw parameter"]) -> Float[Tensor, "source draw"]:
-        """Of ridges and mixture."""
+        log_parts = self.log_parts(v) if log_parts is None else log_parts
         student = self.mixture.log_density(v)
         rows = []
-        for one, places, own in zip(self.ridges, v, student, strict=True):
-            own = own + torch.log1p(-one.share.sum())
-            if one.ridges:
-                along = torch.logsumexp(one.log_densities(places) + torch.log(one.share), dim=-1)
-                own = torch.logaddexp(own, along)
-            rows.append(own)
+        for beside, columns, own in zip(self.parts, log_parts, student, strict=True):
+            rest = own + torch.log1p(-beside.share.sum())
+            rows.append(torch.logsumexp(torch.cat([columns + torch.log(beside.share), rest[:, None]], dim=1), dim=1))
         return torch.stack(rows)
-
-    def log_guide(self, v: Float[Tensor, "source draw parameter"]) -> Float[Tensor, "source draw"] | None:
-        """The guide's log density, -inf for sources without; None without a guide."""
-        if self.guide is None:
-            return None
-        found = v.new_full(v.shape[:2], -torch.inf)
-        present = self.guide.present.nonzero()[:, 0]
-        if present.numel():
-            found[present] = self.guide.select(present).log_density(v[present]).to(v.dtype)
-        return found
 
     def select(self, sources: Tensor) -> Proposal:
         """The proposals of some of the sources."""
-        guide = None if self.guide is None else self.guide.select(sources)
-        ridges = tuple(self.ridges[i] for i in sources.tolist())
-        return Proposal(self.mixture.select(sources), ridges, guide, self.prior_share, self.guide_share)
+        return Proposal(self.mixture.select(sources), tuple(self.parts[i] for i in sources.tolist()))
+
+    @classmethod
+    def stack(cls, proposals: Sequence[Proposal]) -> Proposal:
+        """Proposals of several sources as one batch."""
+        parts = tuple(beside for one in proposals for beside in one.parts)
+        return cls(Mixture.stack([one.mixture for one in proposals]), parts)
 
 
 def mahalanobis(v: Tensor, mean: Tensor, scale_tril: Tensor) -> Float[Tensor, "source draw component"]:

@@ -1,33 +1,34 @@
 """Proposals: made from optima, improved by their own weighted draws, or fitted to what a sampler explored.
 
 1. `laplace_mixture`: a Student-t at every distinct optimum (the inverse information as its scale) with a wider twin.
-2. `refined`: Student-t components, and the shares of the ridges beside them, fitted by expectation-maximisation to all
+2. `refined`: Student-t components, and the shares of the parts beside them, fitted by expectation-maximisation to all
    weighted draws so far. The draws of all rounds count as drawn from the mixture of their proposals; weights are
    tempered while a few dominate.
 3. `explored`: for posteriors that are wide in several parameters at once and bend, where what is fitted to weighted
    draws forgets the tails that no draw has reached. It is fitted to the states of an ensemble that walked the
    *tempered* posterior (`sampler`), which reach beyond the tails: half by expectation-maximisation, half as kernels
-   with the covariance of their neighbours.
+   with the covariance of their neighbours, both in the coordinates of `level`.
 
-Every proposal keeps a share of the optima, of the ridges and of the prior. Covariances of components are shrunk towards
+Every proposal keeps a share of the optima and of every part. Covariances of components are shrunk towards
 the average one, so that a component with few draws does not collapse onto them.
 
-Source: Cappe et al. 2008, Stat. Comput. 18, 447 (population Monte Carlo by EM); Veach & Guibas 1995 (the balance
-heuristic); Peel & McLachlan 2000, Stat. Comput. 10, 339 (EM for t-mixtures); West 1993, J. R. Stat. Soc. B 55, 409
-(adaptive kernel importance sampling).
+Source: Cappe et al. 2008, Stat. Comput. 18, 447 (population Monte Carlo by EM); Peel & McLachlan 2000, Stat. Comput.
+10, 339 (EM for t-mixtures); West 1993, J. R. Stat. Soc. B 55, 409 (adaptive kernel importance sampling).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from xrayflow.inference.importance import Round, effective_sample_size
+from xrayflow.inference.level import Level
 from xrayflow.inference.optimiser import Optima
+from xrayflow.inference.parts import Parts
 from xrayflow.inference.proposal import Mixture, Proposal, mahalanobis
 from xrayflow.inference.ridge import DOF, root_of_inverse
 
@@ -41,13 +42,14 @@ TWIN_SHARE = 0.15
 LAPLACE_SHARE = 0.1
 """What the optima keep of a refined proposal, so that none of them is forgotten."""
 
-RIDGE_SHARE = 0.15
-"""Of a refined proposal, for all ridges alike."""
-
-MOST_RIDGES = 0.95
+MOST_PARTS = 0.95
+"""Of what the floors leave: the rest is the t-mixture's."""
 
 UNSHAPED = 0.5
-"""Of a refined or explored proposal: parts with shares of their own fit."""
+"""Of a refined proposal: parts with shares of their own fit."""
+
+EXPLORED = 0.75
+"""What the ensemble's states get of an explored proposal."""
 
 LEAST_ESS = 100.0
 
@@ -69,9 +71,30 @@ KERNELS = 500
 NEIGHBOURS = 150
 KERNEL_SCALE = 0.85
 KERNEL_SHARE = 0.45
-"""Kernels at so many states, each with the covariance of its neighbours times scale^2. Measured on the hard spectra of
-docs/decisions/0002: with kernels alone the weights' tail is always light and the efficiency 0.15, with components
-alone 0.25 but heavy tails in one of six."""
+"""Kernels at so many states, each with the covariance of its neighbours times scale^2: they make the weights' tail
+light, the components make them even (docs/decisions/0002)."""
+
+
+@dataclass(frozen=True)
+class Explored:
+    """A t-mixture in the coordinates of a level, as a part of one source's proposal.
+
+    Attributes:
+        level: Of this source.
+        mixture: Likewise.
+    """
+
+    level: Level
+    mixture: Mixture
+
+    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
+        """Draws."""
+        return self.level.back(Proposal(self.mixture, (Parts.none(),)).sample(draws, [generator]))[0]
+
+    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
+        """Natural log of the density; -inf where the level is no number."""
+        density = self.mixture.log_density(self.level.into(v[None]))[0] + self.level.log_slope(v[None])[0]
+        return torch.where(torch.isnan(density), -torch.inf, density)
 
 
 def distinct_optima(optima: Optima) -> list[Tensor]:
@@ -113,85 +136,71 @@ def laplace_mixture(optima: Optima) -> Mixture:
     return core.joined(Mixture(log_share, mean, 2.0 * scale), share=TWIN_SHARE)
 
 
-def pooled_log_weight(rounds: list[Round]) -> Float[Tensor, "source draw"]:
-    """Weights of the draws of all rounds, end to end, as draws from the mixture of their proposals."""
-    v = torch.cat([one.v for one in rounds], dim=1)
-    log_target = torch.cat([one.log_target for one in rounds], dim=1)
-    guided = [one.log_guide for one in rounds if one.log_guide is not None]
-    log_guide = torch.cat(guided, dim=1) if guided else None
-    parts = [one.proposal.log_density(v, log_guide) + math.log(one.v.shape[1] / v.shape[1]) for one in rounds]
-    return log_target - torch.logsumexp(torch.stack(parts), dim=0)
-
-
-def refined(rounds: list[Round], first: Proposal, generator: torch.Generator) -> Proposal:
+def refined(every: Round, first: Proposal, generator: torch.Generator) -> Proposal:
     """A proposal fitted to the weighted draws of all rounds of one source.
 
-    A share of the first is kept: of its optima, and of every ridge.
+    A share of the first is kept: of its optima, and of every part.
 
     Args:
-        rounds: All rounds so far.
+        every: The rounds so far, `pooled`.
         first: The first proposal.
         generator: For the starting means.
     """
-    v = torch.cat([one.v for one in rounds], dim=1)
-    weight = tempered(pooled_log_weight(rounds), ENOUGH * v.shape[1])
-    ridges = first.ridges[0]
-    along = ridges.log_densities(v[0])[None] if ridges.ridges else None
-    components = min(COMPONENTS + v.shape[1] // DRAWS_EACH, MOST_COMPONENTS)
-    mixture, share = _fitted(v, weight, components, 1.0, [generator], along)
+    draws = every.v.shape[1]
+    weight = tempered(every.log_weight, ENOUGH * draws)
+    components = min(COMPONENTS + draws // DRAWS_EACH, MOST_COMPONENTS)
+    mixture, share = _fitted(every.v, weight, components, 1.0, [generator], every.log_parts[0][None])
     # half by what the draws shaped, half by the best mix of parts that no draw has shaped: few heavy draws mislead
-    share = UNSHAPED * part_shares(rounds, first) + (1.0 - UNSHAPED) * share[0]
-    share = (1.0 - RIDGE_SHARE) * share + RIDGE_SHARE / max(share.numel(), 1)
-    return replace(first, mixture=mixture.joined(first.mixture, LAPLACE_SHARE), ridges=(replace(ridges, share=share),))
+    share = UNSHAPED * part_shares(every, first) + (1.0 - UNSHAPED) * share[0]
+    return Proposal(mixture.joined(first.mixture, LAPLACE_SHARE), (first.parts[0].sharing(share),))
 
 
-def part_shares(rounds: list[Round], first: Proposal) -> Float[Tensor, " ridge"]:
-    """The shares with which the ridges of one source, beside its optima, come closest to all of its weighted draws.
+def part_shares(every: Round, first: Proposal) -> Float[Tensor, " part"]:
+    """The shares with which the parts of one source, beside its optima, come closest to all of its weighted draws.
 
     Args:
-        rounds: All rounds so far.
+        every: The rounds so far, `pooled`.
         first: The first proposal.
     """
-    ridges = first.ridges[0]
-    if not ridges.ridges:
-        return ridges.share
-    v = torch.cat([one.v for one in rounds], dim=1)
-    weight = tempered(pooled_log_weight(rounds), min(LEAST_ESS, ENOUGH * v.shape[1]))[0]
-    columns = torch.cat([ridges.log_densities(v[0]), first.mixture.log_density(v)[0, :, None]], dim=1)
+    weight = tempered(every.log_weight, min(LEAST_ESS, ENOUGH * every.v.shape[1]))[0]
+    columns = torch.cat([every.log_parts[0], first.mixture.log_density(every.v)[0, :, None]], dim=1)
     share = columns.new_full((columns.shape[1],), 1.0 / columns.shape[1])
     for _ in range(EM_STEPS):
         share = (torch.softmax(columns + torch.log(share), dim=1) * weight[:, None]).sum(0)
-    return (share[:-1] * (MOST_RIDGES / share[:-1].sum().clamp(min=MOST_RIDGES))).clamp(min=0.0)
+    return share[:-1] * (MOST_PARTS / share[:-1].sum().clamp(min=MOST_PARTS))
 
 
 def explored(
     states: Float[Tensor, "source state parameter"],
+    level: Level,
     first: Proposal,
-    shares: list[Float[Tensor, " ridge"]],
+    shares: list[Float[Tensor, " part"]],
     generators: list[torch.Generator],
 ) -> Proposal:
     """A proposal for the region that an ensemble walked.
 
     Args:
         states: Of `sampler.explore`, equally weighted.
+        level: Whose coordinates they are.
         first: The first proposal, of which a share is kept.
         shares: `part_shares` of each source.
         generators: One per source.
     """
     weight = torch.full(states.shape[:2], 1.0 / states.shape[1], dtype=states.dtype)
     components, _ = _fitted(states, weight, EXPLORED_COMPONENTS, CORRELATED, generators)
-    kernels = [_kernels(v, generator) for v, generator in zip(states, generators, strict=True)]
+    kernels = [_kernels(w, generator) for w, generator in zip(states, generators, strict=True)]
     spread = Mixture(
         states.new_full((states.shape[0], kernels[0][0].shape[0]), -math.log(kernels[0][0].shape[0])),
         torch.stack([mean for mean, _ in kernels]),
         torch.stack([scale for _, scale in kernels]),
     )
-    mixture = components.joined(spread, KERNEL_SHARE).joined(first.mixture, 0.5 * LAPLACE_SHARE)
-    ridges = tuple(
-        replace(one, share=UNSHAPED * share + RIDGE_SHARE / max(share.numel(), 1))
-        for one, share in zip(first.ridges, shares, strict=True)
-    )
-    return replace(first, mixture=mixture, ridges=ridges)
+    mixture = components.joined(spread, KERNEL_SHARE)
+    parts = []
+    for source, (beside, share) in enumerate(zip(first.parts, shares, strict=True)):
+        one = torch.tensor([source])
+        walked = Explored(level.select(one), mixture.select(one))
+        parts.append(beside.sharing(share).beside(walked, EXPLORED))
+    return Proposal(first.mixture, tuple(parts))
 
 
 def tempered(log_weight: Float[Tensor, "source draw"], wanted: float) -> Float[Tensor, "source draw"]:
@@ -213,15 +222,15 @@ def _fitted(
     components: int,
     correlated: float,
     generators: list[torch.Generator],
-    along: Float[Tensor, "source draw ridge"] | None = None,
-) -> tuple[Mixture, Float[Tensor, "source ridge"]]:
+    log_parts: Float[Tensor, "source draw part"] | None = None,
+) -> tuple[Mixture, Float[Tensor, "source part"]]:
     """Weighted EM for a t-mixture with fixed degrees of freedom, started at draws picked by weight.
 
-    Beside it stand ridges, of which only the shares are fitted.
+    Beside it stand other parts, of which only the shares are fitted.
     """
-    along = v.new_zeros((*v.shape[:2], 0)) if along is None else along
-    ridges = along.shape[-1]
-    ridge_share = v.new_full((v.shape[0], ridges), 0.5 / max(ridges, 1))
+    log_parts = v.new_zeros((*v.shape[:2], 0)) if log_parts is None else log_parts
+    parts = log_parts.shape[-1]
+    part_share = v.new_full((v.shape[0], parts), 0.5 / max(parts, 1))
     parameters = v.shape[-1]
     draws = 1.0 / weight.square().sum(1) / correlated
     picks = [torch.multinomial(w, components, generator=g) for w, g in zip(weight, generators, strict=True)]
@@ -233,12 +242,12 @@ def _fitted(
     mixture = Mixture(v.new_full((v.shape[0], components), -math.log(components)), mean, scale)
     for _ in range(EM_STEPS):
         distance2 = mahalanobis(v, mixture.mean, mixture.scale_tril)
-        student = mixture.component_log_density(v) + torch.log1p(-ridge_share.sum(-1))[:, None, None]
-        everything = torch.cat([along + torch.log(ridge_share)[:, None], student], dim=-1)
+        student = mixture.component_log_density(v) + torch.log1p(-part_share.sum(-1))[:, None, None]
+        everything = torch.cat([log_parts + torch.log(part_share)[:, None], student], dim=-1)
         responsibility = torch.softmax(everything, dim=-1) * weight[..., None]
-        ridge_share = responsibility[..., :ridges].sum(1)
-        ridge_share = ridge_share * (MOST_RIDGES / ridge_share.sum(-1, keepdim=True).clamp(min=MOST_RIDGES))
-        responsibility = responsibility[..., ridges:]
+        part_share = responsibility[..., :parts].sum(1)
+        part_share = part_share * (MOST_PARTS / part_share.sum(-1, keepdim=True).clamp(min=MOST_PARTS))
+        responsibility = responsibility[..., parts:]
         share = responsibility.sum(1)
         latent = responsibility * (DOF + parameters) / (DOF + distance2)
         mean = (latent.mT @ v) / latent.sum(1).clamp(min=1e-300)[..., None]
@@ -250,7 +259,7 @@ def _fitted(
         covariance = (number * within + SHRINK * average) / (number + SHRINK)
         log_share = torch.log_softmax(torch.log(draws[:, None] * share + 1.0), dim=1)
         mixture = Mixture(log_share, mean, _cholesky(covariance))
-    return mixture, ridge_share
+    return mixture, part_share
 
 
 def _kernels(states: Float[Tensor, "state parameter"], generator: torch.Generator) -> tuple[Tensor, Tensor]:

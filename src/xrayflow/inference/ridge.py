@@ -14,14 +14,11 @@ Source: Steffen 1990, A&A 239, 443 (monotone interpolation of the masses).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from xrayflow.inference.guide import Part
 
 DOF = 8
 CELLS = 8
@@ -174,35 +171,3 @@ def _table(place: Tensor, log_mass: Tensor) -> tuple[Tensor, Tensor]:
     both = torch.stack([at, at + 1])
     value = hermite(log_mass[both][..., None], slope[both][..., None], gap[at], part)[:, 0]
     return edge, torch.cat([value, log_mass[-1:]])
-
-
-@dataclass(frozen=True)
-class Ridges:
-    """The ridges of one source with their shares of a proposal; the rest is its t-mixture's.
-
-    Attributes:
-        share: (ridge,) sums to less than 1.
-        ridges: The densities: lines that were walked, and what a network sees from the optima.
-    """
-
-    share: Float[Tensor, " ridge"]
-    ridges: tuple[Part, ...] = ()
-
-    def log_densities(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, "draw ridge"]:
-        """Natural log of every ridge's density."""
-        return torch.stack([ridge.log_density(v) for ridge in self.ridges], dim=-1)
-
-    @classmethod
-    def none(cls) -> Ridges:
-        """No ridges."""
-        return cls(torch.zeros(0, dtype=torch.float64))
-
-    def beside(self, parts: Sequence[Part], shares: Sequence[float]) -> Ridges:
-        """These and other parts, to which shares of the whole go."""
-        added = torch.tensor(shares, dtype=torch.float64)
-        return Ridges(torch.cat([(1.0 - added.sum()) * self.share, added]), (*self.ridges, *parts))
-
-    @classmethod
-    def alike(cls, ridges: Sequence[Part], share: float) -> Ridges:
-        """Ridges that share alike."""
-        return cls(torch.full((len(ridges),), share / max(len(ridges), 1), dtype=torch.float64), tuple(ridges))

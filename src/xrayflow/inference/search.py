@@ -8,27 +8,20 @@ that also serve as the answer would flatter it. Every likelihood evaluation is c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from xrayflow.inference.guide import Guide, GuidePart, Part
-from xrayflow.inference.importance import Round, effective_sample_size, most_pareto_k, pareto_k
+from xrayflow.inference.guide import Guide, GuidePart
+from xrayflow.inference.importance import Round, effective_sample_size, most_pareto_k, pareto_k, pooled
+from xrayflow.inference.level import Level
 from xrayflow.inference.optimiser import Optima, minimise, starting_points
-from xrayflow.inference.proposal import Mixture, Proposal
-from xrayflow.inference.refine import (
-    distinct_optima,
-    explored,
-    laplace_mixture,
-    part_shares,
-    pooled_log_weight,
-    refined,
-    tempered,
-)
-from xrayflow.inference.ridge import Ridges
+from xrayflow.inference.parts import PRIOR_FLOOR, Part, Parts, PriorPart
+from xrayflow.inference.proposal import Proposal
+from xrayflow.inference.refine import distinct_optima, explored, laplace_mixture, part_shares, refined, tempered
 from xrayflow.inference.ridges import lines
 from xrayflow.inference.sampler import STEPS, TEMPERATURE, WALKERS, explore
 from xrayflow.inference.walk import Places, walk
@@ -38,10 +31,13 @@ from xrayflow.problem import Problem
 from xrayflow.simulate.seeds import generator_for
 
 RIDGES = 0.7
-"""Share of the ridges in the first proposal of a source that has some."""
+"""Share of the ridges in the first proposal of a source that has some: of all, or of what a guide leaves."""
 
 SEEN, GUIDED = 0.65, 0.1
 """Shares of what a guide sees from the optima, and of what it knew before, in the first proposal."""
+
+GUIDE_FLOOR, SHAPED_FLOOR = 0.05, 0.15
+"""What every proposal keeps of a guide's first word, and of all ridges and of what it sees from the optima together."""
 
 MOST_SEEN, LEAST_SEEN = 3, 3.0
 """Optima from which it looks, and how far in ln evidence one may stand below the best before it gets no less."""
@@ -76,7 +72,7 @@ class Effort:
 
     draws: int = 1000
     ess: float = 400.0
-    starts: int = 8
+    starts: int = 32
     pilot: float = 0.2
     rounds: int = 3
     enough: float = 0.5
@@ -84,6 +80,21 @@ class Effort:
     most: float = 40.0
     grid_draws: int = 20
     grid_parts: int = 3
+
+
+@dataclass(frozen=True)
+class Guided:
+    """What a guide says of one source.
+
+    Attributes:
+        before: What it knew before the optima were known.
+        seen: What it sees from each of them; empty where it knows no more.
+        shares: Of what it sees, by Laplace's evidence of the optima.
+    """
+
+    before: Part
+    seen: list[Part]
+    shares: list[float]
 
 
 @dataclass
@@ -152,33 +163,47 @@ class Search:
         self.progress("following ridges", 0.25)
         found, evaluations = walk(self.problem, self.optima, distinct_optima(self.optima))
         self.optima = replace(self.optima, evaluations=self.optima.evaluations + evaluations)
-        every = range(self.problem.sources)
         places = Places.joined(found) if found else None
-        ridges = [Ridges.alike(lines(places, i), RIDGES) if places else Ridges.none() for i in every]
-        mixture = laplace_mixture(self.optima)
-        if self.guide is not None:
-            ridges = [own.beside(*parts) for own, parts in zip(ridges, self._guided(self.guide), strict=True)]
-        return Proposal(mixture, tuple(ridges), self.guide)
+        every = range(self.problem.sources)
+        ridges: list[list[Part]] = [[*lines(places, i)] if places else [] for i in every]
+        guided = self._guided(self.guide) if self.guide is not None else [None for _ in every]
+        parts = tuple(self._parts(*pair) for pair in zip(ridges, guided, strict=True))
+        return Proposal(laplace_mixture(self.optima), parts)
 
-    def _guided(self, guide: Guide) -> list[tuple[list[Part], list[float]]]:
-        """The guide's parts of each source, now that its optima are known, and their shares of the first proposal."""
+    def _parts(self, ridges: list[Part], guided: Guided | None) -> Parts:
+        """The parts of one source's proposals, with their floors and first shares."""
+        parts: list[Part] = [PriorPart(len(self.problem.prior.marginals))]
+        floors, shares = [PRIOR_FLOOR], [0.0]
+        seen = guided.seen if guided is not None else []
+        if guided is not None:
+            parts.append(guided.before)
+            floors.append(GUIDE_FLOOR)
+            shares.append(GUIDED)
+        shaped = [*seen, *ridges]
+        rest = 1.0 - sum(shares) - (SEEN if seen else 0.0)
+        parts += shaped
+        floors += [SHAPED_FLOOR / len(shaped) for _ in shaped]
+        shares += [SEEN * one for one in guided.shares] if guided is not None and seen else []
+        shares += [rest * RIDGES / len(ridges) for _ in ridges]
+        return Parts.of(parts, floors, shares)
+
+    def _guided(self, guide: Guide) -> list[Guided | None]:
+        """What the guide says of each source, now that its optima are known."""
         noise = self.problem.noise
         counts, net = noise.counts.sum(-1), noise.total(torch.zeros_like(noise.counts[:, None]))[:, 0]
         numbers = home_numbers(counts, (net * noise.used).sum(-1), noise.systematic[:, 0])
-        found: list[tuple[list[Part], list[float]]] = []
+        found: list[Guided | None] = []
         for source, chosen in enumerate(distinct_optima(self.optima)):
             chosen = chosen[:MOST_SEEN]
             if chosen.numel() == 0 or not bool(guide.present[source]):
-                found.append(([], []))
+                found.append(None)
                 continue
             information = self.optima.information[source, chosen]
             evidence = self.optima.log_evidence(source, chosen)
             share = torch.softmax(evidence.clamp(min=float(evidence.max()) - LEAST_SEEN), 0)
             homes = Homes(self.optima.v[source, chosen], information, numbers[source].expand(chosen.numel(), -1))
-            parts = list[Part](guide.seen_from(source, homes))
-            shares = [SEEN * one for one in share.tolist()] if parts else []
-            at = torch.tensor([source])
-            found.append(([*parts, GuidePart(guide.select(at))], [*shares, GUIDED]))
+            before = GuidePart(guide.select(torch.tensor([source])))
+            found.append(Guided(before, list(guide.seen_from(source, homes)), share.tolist()))
         return found
 
     def _refine(self, first: Proposal) -> Proposal:
@@ -191,12 +216,12 @@ class Search:
         for attempt in range(self.effort.rounds + 1):
             self.progress("proposing", 0.35 + 0.05 * attempt)
             # most first proposals are good, and a few draws tell
-            look = self._draw(active, self._together(trial, active), peek)
+            look = self._draw(active, Proposal.stack(trial), peek)
             efficiency = effective_sample_size(look.log_weight) / peek
             doubtful = (efficiency < self.effort.enough).nonzero()[:, 0]
             if doubtful.numel():
                 some, rows = active[doubtful], [trial[row] for row in doubtful.tolist()]
-                rest = self._draw(some, self._together(rows, some), draws - peek)
+                rest = self._draw(some, Proposal.stack(rows), draws - peek)
                 both = Round.chain([look.select(doubtful), rest])
                 efficiency[doubtful] = effective_sample_size(both.log_weight) / draws
             for row, source in enumerate(active.tolist()):
@@ -206,15 +231,7 @@ class Search:
             if active.numel() == 0 or attempt == self.effort.rounds:
                 break
             trial = self._refitted(active, first)
-        return self._together(kept, self.everything)
-
-    def _together(self, proposals: Sequence[Proposal], sources: Tensor) -> Proposal:
-        """Proposals of one source each as one."""
-        return Proposal(
-            Mixture.stack([one.mixture for one in proposals]),
-            tuple(one.ridges[0] for one in proposals),
-            None if self.guide is None else self.guide.select(sources),
-        )
+        return Proposal.stack(kept)
 
     def _try(
         self,
@@ -237,33 +254,30 @@ class Search:
     def _refitted(self, sources: Tensor, first: Proposal) -> list[Proposal]:
         """Proposals fitted to all draws of each source so far."""
         return [
-            refined(self.history[i], first.select(self.everything[i : i + 1]), self.generators[i])
+            refined(pooled(self.history[i]), first.select(self.everything[i : i + 1]), self.generators[i])
             for i in sources.tolist()
         ]
 
     def _refine_again(self, sources: Tensor, first: Proposal) -> Proposal:
         """Proposals refitted to all draws, those included that were to be the answer."""
-        return self._together(self._refitted(sources, first), sources)
+        return Proposal.stack(self._refitted(sources, first))
 
     def _explore(self, sources: Tensor, first: Proposal) -> Proposal:
         """Proposals for posteriors that bend, from an ensemble that starts at the draws so far."""
         self.progress("exploring", 0.6)
         generators = [self.generators[source] for source in sources.tolist()]
+        every = [pooled(self.history[source]) for source in sources.tolist()]
         starts = []
-        for source, generator in zip(sources.tolist(), generators, strict=True):
-            rounds = self.history[source]
-            v = torch.cat([one.v for one in rounds], dim=1)
-            flattened = (1.0 - TEMPERATURE) * torch.cat([one.log_likelihood for one in rounds], dim=1)
-            weight = tempered(pooled_log_weight(rounds) - flattened, float(WALKERS))
-            starts.append(v[0, torch.multinomial(weight[0], WALKERS, replacement=True, generator=generator)])
-        states = explore(self.problem.select(sources), torch.stack(starts), generators)
+        for one, generator in zip(every, generators, strict=True):
+            weight = tempered(one.log_weight - (1.0 - TEMPERATURE) * one.log_likelihood, float(WALKERS))
+            starts.append(one.v[0, torch.multinomial(weight[0], WALKERS, replacement=True, generator=generator)])
+        problem = self.problem.select(sources)
+        level = Level.of(problem)
+        states = explore(problem, level, torch.stack(starts), generators)
         self.spent[sources] += WALKERS * STEPS
         chosen = first.select(sources)
-        shares = [
-            part_shares(self.history[source], chosen.select(self.everything[row : row + 1]))
-            for row, source in enumerate(sources.tolist())
-        ]
-        return explored(states, chosen, shares, generators)
+        shares = [part_shares(one, chosen.select(self.everything[row : row + 1])) for row, one in enumerate(every)]
+        return explored(states, level, chosen, shares, generators)
 
     def _weigh(self, sources: Tensor, proposal: Proposal, most: float) -> list[Round]:
         """Fresh draws of the frozen proposals, in blocks until each source has its ess."""
