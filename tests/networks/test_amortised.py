@@ -199,3 +199,29 @@ def test_another_model_and_a_network_without_a_density_are_refused(
     point, _ = toy_network(tmp_path, toy_recipe({"flow": 0.0, "latent": 1.0}, network={"latent": "point"}))
     with pytest.raises(MismatchError, match="it gives one value and no density"):
         amortised(point, spectra[:1])
+
+
+def test_a_physical_decoder_reconstructs_what_the_likelihood_expects(tmp_path: Path) -> None:
+    """One draw again and again: the forward model's own counts/s/keV, the background of the file included."""
+    network, simulator = toy_network(tmp_path, toy_recipe(network=PAPER | {"decoder": "physical"}))
+    spectrum = toy_observation(tmp_path, exposure=500.0, norm=0.5, background=True).bin(
+        energies=[(0.6, 8.0)], grouping="none"
+    )
+    one = amortised(network, [spectrum])
+    theta = torch.tensor([[1.8, 0.4]], dtype=torch.float64).expand(5, -1)
+    made = one.reconstruction(0, theta)
+    assert made is not None
+    inputs = network.inputs(spectrum)
+    kept = inputs.noticed[0] > 0
+    width = torch.from_numpy(made.energy_hi - made.energy_lo)
+    counts = simulator.expected(theta[:1], inputs.exposure, inputs.area)[0]
+    known = (counts + inputs.background[0] / torch.where(kept, inputs.noticed[0], 1.0))[kept] / (500.0 * width)
+    for row in made.density:
+        torch.testing.assert_close(torch.from_numpy(row), known, rtol=1e-4, atol=1e-9)
+
+
+def test_a_network_without_a_decoder_reconstructs_nothing(
+    networks: dict[str, Network], spectra: list[Spectrum]
+) -> None:
+    theta = torch.tensor([[1.8, 0.4]], dtype=torch.float64)
+    assert amortised(networks["ours"], spectra).reconstruction(0, theta) is None

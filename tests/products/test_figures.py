@@ -16,9 +16,10 @@ from matplotlib.image import imread
 
 from answer_zoo import TRUTH, carried_by_few, first_parameters, squeezed, toy_posterior
 from xrayflow.inference import Posterior
+from xrayflow.networks import Reconstruction
 from xrayflow.products.figures import corner_figure, png, spectrum_figure
 from xrayflow.products.figures.spectrum_plot import display_groups, poisson_errors, shown_bins
-from xrayflow.products.figures.style import energy_ticks, ticks
+from xrayflow.products.figures.style import RECONSTRUCTION, energy_ticks, ticks
 
 
 def texts(figure: Figure) -> str:
@@ -98,6 +99,23 @@ def test_the_background_is_shown_and_named() -> None:
     legend = figure.axes[0].get_legend()
     assert legend is not None
     assert "background" in [text.get_text() for text in legend.get_texts()]
+
+
+def test_a_reconstruction_is_drawn_and_named() -> None:
+    lo, hi = np.array([1.0, 2.0, 4.0]), np.array([2.0, 3.0, 5.0])
+    density = np.array([[0.9, 0.5, 0.1], [1.0, 0.6, 0.2], [1.1, 0.7, 0.3]])
+    answer = replace(toy_posterior(), network="theirs", reconstruction=Reconstruction(lo, hi, density))
+    above = spectrum_figure(answer).axes[0]
+    lines = [line for line in above.lines if line.get_color() == RECONSTRUCTION]
+    assert len(lines) == 3
+    x, y = np.asarray(lines[1].get_xdata()), np.asarray(lines[1].get_ydata())
+    np.testing.assert_array_equal(x[~np.isnan(x)], [1.0, 2.0, 2.0, 3.0, 4.0, 5.0])
+    np.testing.assert_array_equal(y[~np.isnan(y)], [1.0, 1.0, 0.6, 0.6, 0.2, 0.2])
+    legend = above.get_legend()
+    assert legend is not None
+    assert any("reconstruction of theirs" in text.get_text() for text in legend.get_texts())
+    plain = spectrum_figure(toy_posterior()).axes[0]
+    assert not [line for line in plain.lines if line.get_color() == RECONSTRUCTION]
 
 
 def test_a_faint_spectrum_is_merged_for_display_and_says_so() -> None:

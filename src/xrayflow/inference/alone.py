@@ -81,6 +81,7 @@ def answer_alone(
         versions=package_versions(),
         mode="amortised",
         network=amortised.name,
+        reconstruction=amortised.reconstruction(0, asked),
     )
 
 

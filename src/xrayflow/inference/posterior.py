@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xrayflow.inference.predictive import Predictive
 from xrayflow.inference.verdict import Computation, FitQuality, overall, weighted_quantile
 from xrayflow.models import Model
+from xrayflow.networks import Reconstruction
 from xrayflow.ogip import Spectrum
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
@@ -97,6 +98,7 @@ class Posterior:
         mode: "exact", or "amortised" where a network answered alone: no weights, and no evidence then.
         network: Name of the network that started the answer.
         notes: Facts beside the verdict, in words.
+        reconstruction: What the decoder of a network that answered alone makes of its draws; None without one.
     """
 
     model: Model
@@ -129,6 +131,7 @@ class Posterior:
     network: str | None = None
     notes: tuple[str, ...] = ()
     truth: Mapping[str, float] = field(default_factory=dict)
+    reconstruction: Reconstruction | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

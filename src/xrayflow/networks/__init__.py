@@ -1,6 +1,6 @@
 """LEARNED: spectrum -> amortised posterior, trained from a run file, stored with everything that made it."""
 
-from xrayflow.networks.amortised import Amortised
+from xrayflow.networks.amortised import Amortised, Reconstruction
 from xrayflow.networks.homes import Homes, home_numbers
 from xrayflow.networks.network import Network
 from xrayflow.networks.recipe import Recipe, read_recipe
@@ -14,6 +14,7 @@ __all__ = [
     "Network",
     "Progress",
     "Recipe",
+    "Reconstruction",
     "home_numbers",
     "load_network",
     "read_header",

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xrayflow.errors import MismatchError
@@ -23,11 +25,28 @@ from xrayflow.networks.homes import Homes
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.local import Local
 from xrayflow.networks.network import Network
+from xrayflow.networks.scaling import PaperValues
 from xrayflow.ogip import Spectrum
 from xrayflow.prior import FAR, Prior
 
 BLOCK = 512
 """Draws of one source that are computed together."""
+
+BAND = 0.05, 0.5, 0.95
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a network's decoder makes of the draws of one source, in the network's bins.
+
+    Attributes:
+        energy_lo, energy_hi: (bin,) keV; bins without a noticed channel are left out.
+        density: (3, bin) 5, 50 and 95 % of the expected counts/s/keV, the background that the file gives included.
+    """
+
+    energy_lo: NDArray[np.float64]
+    energy_hi: NDArray[np.float64]
+    density: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,6 +56,7 @@ class Amortised:
     Attributes:
         network: Whose.
         prior: The answer's; gives the coordinates v.
+        inputs: (source,) what the network sees; None where it is another instrument's.
         context: (source, context) what the encoder made of each spectrum; zeros where there is none.
         present: (source,) whether a source has one.
         mismatch: (source,) why a source cannot have one: another instrument, other channels; "" where it can.
@@ -45,6 +65,7 @@ class Amortised:
 
     network: Network
     prior: Prior
+    inputs: tuple[Inputs | None, ...]
     context: Float[Tensor, "source context"]
     present: Bool[Tensor, " source"]
     mismatch: tuple[str, ...]
@@ -72,17 +93,19 @@ class Amortised:
         context = torch.zeros((len(spectra), network.recipe.network.context))
         mismatch = [""] * len(spectra)
         outside: list[tuple[str, ...]] = [()] * len(spectra)
+        seen: list[Inputs | None] = [None] * len(spectra)
         for source, (spectrum, error) in enumerate(zip(spectra, systematic, strict=True)):
             try:
                 inputs = network.inputs(spectrum, error)
             except MismatchError as other:
                 mismatch[source] = str(other)
                 continue
+            seen[source] = inputs
             outside[source] = tuple(network.outside(inputs))
             if not outside[source]:
                 context[source] = _context(network, inputs)
         present = torch.tensor([not (m or o) for m, o in zip(mismatch, outside, strict=True)])
-        return cls(network, prior, context, present, tuple(mismatch), tuple(outside))
+        return cls(network, prior, tuple(seen), context, present, tuple(mismatch), tuple(outside))
 
     @property
     def name(self) -> str:
@@ -106,6 +129,7 @@ class Amortised:
         rows = sources.tolist()
         return replace(
             self,
+            inputs=tuple(self.inputs[i] for i in rows),
             context=self.context[sources],
             present=self.present[sources],
             mismatch=tuple(self.mismatch[i] for i in rows),
@@ -149,6 +173,25 @@ class Amortised:
         each = [homes.select(torch.tensor([mode])) for mode in range(homes.size)]
         with torch.no_grad():
             return tuple(Seen(local, home, local.read(home)) for home in each)
+
+    def reconstruction(self, source: int, theta: Float[Tensor, "draw parameter"]) -> Reconstruction | None:
+        """What the decoder makes of draws; None where the network has none.
+
+        Args:
+            source: Its number in the batch.
+            theta: Draws, in the parameters' units.
+        """
+        core, inputs = self.network.core, self.inputs[source]
+        if core.decoder is None or inputs is None or not isinstance(core.scaling, PaperValues):
+            return None
+        every = inputs.select(torch.zeros(theta.shape[0], dtype=torch.int64))
+        with torch.no_grad():
+            counts = core.scaling.to_counts(core.decoder(core.coordinates.from_theta(theta), every), every)
+        lo, hi = np.array(self.network.response.energies, dtype=np.float64).T
+        kept = inputs.noticed[0].numpy() > 0
+        whole = float(inputs.exposure) * (hi - lo) * inputs.noticed[0].numpy()
+        total = np.quantile(counts.numpy(), BAND, axis=0) + inputs.background[0].numpy()
+        return Reconstruction(lo[kept], hi[kept], total[:, kept] / whole[kept])
 
     def _draw(self, source: int, base: Float[Tensor, "draw parameter"]) -> Float[Tensor, "draw parameter"]:
         core, context = self.network.core, self.context[source : source + 1]

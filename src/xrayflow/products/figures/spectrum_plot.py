@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from xrayflow.inference import Posterior
+from xrayflow.networks import Reconstruction
 from xrayflow.products.figures.style import (
     BACKGROUND,
     GREY,
     INK,
     MODEL,
+    RECONSTRUCTION,
     VERDICT_COLOURS,
     WORST,
     energy_ticks,
@@ -95,6 +97,8 @@ def spectrum_figure(posterior: Posterior) -> Figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.3, 1.0))
         figure.subplots_adjust(left=0.115, right=0.975, top=0.845, bottom=0.09, hspace=0.05)
         _data_panel(above, shown)
+        if posterior.reconstruction is not None:
+            _reconstruction(above, posterior.reconstruction)
         _residual_panel(below, posterior, shown)
         for ax in (above, below):
             for lo, hi in posterior.fit.worst_energies:
@@ -239,6 +243,12 @@ def _data_panel(ax: Axes, shown: Shown) -> None:
     ax.tick_params(labelbottom=False, which="both")
 
 
+def _reconstruction(ax: Axes, made: Reconstruction) -> None:
+    """The decoder's spectrum: its median as a line, the band of the draws as thin ones."""
+    for values, width in zip(made.density, (0.6, 1.2, 0.6), strict=True):
+        ax.plot(*_steps(made.energy_lo, made.energy_hi, values), color=RECONSTRUCTION, lw=width, ls="-", zorder=6)
+
+
 def _floor(density: FloatArray, model: FloatArray, background: FloatArray) -> float:
     """Lower end of the count axis: below the data, and below model and background unless they go far beneath them."""
     low, least = float(np.min(density, initial=np.inf)), float(np.min(model[model > 0], initial=np.inf))
@@ -296,6 +306,9 @@ def _legend(ax: Axes, posterior: Posterior, shown: Shown) -> None:
         handles.append(Line2D([], [], color=GREY, marker="v", ms=5, ls="", label=r"data $\leq$ 0: 68 % upper limit"))
     if shown.background[0].size:
         handles.append(Line2D([], [], color=BACKGROUND, lw=1.3, ls=(0, (5, 1.5)), label="background"))
+    if posterior.reconstruction is not None:
+        label = f"reconstruction of {posterior.network}, median and 90 %"
+        handles.append(Line2D([], [], color=RECONSTRUCTION, lw=1.2, label=label))
     if posterior.fit.worst_energies:
         handles.append(Patch(facecolor=WORST, alpha=0.3, label="the data leave the model"))
     ax.legend(handles=handles, loc="best", handlelength=1.8)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 INK, GREY = "#222222", "#767676"
 MODEL, BACKGROUND, BEST, TRUTH, WORST = "#0072B2", "#009E73", "#D55E00", "#CC3399", "#E69F00"
+RECONSTRUCTION = "#7A3E9D"
 VERDICT_COLOURS = {"certified": "#00734F", "approximate": "#8A6100", "do-not-trust": "#B03A00"}
 
 DPI = 150
