@@ -23,6 +23,7 @@ from xrayflow.inference.refine import (
     laplace_mixture,
     part_shares,
     refined,
+    reshared,
     tempered,
 )
 from xrayflow.inference.sampler import FORGOTTEN, STEPS, TEMPERATURE, WALKERS, explore
@@ -160,6 +161,22 @@ def test_parts_get_the_shares_that_the_posterior_has_in_them() -> None:
     log_target = torch.logaddexp(left.log_density(v) + math.log(0.2), right.log_density(v) + math.log(0.8))
     share = part_shares(pooled([Round.of(first, v, log_target)]), first)
     assert share.tolist() == pytest.approx([0.0, 0.2, 0.75], abs=0.06)
+
+
+def test_first_draws_change_the_shares_of_the_parts_and_nothing_else() -> None:
+    present = torch.tensor([True])
+    right, wrong = (Fake(torch.tensor([[place, 0.0, 0.0]], dtype=torch.float64), 0.5, present) for place in (-3.0, 3.0))
+    core = plain(laplace_mixture(Bent().optima()))
+    parts = Parts.of([PriorPart(3), GuidePart(right), GuidePart(wrong)], [0.02, 0.05, 0.05], [0.0, 0.4, 0.4])
+    first = replace(core, parts=(parts,))
+    v = first.sample(50, seeded(3))
+    better = reshared(pooled([Round.of(first, v, right.log_density(v))]), first)
+    share = better.parts[0].share
+    assert float(share[1]) > 0.7
+    assert float(share[2]) > 0.05 + 0.8 * 0.2 * 0.4
+    assert bool((share >= parts.floor).all())
+    assert better.mixture is first.mixture
+    assert better.parts[0].parts == parts.parts
 
 
 def test_explored_proposals_are_reproducible_and_depend_on_the_seed() -> None:

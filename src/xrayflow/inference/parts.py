@@ -83,8 +83,13 @@ class Parts:
 
     def beside(self, part: Part, share: float) -> Parts:
         """These, and another part that takes a share of what the floors leave from all of them."""
-        others = (self.share - self.floor) / (1.0 - self.floor.sum())
-        return Parts.of([*self.parts, part], [*self.floor.tolist(), 0.0], [*((1.0 - share) * others).tolist(), share])
+        others = ((1.0 - share) * self.above).tolist()
+        return Parts.of([*self.parts, part], [*self.floor.tolist(), 0.0], [*others, share])
+
+    @property
+    def above(self) -> Float[Tensor, " part"]:
+        """The shares of what the floors leave."""
+        return (self.share - self.floor) / (1.0 - self.floor.sum())
 
     def sharing(self, share: Float[Tensor, " part"]) -> Parts:
         """These parts with other shares of what the floors leave."""

@@ -1,10 +1,11 @@
 """Proposals: made from optima, improved by their own weighted draws, or fitted to what a sampler explored.
 
 1. `laplace_mixture`: a Student-t at every distinct optimum (the inverse information as its scale) with a wider twin.
-2. `refined`: Student-t components, and the shares of the parts beside them, fitted by expectation-maximisation to all
+2. `reshared`: the same parts with the shares that a few weighted draws of it ask for. It serves most spectra.
+3. `refined`: Student-t components, and the shares of the parts beside them, fitted by expectation-maximisation to all
    weighted draws so far. The draws of all rounds count as drawn from the mixture of their proposals; weights are
    tempered while a few dominate.
-3. `explored`: for posteriors that are wide in several parameters at once and bend, where what is fitted to weighted
+4. `explored`: for posteriors that are wide in several parameters at once and bend, where what is fitted to weighted
    draws forgets the tails that no draw has reached. It is fitted to the states of an ensemble that walked the
    *tempered* posterior (`sampler`), which reach beyond the tails: half by expectation-maximisation, half as kernels
    with the covariance of their neighbours, both in the coordinates of `level`.
@@ -19,7 +20,7 @@ Source: Cappe et al. 2008, Stat. Comput. 18, 447 (population Monte Carlo by EM);
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -44,6 +45,9 @@ LAPLACE_SHARE = 0.1
 
 MOST_PARTS = 0.95
 """Of what the floors leave: the rest is the t-mixture's."""
+
+GUESSED = 0.2
+"""Of the shares before any draw, what a proposal keeps when its first draws are weighed: few do not reach the tails."""
 
 UNSHAPED = 0.5
 """Of a refined proposal: parts with shares of their own fit."""
@@ -134,6 +138,18 @@ def laplace_mixture(optima: Optima) -> Mixture:
         scale[source, : index.numel()] = root_of_inverse(information)
     core = Mixture(log_share, mean, scale)
     return core.joined(Mixture(log_share, mean, 2.0 * scale), share=TWIN_SHARE)
+
+
+def reshared(every: Round, first: Proposal) -> Proposal:
+    """The first proposal of one source with the shares that its weighted draws ask for.
+
+    Args:
+        every: The rounds so far, `pooled`.
+        first: The first proposal.
+    """
+    beside = first.parts[0]
+    share = GUESSED * beside.above + (1.0 - GUESSED) * part_shares(every, first)
+    return replace(first, parts=(beside.sharing(share),))
 
 
 def refined(every: Round, first: Proposal, generator: torch.Generator) -> Proposal:

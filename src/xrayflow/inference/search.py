@@ -21,7 +21,15 @@ from xrayflow.inference.level import Level
 from xrayflow.inference.optimiser import Optima, minimise, starting_points
 from xrayflow.inference.parts import PRIOR_FLOOR, Part, Parts, PriorPart
 from xrayflow.inference.proposal import Proposal
-from xrayflow.inference.refine import distinct_optima, explored, laplace_mixture, part_shares, refined, tempered
+from xrayflow.inference.refine import (
+    distinct_optima,
+    explored,
+    laplace_mixture,
+    part_shares,
+    refined,
+    reshared,
+    tempered,
+)
 from xrayflow.inference.ridges import lines
 from xrayflow.inference.sampler import STEPS, TEMPERATURE, WALKERS, explore
 from xrayflow.inference.walk import Places, walk
@@ -33,10 +41,10 @@ from xrayflow.simulate.seeds import generator_for
 RIDGES = 0.7
 """Share of the ridges in the first proposal of a source that has some: of all, or of what a guide leaves."""
 
-SEEN, GUIDED = 0.65, 0.1
+SEEN, GUIDED = 0.75, 0.05
 """Shares of what a guide sees from the optima, and of what it knew before, in the first proposal."""
 
-GUIDE_FLOOR, SHAPED_FLOOR = 0.05, 0.15
+GUIDE_FLOOR, SHAPED_FLOOR = 0.05, 0.1
 """What every proposal keeps of a guide's first word, and of all ridges and of what it sees from the optima together."""
 
 MOST_SEEN, LEAST_SEEN = 3, 3.0
@@ -207,31 +215,39 @@ class Search:
         return found
 
     def _refine(self, first: Proposal) -> Proposal:
-        """First proposals, refitted where their weights are uneven; of each source the one with the best pilot."""
+        """First proposals with shares fitted to a few draws, refitted where their weights are uneven; of each source
+        the one with the best pilot."""
         kept = [first.select(self.everything[i : i + 1]) for i in range(self.problem.sources)]
         best = torch.full((self.problem.sources,), -1.0, dtype=torch.float64)
         active, trial = self.everything, kept.copy()
-        draws = max(round(self.effort.pilot * self.effort.draws), LEAST_PILOT)
-        peek = draws // PEEK
         for attempt in range(self.effort.rounds + 1):
             self.progress("proposing", 0.35 + 0.05 * attempt)
-            # most first proposals are good, and a few draws tell
-            look = self._draw(active, Proposal.stack(trial), peek)
-            efficiency = effective_sample_size(look.log_weight) / peek
-            doubtful = (efficiency < self.effort.enough).nonzero()[:, 0]
-            if doubtful.numel():
-                some, rows = active[doubtful], [trial[row] for row in doubtful.tolist()]
-                rest = self._draw(some, Proposal.stack(rows), draws - peek)
-                both = Round.chain([look.select(doubtful), rest])
-                efficiency[doubtful] = effective_sample_size(both.log_weight) / draws
+            efficiency = self._pilot(active, trial)
             for row, source in enumerate(active.tolist()):
                 if efficiency[row] > best[source]:
                     best[source], kept[source] = efficiency[row], trial[row]
+            if attempt == 0:
+                kept = [reshared(pooled(self.history[i]), one) for i, one in enumerate(kept)]
             active = active[efficiency < self.effort.enough]
             if active.numel() == 0 or attempt == self.effort.rounds:
                 break
-            trial = self._refitted(active, first)
+            trial = self._refitted(active, first) if attempt else [kept[i] for i in active.tolist()]
         return Proposal.stack(kept)
+
+    def _pilot(self, sources: Tensor, trial: list[Proposal]) -> Tensor:
+        """(source,) efficiency of proposals: most first ones are good, and a few draws tell; else more are drawn."""
+        draws = max(round(self.effort.pilot * self.effort.draws), LEAST_PILOT)
+        peek = draws // PEEK
+        look = self._draw(sources, Proposal.stack(trial), peek)
+        efficiency = effective_sample_size(look.log_weight) / peek
+        doubtful = (efficiency < self.effort.enough).nonzero()[:, 0]
+        if doubtful.numel():
+            rest = self._draw(
+                sources[doubtful], Proposal.stack([trial[row] for row in doubtful.tolist()]), draws - peek
+            )
+            both = Round.chain([look.select(doubtful), rest])
+            efficiency[doubtful] = effective_sample_size(both.log_weight) / draws
+        return efficiency
 
     def _try(
         self,
