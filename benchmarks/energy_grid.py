@@ -16,10 +16,7 @@ and the shift of chi^2, sum (mu - mu_ref)^2 / mu_ref.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from provenance import provenance
 from xrayflow.data import bundled_pha
 from xrayflow.folding import Fold, Grid, density
 from xrayflow.folding.density import ABSORPTION_EDGES, JUMP_WIDTH
@@ -120,24 +118,6 @@ def _short(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def machine() -> str:
-    """The processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
-def commit() -> str:
-    """The commit that was measured, marked where the tree differs from it."""
-    home = Path(__file__).resolve().parent
-    return subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=home, capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=300)
@@ -161,11 +141,7 @@ def main() -> None:
         "0.003-300 keV, 1000 log (the paper's evaluation)": Grid.log(3e-3, 300.0, 1000),
     }
     document: dict[str, Any] = {
-        "command": "OMP_NUM_THREADS=1 python benchmarks/energy_grid.py",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": machine(),
-        "threads": torch.get_num_threads(),
-        "commit": commit(),
+        **provenance(__file__),
         "model": MODEL,
         "draws": len(theta),
         "exposure_s": EXPOSURE,

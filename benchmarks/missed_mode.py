@@ -23,15 +23,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import platform
-import subprocess
 import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -41,6 +37,7 @@ import torch
 from torch import Tensor
 
 from planted import FAMILIES, planted
+from provenance import provenance
 from stripped import LEAST_MASS, Side, Split, StrippedSearch, find_split, without
 from xrayflow.errors import XrayflowWarning
 from xrayflow.inference.guidance import find_guidance
@@ -330,14 +327,8 @@ def main() -> None:
             json.dumps(figures(state["rows"])),
             flush=True,
         )
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
-    )
     result = {
-        "made_by": "benchmarks/missed_mode.py",
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
-        "commit": commit.stdout.strip(),
+        **provenance(__file__),
         "settings": {
             "cases": options.cases,
             "seed": options.seed,

@@ -20,13 +20,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import time
 import warnings
 from collections import Counter
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +30,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from provenance import provenance
 from simulated_set import SimulatedSet, simulated_set
 from xrayflow.errors import XrayflowWarning
 from xrayflow.inference import Posterior
@@ -188,14 +185,8 @@ def main() -> None:
         state["rows"] += rows_of(answers, part)
         saved.write_text(json.dumps(state))
         print(len(state["rows"]), json.dumps(figures(state["rows"])), flush=True)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
-    )
     found = {
-        "made_by": "benchmarks/network.py",
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
-        "commit": commit.stdout.strip(),
+        **provenance(__file__),
         "settings": {"spectra": options.spectra, "seed": options.seed, "network": options.network},
         "cpu_seconds": state["cpu"],
         "wall_seconds": state["wall"],

@@ -17,12 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import time
 import warnings
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from provenance import provenance
 from xrayflow.data import bundled_pha
 from xrayflow.errors import XrayflowWarning
 from xrayflow.folding import Fold, Grid
@@ -254,14 +252,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "optimiser.json")
     options = parser.parse_args()
     warnings.simplefilter("ignore", XrayflowWarning)
-    describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    commit = subprocess.run(describe, cwd=HERE, capture_output=True, text=True, check=True).stdout
     problem, choices = build_problem(simulated_spectra(options.simulated), Question(MODEL))
     results: dict[str, object] = {
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": commit.strip(),
+        **provenance(__file__),
         "model": MODEL,
         "starts": STARTS,
         "goal": "XSPEC's statistic; cold starts, the same for both",

@@ -29,7 +29,6 @@ import math
 import tempfile
 import time
 import warnings
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from energy_grid import commit, machine
 from paper_figures import draw_figures, draw_tarp
 from paper_spectra import EXPOSURE, RATE, Exact, exact_posteriors, inputs_of, paper_set
+from provenance import provenance
 from simulated_set import SimulatedSet
 from xrayflow.errors import XrayflowWarning
 from xrayflow.networks import Network, load_network
@@ -275,10 +274,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         exact = exact_posteriors(spectra, options.exact, folder / f"exact-{SEED}-{options.spectra}.npz")
     document: dict[str, Any] = {
-        "made_by": "benchmarks/paper_network.py",
-        "date": date.today().isoformat(),
-        "machine": machine(),
-        "commit": commit(),
+        **provenance(__file__),
         "settings": {"seed": SEED, "exposure_s": EXPOSURE, "rate": RATE, "exact": options.exact},
         "exact": None,
         "networks": {},

@@ -11,16 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import time
 import warnings
 from collections import Counter
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 
+from provenance import provenance
 from xrayflow.errors import XrayflowWarning
 from xrayflow.inference import Posterior, Question, infer_batch
 from xrayflow.ogip import RMF, read_observation, read_rmf
@@ -100,12 +98,8 @@ def main() -> None:
     rows = run(archive, rmf, None, options.batch, options.systematic)
     for path, arf in OTHERS.items():
         rows += run([DATA / path], rmf, None if arf is None else DATA / arf, 1, options.systematic)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False).stdout
     found = {
-        "made_by": "benchmarks/real_spectra.py",
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "commit": commit.strip(),
+        **provenance(__file__),
         "settings": {"batch": options.batch, "systematic": options.systematic},
         "wall_seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,

@@ -16,7 +16,6 @@ Writes benchmarks/results/simulator.json.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from energy_grid import commit, machine
+from provenance import provenance
 from speed import clock, rounded, summary
 from xrayflow.data import bundled_arf, bundled_rmf
 from xrayflow.folding import Grid
@@ -149,12 +148,7 @@ def main() -> None:
     torch.set_num_threads(1)
     simulator = simulator_on(training_grid(read_rmf(bundled_rmf()).energy_edges), torch.float32)
     document: dict[str, Any] = {
-        "command": "OMP_NUM_THREADS=1 python benchmarks/simulator.py",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": machine(),
-        "threads": torch.get_num_threads(),
-        "commit": commit(),
-        "versions": {"torch": torch.__version__, "numpy": np.__version__},
+        **provenance(__file__),
         "model": MODEL,
         "bins": simulator.bins,
         "grid": {"description": simulator.fold.grid.description, "bins": simulator.fold.grid.energy_edges.size - 1},

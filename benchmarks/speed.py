@@ -19,14 +19,11 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
-import subprocess
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -35,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from provenance import provenance
 from xrayflow.data import bundled_pha
 from xrayflow.errors import XrayflowWarning
 from xrayflow.folding import Grid
@@ -337,15 +335,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "speed.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True).stdout
-    changed = subprocess.run(["git", "status", "--porcelain", "../src"], cwd=HERE, capture_output=True, text=True)
     known = problems()
     results: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        **provenance(__file__),
         "load_before": os.getloadavg()[0],
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-        "commit": commit.strip() + (" and later changes" if changed.stdout.strip() else ""),
         "model": MODEL,
         "grids": {},
     }

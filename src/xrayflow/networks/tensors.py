@@ -145,8 +145,7 @@ def _header(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
     found = header.get("format_version")
     if found != FORMAT_VERSION:
         raise NetworkError(f"{path}: format {found!r}; this version reads {FORMAT_VERSION}; fetch or train it anew")
-    hashed = header.pop("header_sha256", None)  # files of the first days have none
-    if hashed is not None and hashed != _hash_header(header):
+    if header.pop("header_sha256", None) != _hash_header(header):
         raise NetworkError(f"{path}: corrupted: its header does not match its hash; fetch it anew")
     return header
 
