@@ -1,7 +1,8 @@
 """Answers to fresh simulated spectra with known truths, with the shipped network and without: calibration, efficiency,
 verdicts, missed basins, seconds.
 
-    OMP_NUM_THREADS=1 python benchmarks/network.py [--spectra 400] [--seed 2028] [--network nicer-bhb] [--batch 40]
+    OMP_NUM_THREADS=1 python benchmarks/network.py [--spectra 400] [--first N] [--seed 2028] [--network nicer-bhb]
+        [--batch 40]
 
 Every spectrum of the set counts, failed ones included. Spectra come from the training prior of the network
 (`simulated_set.py`), a third without a background; where there is one it is known, as the likelihood takes it.
@@ -38,11 +39,8 @@ from xrayflow.inference.guidance import find_guidance
 from xrayflow.inference.optimiser import minimise
 from xrayflow.inference.pipeline import infer_problem
 from xrayflow.inference.search import Effort
-from xrayflow.models import parse_model
 from xrayflow.networks import load_network
-from xrayflow.prior import Prior
 from xrayflow.problem import Problem
-from xrayflow.simulate import TrainingPrior
 
 HERE = Path(__file__).resolve().parent
 MODEL = "TBabs*simpl*ezdiskbb"
@@ -157,6 +155,7 @@ def answer(batch: SimulatedSet, chosen: torch.Tensor, network: str) -> list[Post
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spectra", type=int, default=400)
+    parser.add_argument("--first", type=int, default=None, help="answer the first so many of them only")
     parser.add_argument("--seed", type=int, default=2028)
     parser.add_argument("--network", default="nicer-bhb", help="a name, a path, or none")
     parser.add_argument("--batch", type=int, default=40)
@@ -166,13 +165,13 @@ def main() -> None:
     label = Path(options.network).stem
     out = options.out or HERE / "results" / f"network-{label}.json"
     saved = out.with_suffix(".rows.json")
-    prior = TrainingPrior(Prior.of(parse_model(MODEL)))
-    if options.network != "none":
-        prior = load_network(options.network).training_prior
+    named = "nicer-bhb" if options.network == "none" else options.network
+    prior = load_network(named).training_prior
     whole = simulated_set(prior, MODEL, options.spectra, options.seed)
     state = json.loads(saved.read_text()) if saved.exists() else {"rows": [], "cpu": 0.0, "wall": 0.0}
-    while len(state["rows"]) < options.spectra:
-        chosen = torch.arange(len(state["rows"]), min(len(state["rows"]) + options.batch, options.spectra))
+    wanted = min(options.first or options.spectra, options.spectra)
+    while len(state["rows"]) < wanted:
+        chosen = torch.arange(len(state["rows"]), min(len(state["rows"]) + options.batch, wanted))
         cpu, wall = time.process_time(), time.perf_counter()
         answers = answer(whole, chosen, options.network)
         state["cpu"] += time.process_time() - cpu
@@ -187,7 +186,7 @@ def main() -> None:
         print(len(state["rows"]), json.dumps(figures(state["rows"])), flush=True)
     found = {
         **provenance(__file__),
-        "settings": {"spectra": options.spectra, "seed": options.seed, "network": options.network},
+        "settings": {"spectra": options.spectra, "answered": wanted, "seed": options.seed, "network": options.network},
         "cpu_seconds": state["cpu"],
         "wall_seconds": state["wall"],
         "summary": summary(state["rows"]),
