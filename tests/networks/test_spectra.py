@@ -102,7 +102,7 @@ def test_spectra_without_noise_are_the_expected_ones_of_at_least_a_count(simulat
 
 
 def test_a_library_is_read_as_it_was_simulated(simulator: Simulator, library: Path) -> None:
-    inputs, theta = read_library(library, simulator, probit(simulator))
+    inputs, theta, _ = read_library(library, simulator, probit(simulator))
     drawn = simulator.sample(ROWS, torch.Generator().manual_seed(3))
     assert torch.equal(theta, drawn.theta)
     assert torch.equal(inputs.counts, drawn.counts)
@@ -114,7 +114,7 @@ def test_a_library_is_read_as_it_was_simulated(simulator: Simulator, library: Pa
 
 def test_a_library_without_noise_has_at_least_a_count(simulator: Simulator, tmp_path: Path) -> None:
     path = write_library(tmp_path / "quiet.safetensors", simulator, 50, noisy=False)
-    inputs, _ = read_library(path, simulator, probit(simulator))
+    inputs, _, _ = read_library(path, simulator, probit(simulator))
     assert float(inputs.counts.min()) >= 1.0
 
 

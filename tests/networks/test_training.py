@@ -166,7 +166,7 @@ def test_a_killed_training_loses_at_most_an_epoch(folder: Path, tmp_path: Path, 
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
     )
     with process:
         assert process.stdout is not None

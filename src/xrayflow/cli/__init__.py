@@ -74,5 +74,5 @@ def _root(
         print(context.get_help())
 
 
-for verb in (answer.demo, answer.fit, make.simulate, make.train, answer.models, make.networks):
+for verb in (answer.demo, answer.fit, make.simulate, make.targets, make.train, answer.models, make.networks):
     app.command()(verb)

@@ -94,6 +94,12 @@ def assignments(texts: Sequence[str] | None, option: str) -> dict[str, float]:
     return found
 
 
+def check_choice(text: str, choices: Sequence[str], option: str) -> None:
+    """One of some words."""
+    if text not in choices:
+        raise typer.BadParameter(f"'{text}': one of {', '.join(choices)}", param_hint=option)
+
+
 def check_simulation(
     theta: Sequence[str] | None,
     freeze: Sequence[str] | None,

@@ -1,4 +1,4 @@
-"""A library of spectra on disk as training data: what `xrayflow simulate --prior-draws N` writes.
+"""A library of spectra on disk as training data: what `xrayflow simulate --prior-draws N` or `targets` writes.
 
 A library belongs to a network if it has the same model, with the same parameters free and frozen, and the same bins.
 Targets that no network could learn are refused, not skipped: they would be wrong in the file.
@@ -23,11 +23,12 @@ from xrayflow.simulate.describe import describe_model
 LARGEST_LIBRARY = 32_000_000_000
 """Bytes of the file; in memory it is half as large again."""
 
+GROUP = "group"
 PER_BIN, PER_SOURCE = ("counts", "background", "noticed"), ("exposure", "area", "systematic")
 
 
-def read_library(path: Path, simulator: Simulator, coordinates: Coordinates) -> tuple[Inputs, Tensor]:
-    """The spectra of a library and what made them.
+def read_library(path: Path, simulator: Simulator, coordinates: Coordinates) -> tuple[Inputs, Tensor, Tensor]:
+    """The spectra of a library, what made them, and what they belong to.
 
     Args:
         path: The file.
@@ -35,7 +36,8 @@ def read_library(path: Path, simulator: Simulator, coordinates: Coordinates) -> 
         coordinates: Of its flow, to which every target must have a place.
 
     Returns:
-        Spectra, and theta (source, parameter) in the parameters' units.
+        Spectra, theta (source, parameter) in the parameters' units, and group (source,): spectra of one group are alike
+        and stay together; each its own where the file has no groups.
 
     Raises:
         NetworkError: The file is missing, cut or no safetensors file of xrayflow.
@@ -49,12 +51,29 @@ def read_library(path: Path, simulator: Simulator, coordinates: Coordinates) -> 
         if missing:
             raise TrainingError(f"{path}: holds no {', '.join(missing)}; it is no library of spectra")
         tensors = {name: file.get_tensor(name).double() for name in names}
+        group = file.get_tensor(GROUP) if GROUP in file.keys() else torch.arange(len(tensors["theta"]))  # noqa: SIM118
     _refuse_shapes(path, tensors, simulator)
+    if tuple(group.shape) != (len(tensors["theta"]),):
+        raise TrainingError(f"{path}: {GROUP} has shape {tuple(group.shape)}, not {(len(tensors['theta']),)}")
     if header.get("noise") is False:
         tensors["counts"] = tensors["counts"].clamp(min=1.0)
     inputs = Inputs(**{name: tensors[name] for name in (*PER_BIN, *PER_SOURCE)})
     _refuse_numbers(path, inputs, tensors["theta"], coordinates)
-    return inputs, tensors["theta"]
+    return inputs, tensors["theta"], group
+
+
+def refuse_library(path: Path, simulator: Simulator) -> None:
+    """Check what a library is for, without reading its spectra.
+
+    Args:
+        path: The file.
+        simulator: Of the network that is to learn from it.
+
+    Raises:
+        NetworkError, TrainingError: As `read_library`, for its header.
+    """
+    with open_tensors(path, LARGEST_LIBRARY) as file:
+        _refuse_header(path, read_json(path, file.metadata()), simulator)
 
 
 def _refuse_header(path: Path, header: Mapping[str, Any], simulator: Simulator) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from xrayflow.networks.inputs import Inputs
@@ -157,9 +157,11 @@ class PaperValues(Scaling):
         """Features (source, 2, bin); as a global the mean log value of a centred spectrum, else none."""
         if self.centred:
             features, level = self._centred(inputs)
-            scaled = (features - self.mean) / self.spread
+            scaled = _extrapolated(
+                (features - self.mean) / self.spread, 10.0 ** features[:, 1] / self.spread[0], inputs
+            )
             return scaled.float(), ((level - self.level_mean) / self.level_spread).float()
-        value, sigma = self.target(inputs)
+        value, sigma = (part.gather(-1, _nearest_seen(inputs)) for part in self.target(inputs))
         return torch.stack([value, sigma], dim=1), inputs.counts.new_zeros((inputs.size, 0)).float()
 
     def target(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
@@ -231,8 +233,50 @@ class PaperValues(Scaling):
     def _centred(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """The two channels, and (source, 1) the level that was taken from the first."""
         value, sigma = self.log_value(inputs)
+        nearest = _nearest_seen(inputs)
+        # as far from the mean spectrum as the nearest bin that is seen
+        value, log_sigma = (
+            part.gather(-1, nearest) + (mean - mean[nearest])
+            for part, mean in zip((value, torch.log10(sigma)), self.mean, strict=True)
+        )
         level = value.mean(-1, keepdim=True)
-        return torch.stack([value - level, torch.log10(sigma)], dim=1), level
+        return torch.stack([value - level, log_sigma], dim=1), level
+
+
+BEND = 0.07
+"""By how much a z-score at the end of a bright spectrum parts from its neighbour's; noise beyond that is none."""
+
+
+def _extrapolated(
+    scaled: Float[Tensor, "source channel bin"], error: Float[Tensor, "source bin"], inputs: Inputs
+) -> Float[Tensor, "source channel bin"]:
+    """z-scores whose first and last bin, where no channel of it is noticed, follow the parabola of the three beside it.
+
+    As far as their own errors let it: a parabola has sqrt(19) times the noise of a bin.
+    """
+    seen, ends = inputs.noticed > 0, scaled.clone()
+    if seen.shape[-1] < 4:
+        return scaled
+    for end, (first, second, third) in (0, (1, 2, 3)), (-1, (-2, -3, -4)):
+        missing = ~seen[:, end] & seen[:, first] & seen[:, second] & seen[:, third]
+        bend = 2.0 * scaled[:, :, first] - 3.0 * scaled[:, :, second] + scaled[:, :, third]
+        kept = BEND**2 / (BEND**2 + 19.0 * error[:, first, None] ** 2)
+        ends[:, :, end] = torch.where(missing[:, None], scaled[:, :, first] + kept * bend, scaled[:, :, end])
+    return ends
+
+
+def _nearest_seen(inputs: Inputs) -> Int[Tensor, "source bin"]:
+    """Where each bin's features come from: itself, or the nearest bin of which a channel is noticed.
+
+    A spectrum that begins at 0.3 keV has nothing in the bin that 0.3 keV cuts, and nothing is no spectrum's value.
+    """
+    seen = inputs.noticed > 0
+    bins = seen.shape[-1]
+    index = torch.arange(bins, device=seen.device).expand_as(seen)
+    below = torch.where(seen, index, -bins).cummax(-1).values
+    above = torch.where(seen, index, 2 * bins).flip(-1).cummin(-1).values.flip(-1)
+    nearest = torch.where(index - below <= above - index, below, above)
+    return torch.where(seen.any(-1, keepdim=True), nearest, index)
 
 
 class Coordinates(nn.Module):

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from xrayflow.errors import TrainingError
 from xrayflow.networks.homes import Homes, find_homes
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.library import read_library
@@ -105,8 +106,7 @@ def simulated_spectra(recipe: Recipe, simulator: Simulator) -> Spectra:
 def library_spectra(recipe: Recipe, path: Path, simulator: Simulator, coordinates: Coordinates) -> Spectra:
     """The spectra of a library: as many as `data.validation` says, at most one in five, measure; the others train.
 
-    Which ones is drawn from the recipe's seed, without regard to what made them: the spectra of one source can stand on
-    both sides.
+    Which ones is drawn from the recipe's seed. The spectra of one group (an observation, a source) stand on one side.
 
     Args:
         recipe: Says the seed and how many measure.
@@ -116,11 +116,20 @@ def library_spectra(recipe: Recipe, path: Path, simulator: Simulator, coordinate
 
     Raises:
         NetworkError: The file cannot be read.
-        TrainingError: A library of something else, or with numbers that cannot be.
+        TrainingError: A library of something else, of one group, or with numbers that cannot be.
     """
-    inputs, theta = read_library(path, simulator, coordinates)
-    order = torch.randperm(inputs.size, generator=generator_for(recipe.seed, f"library:{inputs.size}"))
-    return _held_apart(recipe, simulator, inputs, theta, order)
+    inputs, theta, group = read_library(path, simulator, coordinates)
+    groups, member, sizes = torch.unique(group, return_inverse=True, return_counts=True)
+    if groups.numel() < 2:
+        raise TrainingError(f"{path}: all spectra belong to one group; some must train and some must measure")
+    order = torch.randperm(groups.numel(), generator=generator_for(recipe.seed, f"library:{groups.numel()}"))
+    wanted = _held(recipe, inputs.size)
+    # as many whole groups as come nearest to the wanted number, and never all of them
+    held = int((sizes[order].cumsum(0) - wanted).abs()[:-1].argmin()) + 1
+    place = torch.empty_like(order)
+    place[order] = torch.arange(groups.numel())
+    rows = place[member].argsort(stable=True)
+    return _apart(recipe, simulator, inputs, theta, rows, int(sizes[order][:held].sum()))
 
 
 def home_spectra(recipe: Recipe, simulator: Simulator, kept: Path) -> Iterator[float | Spectra]:
@@ -161,7 +170,17 @@ def _split(tensors: Mapping[str, Tensor], recipe: Recipe, simulator: Simulator) 
 
 def _held_apart(recipe: Recipe, simulator: Simulator, inputs: Inputs | Homes, theta: Tensor, order: Tensor) -> Spectra:
     """A set of which the first ones, in an order, measure and the others teach."""
-    held = max(min(recipe.data.validation, int(VALIDATION_SHARE * inputs.size)), 1)
+    return _apart(recipe, simulator, inputs, theta, order, _held(recipe, inputs.size))
+
+
+def _held(recipe: Recipe, size: int) -> int:
+    """How many of a set measure."""
+    return max(min(recipe.data.validation, int(VALIDATION_SHARE * size)), 1)
+
+
+def _apart(
+    recipe: Recipe, simulator: Simulator, inputs: Inputs | Homes, theta: Tensor, order: Tensor, held: int
+) -> Spectra:
     fixed, apart = ((inputs.select(of), theta[of]) for of in (order[held:], order[:held]))
     return Spectra(simulator, recipe.data.noise, fixed, apart)
 

@@ -29,6 +29,7 @@ from xrayflow.networks.checkpoint import State, load_optimiser, log_row, named, 
 from xrayflow.networks.core import Core, freeze_all_but
 from xrayflow.networks.homes import Homes
 from xrayflow.networks.inputs import Inputs
+from xrayflow.networks.library import refuse_library
 from xrayflow.networks.losses import loss_terms, total
 from xrayflow.networks.network import prepare
 from xrayflow.networks.recipe import Recipe, StageSection
@@ -123,6 +124,8 @@ def train(
     """
     place = _device(device)
     network, simulator = prepare(recipe, Path(folder))
+    for library in (Path(folder) / stage.spectra for stage in recipe.stage if stage.spectra is not None):
+        refuse_library(library, simulator)  # now, and not when its stage begins
     run = Run(recipe, Path(folder), Path(out), place, network.core.to(place), simulator)
     state, saved = (State(), {}) if restart else read_checkpoint(run.out, recipe, run.core)
     if not saved:

@@ -50,6 +50,7 @@ class PHA:
         sha256: Of the file's bytes.
         first_channel: Lowest legal channel number (TLMIN of CHANNEL); None where the header does not say.
         where: `file[EXTENSION]`, for error lines.
+        obs_id: OBS_ID; "" where the header does not say.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class PHA:
     sha256: str
     first_channel: int | None = None
     where: str = ""
+    obs_id: str = ""
 
 
 def read_pha(path: str | Path, row: int | None = None, *, background: bool = False) -> PHA:
@@ -253,4 +255,5 @@ class _Row:
             sha256=self.file.sha256,
             first_channel=table.first_legal("CHANNEL") if "CHANNEL" in table else None,
             where=table.where,
+            obs_id=self.text("OBS_ID", primary=True),
         )
