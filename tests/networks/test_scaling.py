@@ -1,4 +1,4 @@
-"""Features by hand on tiny numbers, at the ends of what counts can be, and coordinates there and back."""
+"""Features by hand on tiny numbers, at the ends of what counts can be."""
 
 from __future__ import annotations
 
@@ -7,28 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
 from network_zoo import whole_inputs
 from xrayflow.networks.inputs import Inputs
-from xrayflow.networks.scaling import (
-    LEAST_SPREAD,
-    NOTICED_SPREAD,
-    Coordinates,
-    Fractions,
-    PaperValues,
-    Probit,
-    Standardised,
-)
-from xrayflow.prior import Marginal, Prior
+from xrayflow.networks.scaling import LEAST_SPREAD, NOTICED_SPREAD, Fractions, PaperValues
 
-PRIOR = Prior(
-    (
-        Marginal("a.norm", "", 1e-3, 1e2, "log"),
-        Marginal("a.Gamma", "", 1.0, 3.0, "linear"),
-        Marginal("a.kT", "keV", 0.1, 5.0, "log", 1.0, 0.5),
-    )
-)
 WIDTH = torch.tensor([0.1, 0.2, 0.2, 0.5], dtype=torch.float64)
 
 
@@ -152,41 +135,48 @@ def test_targets_stand_for_the_counts_that_they_came_from(counts: float) -> None
     torch.testing.assert_close(scaling.expected_target(table, inputs), target, rtol=1e-5, atol=1e-6)
 
 
-def coordinates_of(kind: str) -> Coordinates:
-    coordinates = Probit(PRIOR) if kind == "probit" else Standardised(PRIOR)
-    coordinates.fit(PRIOR.sample((2000,), torch.Generator().manual_seed(0)))
-    return coordinates
+def fitted_centred(bins: int = 6) -> PaperValues:
+    """A centred scaling of smooth spectra of six bins."""
+    scaling = PaperValues(torch.full((bins,), 0.2, dtype=torch.float64), detectors=52.0, centred=True)
+    generator = torch.Generator().manual_seed(1)
+    slope = torch.rand((400, 1), generator=generator, dtype=torch.float64)
+    scaling.fit(whole_inputs((1e6 * torch.exp(-slope * torch.arange(bins))).round().tolist()))
+    return scaling
 
 
-def draws(rows: int = 40) -> Tensor:
-    return PRIOR.sample((rows,), torch.Generator().manual_seed(2))
+def masked(counts: list[float], unseen: list[int]) -> Inputs:
+    noticed = [0.0 if i in unseen else 1.0 for i in range(len(counts))]
+    return whole_inputs([[c * n for c, n in zip(counts, noticed, strict=True)]], noticed=[noticed])
 
 
-@pytest.mark.parametrize("kind", ["probit", "standardised"])
-def test_coordinates_go_there_and_back(kind: str) -> None:
-    coordinates, theta = coordinates_of(kind), draws()
-    torch.testing.assert_close(coordinates.to_theta(coordinates.from_theta(theta)), theta, rtol=1e-9, atol=0.0)
+@pytest.mark.parametrize("end", [0, 5])
+def test_a_bin_that_the_band_cuts_follows_its_neighbours(end: int) -> None:
+    """On the parabola where counts are many, beside the neighbour where they are few."""
+    scaling = fitted_centred()
+    first, second, third = (1, 2, 3) if end == 0 else (4, 3, 2)
+    bright, faint = (scaling(masked([c * s for c in (9, 8, 6, 5, 3, 2)], [end]))[0][0, 0] for s in (1e9, 1.0))
+    assert float(bright[end]) == pytest.approx(
+        3 * float(bright[first]) - 3 * float(bright[second]) + float(bright[third]), abs=1e-3
+    )
+    bend = 2 * float(faint[first]) - 3 * float(faint[second]) + float(faint[third])
+    assert abs(float(faint[end]) - float(faint[first])) < 0.05 * abs(bend)
 
 
-@pytest.mark.parametrize("kind", ["probit", "standardised"])
-def test_the_slope_of_coordinates_is_their_derivative(kind: str) -> None:
-    coordinates, theta = coordinates_of(kind), draws()
-    for row in theta:
-        jacobian = torch.autograd.functional.jacobian(coordinates.to_theta, coordinates.from_theta(row))
-        wanted = -torch.linalg.slogdet(jacobian)[1]
-        assert float(coordinates.log_slope(row)) == pytest.approx(float(wanted), abs=1e-8)
+def test_a_bin_without_channels_is_as_far_from_the_mean_spectrum_as_its_nearest() -> None:
+    scaling = fitted_centred()
+    features, level = scaling(masked([9e6, 8e6, 6e6, 5e6, 3e6, 2e6], [2]))
+    off = features[0].double() * scaling.spread
+    torch.testing.assert_close(off[:, 2], off[:, 1])
+    whole, level_of_all = scaling(masked([9e6, 8e6, 6e6, 5e6, 3e6, 2e6], []))
+    assert float((features - whole).abs()[0, 0, [0, 1, 3, 4, 5]].max()) < 0.5
+    assert float(level) == pytest.approx(float(level_of_all), abs=0.5)
 
 
-def test_standardised_draws_of_the_prior_are_z_scores() -> None:
-    x = coordinates_of("standardised").from_theta(draws(4000))
-    assert x.mean(0).tolist() == pytest.approx([0.0] * 3, abs=0.1)
-    assert x.std(0).tolist() == pytest.approx([1.0] * 3, abs=0.1)
-
-
-def test_no_probit_coordinate_leads_outside_the_box() -> None:
-    outside = torch.tensor([[1e3, 2.0, 1.0], [1.0, 0.5, 1.0], [1.0, 2.0, 6.0]], dtype=torch.float64)
-    assert coordinates_of("probit").log_slope(outside).tolist() == [-math.inf] * 3
-    assert bool(torch.isfinite(coordinates_of("standardised").log_slope(outside)).all())
+def test_a_bin_without_channels_takes_the_papers_value_of_its_nearest() -> None:
+    scaling = PaperValues(WIDTH, detectors=52.0)
+    features, _ = scaling(masked([10, 20, 40, 100], [0, 2]))
+    assert features[0, :, 0].tolist() == features[0, :, 1].tolist()
+    assert features[0, :, 2].tolist() == features[0, :, 1].tolist()
 
 
 def test_inputs_are_selected_stacked_and_sized() -> None:

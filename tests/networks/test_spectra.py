@@ -17,9 +17,9 @@ import xrayflow.networks.training as training
 from network_zoo import PAPER, toy_network, toy_recipe, trained, write_toy
 from xrayflow.errors import NetworkError, TrainingError
 from xrayflow.networks import Recipe
+from xrayflow.networks.coordinates import Coordinates, Probit, Standardised
 from xrayflow.networks.library import read_library
 from xrayflow.networks.network import prepare
-from xrayflow.networks.scaling import Coordinates, Probit, Standardised
 from xrayflow.networks.spectra import library_spectra, simulated_spectra
 from xrayflow.simulate import Simulator
 from xrayflow.simulate.library import write_library

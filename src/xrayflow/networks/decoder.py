@@ -17,8 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xrayflow.networks.coordinates import Coordinates
 from xrayflow.networks.inputs import Inputs
-from xrayflow.networks.scaling import Coordinates, PaperValues
+from xrayflow.networks.scaling import PaperValues
 from xrayflow.simulate import Simulator
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from xrayflow.errors import DataError, TrainingError
+from xrayflow.networks.coordinates import Coordinates
 from xrayflow.networks.inputs import Inputs
-from xrayflow.networks.scaling import Coordinates
 from xrayflow.networks.tensors import open_tensors, read_json
 from xrayflow.simulate import Layout, Simulator
 from xrayflow.simulate.describe import describe_model

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from xrayflow.errors import TrainingError
+from xrayflow.networks.coordinates import Coordinates
 from xrayflow.networks.homes import Homes, find_homes
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.library import read_library
 from xrayflow.networks.recipe import Recipe, StageSection
-from xrayflow.networks.scaling import Coordinates
 from xrayflow.networks.tensors import FORMAT_VERSION, read_tensors, write_tensors
 from xrayflow.simulate import Simulator
 from xrayflow.simulate.seeds import generator_for
