@@ -77,18 +77,18 @@ def test_by_itself_it_starts_the_exact_answer_of_its_model(observation: Observat
 
 
 def test_its_draws_cover_the_truths_of_fresh_spectra() -> None:
-    """200 spectra of 1 ks that lack the bin which 0.3 keV cuts, as real ones; 0.115 is the 99 % quantile of a perfect
-    system."""
+    """400 spectra of 1 ks that lack the bin which 0.3 keV cuts, as real ones; a perfect system exceeds 0.09 once in a
+    hundred, a network that never saw such spectra is off by 0.5."""
     network = load_network(NETWORK)
     prior = replace(network.training_prior, exposure=(1000.0, 1000.0), grouped=0.0)
     simulator = Simulator.of(network.model, read_rmf(bundled_rmf()), read_arf(bundled_arf()), network.layout, prior)
-    drawn = simulator.sample(200, generator_for(20, "coverage"))
+    drawn = simulator.sample(400, generator_for(20, "coverage"))
     seen = torch.ones_like(drawn.noticed)
     seen[:, 0] = 0.0
     inputs = replace(Inputs.of(drawn), counts=drawn.counts * seen, noticed=drawn.noticed * seen)
-    base = torch.randn((200, 60, 5), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    base = torch.randn((400, 40, 5), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
-        parts = [network.core.draw(inputs.select(rows), base[rows]) for rows in torch.split(torch.arange(200), 20)]
+        parts = [network.core.draw(inputs.select(rows), base[rows]) for rows in torch.split(torch.arange(400), 20)]
     draws = torch.cat(parts)
     inside = prior.prior.contains(draws)
     weights = torch.where(inside.any(1, keepdim=True), inside, True).double()
