@@ -112,5 +112,5 @@ def test_it_stands_aside_under_another_prior(tmp_path: Path) -> None:
     width = network.recipe.network.context
     homes = homes_of([[30.0, 12.0], [12.0, 20.0]])
     for prior, answers in ((own, True), (narrow, False)):
-        found = Amortised(network, prior, torch.zeros((1, width)), torch.tensor([True]), ("",), ((),))
+        found = Amortised(network, prior, (None,), torch.zeros((1, width)), torch.tensor([True]), ("",), ((),))
         assert len(found.seen_from(0, homes)) == (1 if answers else 0)
