@@ -16,11 +16,11 @@ from xrayflow.errors import DataError, ModelError, PriorError, XrayflowWarning
 from xrayflow.folding import Grid
 from xrayflow.inference import Effort, Posterior, infer, infer_batch
 from xrayflow.inference.build import DEFAULT_MODEL, Question, build_problem
-from xrayflow.inference.importance import Round, log_mean_weight
+from xrayflow.inference.importance import Round, log_mean_weight, log_target
 from xrayflow.inference.judge import candidates, peak_share
 from xrayflow.inference.parts import Parts
 from xrayflow.inference.proposal import Mixture, Proposal
-from xrayflow.inference.search import Search, log_target
+from xrayflow.inference.search import Search
 from xrayflow.inference.verdict import UNCOVERED_WEIGHT
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from ogip_zoo import toy_observation
 from xrayflow.inference.build import Question, build_problem
-from xrayflow.inference.importance import Round, effective_sample_size, pareto_k
+from xrayflow.inference.importance import Round, effective_sample_size, log_target, pareto_k
 from xrayflow.inference.optimiser import minimise, starting_points
 from xrayflow.inference.parts import PRIOR_FLOOR, Parts
 from xrayflow.inference.proposal import Proposal
 from xrayflow.inference.refine import distinct_optima, laplace_mixture
 from xrayflow.inference.ridge import Ridge, hermite, root_of_inverse
 from xrayflow.inference.ridges import lines
-from xrayflow.inference.search import log_target
 from xrayflow.inference.walk import LOST, OUTERMOST, Places, other_index, others_of, walk
 from xrayflow.problem import Problem
 

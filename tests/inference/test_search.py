@@ -12,10 +12,10 @@ from torch import Tensor
 from guide_zoo import Fake
 from ogip_zoo import toy_observation
 from xrayflow.inference.build import Question, build_problem
-from xrayflow.inference.importance import Round, log_mean_weight
+from xrayflow.inference.importance import Round, log_mean_weight, log_target
 from xrayflow.inference.optimiser import CANDIDATES, GUIDED_CANDIDATES, starting_points
 from xrayflow.inference.parts import PriorPart
-from xrayflow.inference.search import GUIDED, Effort, Search, ess_of, log_target
+from xrayflow.inference.search import GUIDED, Effort, Search, ess_of
 from xrayflow.prior import FAR
 from xrayflow.problem import Problem
 

@@ -128,7 +128,7 @@ def test_a_training_holds_whole_groups_apart(folder: Path, library: Path, seed: 
 
 
 def test_one_group_cannot_be_split(folder: Path, found: Targets, tmp_path: Path) -> None:
-    alone = Targets(found.simulator, found.fits, found.inputs, found.paths, ["one"] * len(found.paths))
+    alone = Targets(found.simulator, found.fits, found.inputs, ["one"] * len(found.fits))
     path = write_targets(tmp_path / "one.safetensors", alone, WANTED)
     recipe = read_recipe(folder / "run.toml")
     network, simulator = prepare(recipe, folder)

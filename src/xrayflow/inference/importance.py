@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xrayflow.inference.proposal import Proposal
-from xrayflow.prior import log_standard_normal
+from xrayflow.prior import FAR, log_standard_normal
+from xrayflow.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,17 @@ class Round:
             torch.cat([block.log_proposal for block in blocks], dim=1),
             tuple(torch.cat(columns) for columns in zip(*(block.log_parts for block in blocks), strict=True)),
         )
+
+
+def log_target(
+    problem: Problem, v: Float[Tensor, "source draw parameter"], power: float = 1.0
+) -> Float[Tensor, "source draw"]:
+    """Natural log of likelihood^power x prior in probit coordinates.
+
+    It is -inf where the model gives no number, and outside the box, where a guide made for another box may draw.
+    """
+    value = power * problem.log_likelihood(problem.prior.to_theta(v)) + log_standard_normal(v)
+    return torch.where(torch.isnan(value) | (v.abs() >= FAR).any(-1), -torch.inf, value)
 
 
 def pooled(rounds: Sequence[Round]) -> Round:

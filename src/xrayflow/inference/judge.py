@@ -8,12 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xrayflow.inference.importance import Round, effective_sample_size, log_evidence_error, log_mean_weight, pareto_k
+from xrayflow.inference.importance import (
+    Round,
+    effective_sample_size,
+    log_evidence_error,
+    log_mean_weight,
+    log_target,
+    pareto_k,
+)
 from xrayflow.inference.optimiser import Optima, minimise
 from xrayflow.inference.posterior import AtBest, Posterior, package_versions, resampled_rows
 from xrayflow.inference.predictive import DRAWS, check
 from xrayflow.inference.refine import distinct_optima
-from xrayflow.inference.search import Search, log_target
+from xrayflow.inference.search import Search
 from xrayflow.inference.verdict import GRID_SPREAD, Evidence, find_flags, judge_computation, judge_fit
 from xrayflow.problem import Problem
 from xrayflow.statistics import Choice

@@ -76,7 +76,7 @@ class Level:
         theta[..., list(self.norms)] *= factor[..., None]
         norms = self.problem.prior.to_probit(theta)[..., list(self.norms)]
         v = w.clone()
-        v[..., list(self.norms)] = torch.nan_to_num(norms, nan=FAR)
+        v[..., list(self.norms)] = torch.where(torch.isnan(norms), FAR, norms)  # no posterior is there
         return v
 
     def log_slope(self, v: V) -> Float[Tensor, "source draw"]:

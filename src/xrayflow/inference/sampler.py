@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from xrayflow.inference.importance import log_target
 from xrayflow.inference.level import Level
-from xrayflow.prior import FAR, log_standard_normal
 from xrayflow.problem import Problem
 
 TEMPERATURE = 0.6
@@ -79,6 +79,4 @@ def _rolls(walkers: int, parameters: int, generator: torch.Generator) -> tuple[T
 
 def _tempered_density(problem: Problem, level: Level, v: Tensor) -> Float[Tensor, "source walker"]:
     """Natural log of likelihood^TEMPERATURE x prior in the level's coordinates; -inf where it is no number."""
-    value = TEMPERATURE * problem.log_likelihood(problem.prior.to_theta(v)) + log_standard_normal(v)
-    value = value - level.log_slope(v)
-    return torch.where(torch.isnan(value) | (v.abs() >= FAR).any(-1), -torch.inf, value)
+    return log_target(problem, v, TEMPERATURE) - level.log_slope(v)

@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 from xrayflow.inference.guide import Guide, GuidePart
-from xrayflow.inference.importance import Round, effective_sample_size, most_pareto_k, pareto_k, pooled
+from xrayflow.inference.importance import (
+    Round,
+    effective_sample_size,
+    log_target,
+    most_pareto_k,
+    pareto_k,
+    pooled,
+)
 from xrayflow.inference.level import Level
 from xrayflow.inference.optimiser import Optima, minimise, starting_points
 from xrayflow.inference.parts import PRIOR_FLOOR, Part, Parts, PriorPart
@@ -34,7 +41,6 @@ from xrayflow.inference.ridges import lines
 from xrayflow.inference.sampler import STEPS, TEMPERATURE, WALKERS, explore
 from xrayflow.inference.walk import Places, walk
 from xrayflow.networks import Homes, home_numbers
-from xrayflow.prior import FAR, log_standard_normal
 from xrayflow.problem import Problem
 from xrayflow.simulate.seeds import generator_for
 
@@ -330,12 +336,3 @@ class Search:
 def ess_of(fresh: Round) -> float:
     """Effective sample size of one source's draws."""
     return float(effective_sample_size(fresh.log_weight))
-
-
-def log_target(problem: Problem, v: Tensor) -> Tensor:
-    """(source, draw) natural log of likelihood x prior in probit coordinates.
-
-    It is -inf where the model gives no number, and outside the box, where a guide made for another box may draw.
-    """
-    value = problem.log_likelihood(problem.prior.to_theta(v)) + log_standard_normal(v)
-    return torch.where(torch.isnan(value) | (v.abs() >= FAR).any(-1), -torch.inf, value)

@@ -100,14 +100,13 @@ class Targets:
         simulator: Of the network: model, bins, response.
         fits: Best fits.
         inputs: The spectra in the network's bins, a batch of one each.
-        paths, groups: Their files, and what they belong to.
+        groups: What they belong to.
         left_out: (file, reason) of the others.
     """
 
     simulator: Simulator
     fits: list[BestFit] = field(default_factory=list)
     inputs: list[Inputs] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
@@ -158,7 +157,6 @@ def find_targets(
                 continue
             found.fits.append(fit)
             found.inputs.append(inputs)
-            found.paths.append(str(observation.pha.path))
             found.groups.append(group_of(observation, wanted.group_by))
         done += len(batch)
         if progress is not None:
@@ -246,7 +244,7 @@ def write_targets(out: Path, targets: Targets, wanted: Wanted) -> Path:
         "statistics": sorted({fit.choice.name for fit in fits}),
         "group_by": wanted.group_by.value,
         "groups": names,
-        "spectra": [[Path(path).name, fit.problem.spectra[0].observation.pha.sha256] for path, fit in _rows(targets)],
+        "spectra": [[pha.path.name, pha.sha256] for pha in (fit.problem.spectra[0].observation.pha for fit in fits)],
         "left_out": [list(one) for one in targets.left_out],
         "versions": versions(),
     }
@@ -280,10 +278,6 @@ def group_of(observation: Observation, group_by: GroupBy) -> str:
     pha = observation.pha
     named = {GroupBy.obsid: pha.obs_id, GroupBy.object: pha.object, GroupBy.folder: ""}[group_by]
     return named or pha.path.resolve().parent.name
-
-
-def _rows(targets: Targets) -> Iterator[tuple[str, BestFit]]:
-    return zip(targets.paths, targets.fits, strict=True)
 
 
 def _readable(sources: Sequence[Source], rmf: str | None, found: Targets) -> Iterator[Observation]:
