@@ -169,6 +169,10 @@ def targets(
             rich_help_panel=ANSWER,
         ),
     ] = "obsid",
+    network: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE|none", help="Some of the starts come from its draws.", rich_help_panel=ANSWER),
+    ] = "none",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same fits.", rich_help_panel=ANSWER)] = 0,
     out: Annotated[Path, typer.Option(help="The library.", rich_help_panel=OUTPUT)] = Path("targets.safetensors"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)] = False,
@@ -184,7 +188,9 @@ def targets(
         sources = [Source(path, arf, background) for path in pha or []]
         if listed is not None:
             sources += read_list(listed, arf, background)
-        wanted = Wanted(bands, grouping, statistic.value, systematic, objective, starts, GroupBy(group_by), seed)
+        wanted = Wanted(
+            bands, grouping, statistic.value, systematic, objective, starts, GroupBy(group_by), seed, network
+        )
         with show_progress() as progress:
             found = find_targets(recipe, sources, rmf, wanted, progress)
         write_targets(out, found, wanted)

@@ -33,6 +33,9 @@ from xrayflow.errors import DataError, MismatchError, ModelError
 from xrayflow.folding.grid import Grid
 from xrayflow.ogip import Spectrum
 
+SAME_SHAPE = 3e-7
+"""Relative: areas that differ by a factor differ by this much more, since files hold them in float32."""
+
 MOST_ELEMENTS = 128 * 1024 * 1024
 """The folding matrix is dense (1 GB in float64 at this size): more is refused with a hint to group."""
 
@@ -198,7 +201,7 @@ def _areas(spectra: Sequence[Spectrum]) -> tuple[NDArray[np.float64], NDArray[np
     seen = reference > 0
     ratio = areas / np.where(seen, reference, 1.0)
     grey = ratio[:, [int(seen.argmax())]]
-    if np.allclose(ratio[:, seen], grey, rtol=1e-12, atol=0):
+    if np.allclose(ratio[:, seen], grey, rtol=SAME_SHAPE, atol=0):
         return reference, grey
     return reference, ratio
 

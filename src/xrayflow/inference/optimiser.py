@@ -333,7 +333,12 @@ def optimise_batch(
 
 
 def optimise_problem(
-    problem: Problem, choices: Sequence[Choice], objective: str = "posterior", starts: int = 8, seed: int = 0
+    problem: Problem,
+    choices: Sequence[Choice],
+    objective: str = "posterior",
+    starts: int = 8,
+    seed: int = 0,
+    guide: Guide | None = None,
 ) -> list[BestFit]:
     """The best fit of each source of a problem.
 
@@ -343,6 +348,7 @@ def optimise_problem(
         objective: "posterior" or "statistic".
         starts: Independent starts.
         seed: Of the starts, with each file's hash.
+        guide: Of the same sources: some of the starts come from it, see `starting_points`.
 
     Raises:
         DataError: An unknown objective, or less than one start.
@@ -358,7 +364,7 @@ def optimise_problem(
             stacklevel=3,
         )
     generators = [generator_for(seed, spectrum.observation.pha.sha256) for spectrum in problem.spectra]
-    first, tried = starting_points(problem, starts, generators)
+    first, tried = starting_points(problem, starts, generators, guide)
     goal = Goal.of(problem, "statistic" if objective == "statistic" else "scale", choices)
     ends = find_ends(goal, goal.from_theta(problem.prior.to_theta(first)))
     ends = replace(ends, evaluations=ends.evaluations + tried)

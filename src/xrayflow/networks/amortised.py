@@ -29,8 +29,8 @@ from xrayflow.networks.scaling import PaperValues
 from xrayflow.ogip import Spectrum
 from xrayflow.prior import FAR, Prior
 
-BLOCK = 512
-"""Draws of one source that are computed together."""
+BLOCK, LEAST_BLOCK = 512, 16
+"""Draws of one source that are computed together: a power of two, at least and at most."""
 
 BAND = 0.05, 0.5, 0.95
 
@@ -258,6 +258,7 @@ def _context(network: Network, inputs: Inputs) -> Float[Tensor, " context"]:
 
 
 def _blocks(rows: Float[Tensor, "draw parameter"]) -> list[Tensor]:
-    """Blocks of one size; the last one is filled up with zeros."""
-    missing = -rows.shape[0] % BLOCK
-    return list(torch.split(torch.nn.functional.pad(rows, (0, 0, 0, missing)), BLOCK))
+    """Blocks of one size, smaller for a few rows; the last one is filled up with zeros."""
+    size = min(BLOCK, max(LEAST_BLOCK, 1 << (rows.shape[0] - 1).bit_length()))
+    missing = -rows.shape[0] % size
+    return list(torch.split(torch.nn.functional.pad(rows, (0, 0, 0, missing)), size))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,7 @@ class Response:
         return found
 
 
+@lru_cache(maxsize=8)  # the spectra of an archive share a few responses
 def probe_response(rmf: RMF, arf: ARF | None, layout: Layout) -> NDArray[np.float64]:
     """What a response makes of the power laws.
 

@@ -26,8 +26,9 @@ from torch import Tensor
 
 from xrayflow.errors import DataError, FileError, XrayflowError
 from xrayflow.inference.best_fit import BestFit
-from xrayflow.inference.build import Question
-from xrayflow.inference.optimiser import optimise_batch
+from xrayflow.inference.build import Question, build_problem
+from xrayflow.inference.guidance import NO_NETWORK, find_guidance
+from xrayflow.inference.optimiser import optimise_problem
 from xrayflow.networks import Network, read_recipe
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.network import prepare
@@ -37,7 +38,7 @@ from xrayflow.simulate import Simulator
 from xrayflow.simulate.describe import SCHEMA_VERSION, versions
 from xrayflow.simulate.files import OTHER_OUT
 
-TOGETHER = 20
+TOGETHER = 100
 """Spectra that are fitted together."""
 
 STARTS = 16
@@ -80,6 +81,7 @@ class Wanted:
         starts: Cold starts of each spectrum.
         group_by: What keeps spectra together.
         seed: Of the starts.
+        network: A network whose draws give some of the starts, as in `infer`; "none" without.
     """
 
     energies: Sequence[tuple[float, float]] | None = None
@@ -90,6 +92,7 @@ class Wanted:
     starts: int = STARTS
     group_by: GroupBy = GroupBy.obsid
     seed: int = 0
+    network: str = NO_NETWORK
 
 
 @dataclass
@@ -241,6 +244,7 @@ def write_targets(out: Path, targets: Targets, wanted: Wanted) -> Path:
         "seed": wanted.seed,
         "objective": wanted.objective,
         "starts": wanted.starts,
+        "network": wanted.network,
         "statistics": sorted({fit.choice.name for fit in fits}),
         "group_by": wanted.group_by.value,
         "groups": names,
@@ -330,7 +334,9 @@ def _fits(
     if not observations:
         return []
     try:
-        return list(optimise_batch(observations, question, wanted.objective, wanted.starts, wanted.seed))
+        problem, choices = build_problem(observations, question)
+        guide = find_guidance(wanted.network, problem, choices).amortised
+        return list(optimise_problem(problem, choices, wanted.objective, wanted.starts, wanted.seed, guide))
     except XrayflowError as error:
         if len(seen) == 1:
             found.left_out.append((observations[0].pha.path.name, str(error)))
