@@ -1,4 +1,4 @@
-"""An archive of spectra like the paper's 10 800, simulated: what the model lacks and the detector gets wrong is in them.
+"""An archive of spectra like the paper's 10 800, simulated, with what its model lacks and its detector gets wrong.
 
     OMP_NUM_THREADS=1 python benchmarks/archive_like.py FOLDER [--spectra 10800] [--seed 53]
 
@@ -94,7 +94,8 @@ class Sky:
             template: Its response.
         """
         channels = template.pha.channel
-        blank = replace(template.pha, counts=np.zeros(channels.size), exposure=1.0, quality=np.zeros(channels.size, int))
+        none = np.zeros(channels.size)
+        blank = replace(template.pha, counts=none, exposure=1.0, quality=none.astype(np.int64))
         whole = (int(channels.min()), int(channels.max()))
         spectrum = replace(template, pha=blank).bin(channels=whole, grouping="none")
         grid = Grid.of_response(template.rmf.energy_edges, wide=True)
@@ -212,8 +213,8 @@ def main() -> None:
             where = folder / f"{name}.pha"
             write_pha(where, rmf.channel, counts[i], exposure[row], origin=origin, **alike)
             error = np.maximum(BACKGROUND_ERROR * below[i], 1e-9)
-            beside = folder / f"{name}.bg"
-            write_pha(beside, rmf.channel, estimate[i], exposure[row], stat_err=error, origin=replace(origin, kind="BKG"))
+            beside, of_it = folder / f"{name}.bg", replace(origin, kind="BKG")
+            write_pha(beside, rmf.channel, estimate[i], exposure[row], stat_err=error, origin=of_it)
             lines.append(f"{name}.pha {areas[int(detectors[row])].name} {name}.bg")
         print(f"{rows.stop} of {count}", flush=True)
     (folder / "list.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -19,11 +19,16 @@ from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.tensors import open_tensors, read_json
 from xrayflow.simulate import Layout, Simulator
 from xrayflow.simulate.describe import describe_model
+from xrayflow.simulate.seeds import generator_for
 
 LARGEST_LIBRARY = 32_000_000_000
 """Bytes of the file; in memory it is half as large again."""
 
 GROUP = "group"
+
+SPLIT = 0
+"""Seed of the order in which groups are held apart: not the recipe's, so that networks can be compared."""
+
 PER_BIN, PER_SOURCE = ("counts", "background", "noticed"), ("exposure", "area", "systematic")
 
 
@@ -60,6 +65,25 @@ def read_library(path: Path, simulator: Simulator, coordinates: Coordinates) -> 
     inputs = Inputs(**{name: tensors[name] for name in (*PER_BIN, *PER_SOURCE)})
     _refuse_numbers(path, inputs, tensors["theta"], coordinates)
     return inputs, tensors["theta"], group
+
+
+def held_apart(group: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
+    """The rows of a library that measure, and those that teach: the same for every network that learns from it.
+
+    Whole groups measure, as many as come nearest to the wanted number, and never all of them.
+
+    Args:
+        group: (source,) what each spectrum belongs to, at least two different ones.
+        wanted: How many spectra are to measure.
+    """
+    groups, member, sizes = torch.unique(group, return_inverse=True, return_counts=True)
+    order = torch.randperm(groups.numel(), generator=generator_for(SPLIT, f"library:{groups.numel()}"))
+    held = int((sizes[order].cumsum(0) - wanted).abs()[:-1].argmin()) + 1
+    place = torch.empty_like(order)
+    place[order] = torch.arange(groups.numel())
+    rows = place[member].argsort(stable=True)
+    size = int(sizes[order][:held].sum())
+    return rows[:size], rows[size:]
 
 
 def refuse_library(path: Path, simulator: Simulator) -> None:

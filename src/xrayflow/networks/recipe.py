@@ -243,6 +243,8 @@ class Recipe(Section):
         name: Of the network and of its file.
         description: For people.
         seed: Of weights, spectra, order and draws.
+        start: A network whose weights the training begins from: a shipped one's name, or a file, relative to the run
+            file. None: random weights.
         model: The table [model], and so on.
         training_prior: Changes of `simulate.TrainingPrior`, by its names; its box is the model's.
         stage: The tables [[stage]], in turn.
@@ -251,6 +253,7 @@ class Recipe(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     description: str = ""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**62)] = 0
+    start: str | None = None
     model: ModelSection
     instrument: InstrumentSection = InstrumentSection()
     layout: LayoutSection = LayoutSection()

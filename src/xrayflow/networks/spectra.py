@@ -16,7 +16,7 @@ from xrayflow.errors import TrainingError
 from xrayflow.networks.coordinates import Coordinates
 from xrayflow.networks.homes import Homes, find_homes
 from xrayflow.networks.inputs import Inputs
-from xrayflow.networks.library import read_library
+from xrayflow.networks.library import held_apart, read_library
 from xrayflow.networks.recipe import Recipe, StageSection
 from xrayflow.networks.tensors import FORMAT_VERSION, read_tensors, write_tensors
 from xrayflow.simulate import Simulator
@@ -106,10 +106,10 @@ def simulated_spectra(recipe: Recipe, simulator: Simulator) -> Spectra:
 def library_spectra(recipe: Recipe, path: Path, simulator: Simulator, coordinates: Coordinates) -> Spectra:
     """The spectra of a library: as many as `data.validation` says, at most one in five, measure; the others train.
 
-    Which ones is drawn from the recipe's seed. The spectra of one group (an observation, a source) stand on one side.
+    The spectra of one group (an observation, a source) stand on one side, see `held_apart`.
 
     Args:
-        recipe: Says the seed and how many measure.
+        recipe: Says how many measure.
         path: The library.
         simulator: Of the network.
         coordinates: Of its flow.
@@ -119,17 +119,11 @@ def library_spectra(recipe: Recipe, path: Path, simulator: Simulator, coordinate
         TrainingError: A library of something else, of one group, or with numbers that cannot be.
     """
     inputs, theta, group = read_library(path, simulator, coordinates)
-    groups, member, sizes = torch.unique(group, return_inverse=True, return_counts=True)
-    if groups.numel() < 2:
+    if torch.unique(group).numel() < 2:
         raise TrainingError(f"{path}: all spectra belong to one group; some must train and some must measure")
-    order = torch.randperm(groups.numel(), generator=generator_for(recipe.seed, f"library:{groups.numel()}"))
-    wanted = _held(recipe, inputs.size)
-    # as many whole groups as come nearest to the wanted number, and never all of them
-    held = int((sizes[order].cumsum(0) - wanted).abs()[:-1].argmin()) + 1
-    place = torch.empty_like(order)
-    place[order] = torch.arange(groups.numel())
-    rows = place[member].argsort(stable=True)
-    return _apart(recipe, simulator, inputs, theta, rows, int(sizes[order][:held].sum()))
+    held, teach = held_apart(group, _held(recipe, inputs.size))
+    fixed, apart = ((inputs.select(rows), theta[rows]) for rows in (teach, held))
+    return Spectra(simulator, recipe.data.noise, fixed, apart)
 
 
 def home_spectra(recipe: Recipe, simulator: Simulator, kept: Path) -> Iterator[float | Spectra]:
@@ -164,25 +158,16 @@ def home_spectra(recipe: Recipe, simulator: Simulator, kept: Path) -> Iterator[f
 
 def _split(tensors: Mapping[str, Tensor], recipe: Recipe, simulator: Simulator) -> Spectra:
     """The first modes measure, the others teach."""
-    homes = Homes(tensors["v"], tensors["information"], tensors["numbers"])
-    return _held_apart(recipe, simulator, homes, tensors["theta"], torch.arange(homes.size))
-
-
-def _held_apart(recipe: Recipe, simulator: Simulator, inputs: Inputs | Homes, theta: Tensor, order: Tensor) -> Spectra:
-    """A set of which the first ones, in an order, measure and the others teach."""
-    return _apart(recipe, simulator, inputs, theta, order, _held(recipe, inputs.size))
+    homes, theta = Homes(tensors["v"], tensors["information"], tensors["numbers"]), tensors["theta"]
+    held = _held(recipe, homes.size)
+    order = torch.arange(homes.size)
+    fixed, apart = ((homes.select(rows), theta[rows]) for rows in (order[held:], order[:held]))
+    return Spectra(simulator, recipe.data.noise, fixed, apart)
 
 
 def _held(recipe: Recipe, size: int) -> int:
     """How many of a set measure."""
     return max(min(recipe.data.validation, int(VALIDATION_SHARE * size)), 1)
-
-
-def _apart(
-    recipe: Recipe, simulator: Simulator, inputs: Inputs | Homes, theta: Tensor, order: Tensor, held: int
-) -> Spectra:
-    fixed, apart = ((inputs.select(of), theta[of]) for of in (order[held:], order[:held]))
-    return Spectra(simulator, recipe.data.noise, fixed, apart)
 
 
 def _simulated(simulator: Simulator, count: int, noisy: bool, generator: torch.Generator) -> Batch:

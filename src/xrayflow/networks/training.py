@@ -34,6 +34,7 @@ from xrayflow.networks.losses import loss_terms, total
 from xrayflow.networks.network import prepare
 from xrayflow.networks.recipe import Recipe, StageSection
 from xrayflow.networks.spectra import Batch, Spectra, home_spectra, library_spectra, simulated_spectra
+from xrayflow.networks.start import describe_start, load_start, take_weights
 from xrayflow.networks.storage import save_network
 from xrayflow.networks.tensors import FORMAT_VERSION, SUFFIX, write_tensors
 from xrayflow.simulate import Simulator
@@ -126,9 +127,12 @@ def train(
     network, simulator = prepare(recipe, Path(folder))
     for library in (Path(folder) / stage.spectra for stage in recipe.stage if stage.spectra is not None):
         refuse_library(library, simulator)  # now, and not when its stage begins
+    start = load_start(network, Path(folder))
+    if start is not None:
+        take_weights(network, start)
     run = Run(recipe, Path(folder), Path(out), place, network.core.to(place), simulator)
     state, saved = (State(), {}) if restart else read_checkpoint(run.out, recipe, run.core)
-    if not saved:
+    if not saved and start is None:
         _fit_scalings(run)
     simulated: Spectra | None = None
     for number, stage in enumerate(recipe.stage):
@@ -146,7 +150,8 @@ def train(
         write_checkpoint(run.out, recipe, run.core, None, state, {})
     trained = {"spectra": state.spectra, "cpu_seconds": round(state.cpu_seconds, 1), "epochs": len(state.rows)}
     last = {key: value for key, value in state.rows[-1].items() if value != ""}
-    finished = replace(network, core=run.core.cpu().eval(), trained={**trained, "last_epoch": last})
+    began = {} if start is None else {"start": describe_start(start)}
+    finished = replace(network, core=run.core.cpu().eval(), trained={**began, **trained, "last_epoch": last})
     path = save_network(finished, run.out / f"{recipe.name}{SUFFIX}")
     stage, losses = recipe.stage[-1], {"loss": last["loss"]}
     yield Progress(stage.name, last["epoch"], stage.epochs, last["steps"], last["steps"], 1.0, 0.0, losses, None, path)

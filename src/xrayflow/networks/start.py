@@ -1,0 +1,75 @@
+"""Begin a training from the weights of another network: a shipped one learns an archive in minutes.
+
+Scaling, coordinates, encoder and flow are the other's; its decoder is too where both have one that learns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from xrayflow.errors import MismatchError, TrainingError
+from xrayflow.networks.network import Network
+from xrayflow.networks.storage import load_network, shipped_networks
+
+SHARED = ("scaling", "coordinates", "encoder", "flow", "decoder", "local")
+
+
+def load_start(network: Network, folder: Path) -> Network | None:
+    """The network that a recipe begins from; None where it begins from random weights.
+
+    Args:
+        network: Of the recipe.
+        folder: Where its relative paths start.
+
+    Raises:
+        NetworkError: There is no such network.
+        TrainingError: It was made for another model or other bins, or its features or coordinates are others.
+    """
+    name = network.recipe.start
+    if name is None:
+        return None
+    found = load_network(name if name in shipped_networks() else folder / name)
+    where = f"{network.name}: start = '{name}'"
+    try:
+        found.refuse_model(network.model)
+    except MismatchError as error:
+        raise TrainingError(f"{where}: {error}") from None
+    if found.layout != network.layout:
+        raise TrainingError(f"{where}: its bins are not those of [layout]")
+    own, other = network.recipe.network, found.recipe.network
+    for word in ("scaling", "coordinates"):
+        if getattr(own, word) != getattr(other, word):
+            raise TrainingError(f"{where}: network.{word} is '{getattr(own, word)}', its is '{getattr(other, word)}'")
+    return found
+
+
+def take_weights(network: Network, start: Network) -> None:
+    """Put the other's weights into a network, part by part.
+
+    Args:
+        network: To begin.
+        start: Of `load_start`.
+
+    Raises:
+        TrainingError: A part that both have is of another size.
+    """
+    own, other = network.core.state_dict(), start.core.state_dict()
+    taken: dict[str, Tensor] = {}
+    for part in SHARED:
+        theirs = {name: tensor for name, tensor in other.items() if name.split(".")[0] == part}
+        mine = {name for name in own if name.split(".")[0] == part}
+        if not theirs or not mine:
+            continue
+        if {name: own[name].shape for name in mine} != {name: tensor.shape for name, tensor in theirs.items()}:
+            raise TrainingError(f"{network.name}: start = '{network.recipe.start}': its {part} is another one")
+        taken |= theirs
+    network.core.load_state_dict({**own, **taken})
+
+
+def describe_start(start: Network) -> dict[str, Any]:
+    """For the header of what it becomes."""
+    return {"name": start.name, "sha256": hashlib.sha256(Path(start.source).read_bytes()).hexdigest()}
