@@ -48,6 +48,15 @@ def test_it_has_the_others_weights(folder: Path, decoder: str) -> None:
     assert len(second.trained["start"]["sha256"]) == 64
 
 
+def test_a_part_of_another_kind_begins_anew(folder: Path) -> None:
+    first = load_network(folder / "first.safetensors")
+    second = begun(folder, {"latent": "gaussian", "decoder": "none"})
+    assert type(second.core.flow).__name__ == "Gaussian"
+    encoder = {name: tensor for name, tensor in second.core.state_dict().items() if name.startswith("encoder")}
+    for name, tensor in encoder.items():
+        torch.testing.assert_close(tensor, first.core.state_dict()[name], rtol=1e-5, atol=1e-8)
+
+
 def test_a_stopped_training_does_not_begin_again(folder: Path) -> None:
     recipe = toy_recipe({"epochs": 2}, network=SMALL | PAPER, start="first.safetensors")
     whole, stopped = folder / "whole", folder / "stopped"

@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from xrayflow.cli import answer, make
+from xrayflow.cli import answer, make, study
 from xrayflow.cli.terminal import INTERRUPTED, complain, usage
 
 UsageError = cast(type[Exception], typer.BadParameter.__base__)
@@ -74,5 +74,8 @@ def _root(
         print(context.get_help())
 
 
-for verb in (answer.demo, answer.fit, make.simulate, make.targets, make.train, answer.models, make.networks):
+for verb in (
+    *(answer.demo, answer.fit, make.simulate, study.targets, make.train, study.evaluate),
+    *(answer.models, make.networks),
+):
     app.command()(verb)

@@ -1,4 +1,4 @@
-"""Verbs that make: simulate, targets, train; and networks, which lists what was made."""
+"""Verbs that make: simulate, train; and networks, which lists what was made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.options import ANSWER, DATA, FILES, MODEL, OUTPUT, Statistic
+from xrayflow.cli.options import DATA, FILES, MODEL, OUTPUT
 from xrayflow.cli.terminal import answering, show_progress
 
 
@@ -118,95 +118,6 @@ def train(
             print(json.dumps({"schema_version": 1, "network": str(network), "log": str(folder / "log.csv")}))
         else:
             print(f"{network}: use it with xrayflow fit PHA --network {network}; the log is {folder / 'log.csv'}")
-
-
-def targets(
-    recipe: Annotated[
-        Path,
-        typer.Argument(metavar="RUN.toml", help="Run file of the network to teach.", show_default=False),
-    ],
-    pha: Annotated[
-        list[Path] | None, typer.Argument(metavar="PHA...", help="The spectra (OGIP).", show_default=False)
-    ] = None,
-    listed: Annotated[
-        Path | None,
-        typer.Option("--list", metavar="FILE", help="Lines of PHA [ARF [BACKGROUND]].", rich_help_panel=FILES),
-    ] = None,
-    rmf: Annotated[
-        str | None, typer.Option(metavar="FILE", help="For all, instead of RESPFILE.", rich_help_panel=FILES)
-    ] = None,
-    arf: Annotated[
-        str | None, typer.Option(metavar="FILE", help="For all, instead of ANCRFILE.", rich_help_panel=FILES)
-    ] = None,
-    background: Annotated[
-        str | None, typer.Option(metavar="FILE|none", help="For all, instead of BACKFILE.", rich_help_panel=FILES)
-    ] = None,
-    energies: Annotated[
-        str | None, typer.Option(metavar="KEV", help="Bands to fit; default: the network's.", rich_help_panel=DATA)
-    ] = None,
-    grouping: Annotated[
-        str, typer.Option(metavar="file|none|optimal|min:N", help="How channels form bins.", rich_help_panel=DATA)
-    ] = "file",
-    statistic: Annotated[Statistic, typer.Option(help="XSPEC's statistic.", rich_help_panel=DATA)] = Statistic.auto,
-    systematic: Annotated[
-        float,
-        typer.Option(
-            metavar="FRACTION",
-            min=0.0,
-            help="Systematic error of the model, with --objective posterior.",
-            rich_help_panel=DATA,
-        ),
-    ] = 0.0,
-    objective: Annotated[
-        str, typer.Option(metavar="statistic|posterior", help="What is minimised.", rich_help_panel=ANSWER)
-    ] = "statistic",
-    starts: Annotated[int, typer.Option(min=1, help="Cold starts of each spectrum.", rich_help_panel=ANSWER)] = 16,
-    group_by: Annotated[
-        str,
-        typer.Option(
-            metavar="obsid|object|folder",
-            help="What stays together when a training holds some apart.",
-            rich_help_panel=ANSWER,
-        ),
-    ] = "obsid",
-    network: Annotated[
-        str,
-        typer.Option(metavar="NAME|FILE|none", help="Some of the starts come from its draws.", rich_help_panel=ANSWER),
-    ] = "none",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same fits.", rich_help_panel=ANSWER)] = 0,
-    out: Annotated[Path, typer.Option(help="The library.", rich_help_panel=OUTPUT)] = Path("targets.safetensors"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)] = False,
-    debug: options.Debug = False,
-) -> None:
-    """Fit a catalogue: its best fits are what a network's stage can learn from."""
-    bands = options.bands(energies)
-    options.check_choice(group_by, ("obsid", "object", "folder"), "--group-by")
-    options.check_choice(objective, ("statistic", "posterior"), "--objective")
-    with answering(debug):
-        from xrayflow.studies.targets import GroupBy, Source, Wanted, find_targets, read_list, summary, write_targets
-
-        sources = [Source(path, arf, background) for path in pha or []]
-        if listed is not None:
-            sources += read_list(listed, arf, background)
-        wanted = Wanted(
-            bands, grouping, statistic.value, systematic, objective, starts, GroupBy(group_by), seed, network
-        )
-        with show_progress() as progress:
-            found = find_targets(recipe, sources, rmf, wanted, progress)
-        write_targets(out, found, wanted)
-        told = summary(found)
-        if as_json:
-            import json
-
-            print(json.dumps({"schema_version": 1, "library": str(out), **told}))
-            return
-        for one in told["left_out"]:
-            print(f"left out: {one['reason']}", file=sys.stderr)
-        print(
-            f"{out}: {told['spectra']} targets in {told['groups']} groups, {len(told['left_out'])} left out, "
-            f"{told['at_limit']} with a parameter at an edge of its range; statistic / dof "
-            f"{told['reduced_statistic_10_50_90'][1]:.3g} (median)"
-        )
 
 
 def networks(

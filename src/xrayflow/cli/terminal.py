@@ -80,6 +80,30 @@ def print_report(posterior: Any, products: dict[str, Path], title: str | None = 
         console.print()
 
 
+def print_evaluation(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{summary['spectra']} spectra of {summary['groups']} groups, {summary['library']}")
+    for column in ("row", "PGStat / dof, median", "1 draw [s]", "1000 draws [s]", "worst r", "worst coverage off by"):
+        table.add_column(column, justify="left" if column == "row" else "right")
+    for row in summary["rows"]:
+        times = [_with_error(row[key], row[f"{key}_sd"]) for key in ("seconds_1", "seconds_1000")]
+        found = row.get("parameters", {}).values()
+        worst = [
+            "" if not found else f"{pick(one[key] for one in found):.3f}"
+            for pick, key in ((min, "pearson_r"), (max, "coverage_deviation"))
+        ]
+        table.add_row(row["name"], f"{row['reduced_pgstat_median']:.4g}", *times, *worst)
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if error is None else f"{value:.3g} +- {error:.1g}"
+
+
 def complain(text: str) -> None:
     """One line on stderr, whatever the text holds."""
     print(f"xrayflow: {' '.join(text.split())}", file=sys.stderr)

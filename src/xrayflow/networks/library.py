@@ -16,6 +16,7 @@ from torch import Tensor
 from xrayflow.errors import DataError, TrainingError
 from xrayflow.networks.coordinates import Coordinates
 from xrayflow.networks.inputs import Inputs
+from xrayflow.networks.network import Network
 from xrayflow.networks.tensors import open_tensors, read_json
 from xrayflow.simulate import Layout, Simulator
 from xrayflow.simulate.describe import describe_model
@@ -32,12 +33,12 @@ SPLIT = 0
 PER_BIN, PER_SOURCE = ("counts", "background", "noticed"), ("exposure", "area", "systematic")
 
 
-def read_library(path: Path, simulator: Simulator, coordinates: Coordinates) -> tuple[Inputs, Tensor, Tensor]:
+def read_library(path: Path, simulator: Simulator | Network, coordinates: Coordinates) -> tuple[Inputs, Tensor, Tensor]:
     """The spectra of a library, what made them, and what they belong to.
 
     Args:
         path: The file.
-        simulator: Of the network that learns from it: its model and bins must be the library's.
+        simulator: Of the network that learns from it, or the network: model and bins must be the library's.
         coordinates: Of its flow, to which every target must have a place.
 
     Returns:
@@ -100,7 +101,7 @@ def refuse_library(path: Path, simulator: Simulator) -> None:
         _refuse_header(path, read_json(path, file.metadata()), simulator)
 
 
-def _refuse_header(path: Path, header: Mapping[str, Any], simulator: Simulator) -> None:
+def _refuse_header(path: Path, header: Mapping[str, Any], simulator: Simulator | Network) -> None:
     """Another model or other bins."""
     for name, own in describe_model(simulator.model).items():
         if header.get(name) != own:
@@ -113,7 +114,7 @@ def _refuse_header(path: Path, header: Mapping[str, Any], simulator: Simulator) 
         raise TrainingError(f"{path}: its bins are not those of the run file's [layout]; simulate it anew")
 
 
-def _refuse_shapes(path: Path, tensors: Mapping[str, Tensor], simulator: Simulator) -> None:
+def _refuse_shapes(path: Path, tensors: Mapping[str, Tensor], simulator: Simulator | Network) -> None:
     rows, parameters = tensors["counts"].shape[0] if tensors["counts"].dim() else 0, len(simulator.model.names)
     wanted = dict.fromkeys(PER_BIN, (rows, simulator.bins)) | dict.fromkeys(PER_SOURCE, (rows,))
     for name, shape in {"theta": (rows, parameters), **wanted}.items():

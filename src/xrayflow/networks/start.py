@@ -1,6 +1,7 @@
 """Begin a training from the weights of another network: a shipped one learns an archive in minutes.
 
-Scaling, coordinates, encoder and flow are the other's; its decoder is too where both have one that learns.
+Scaling and coordinates must be the other's. Encoder, flow, decoder and local flow are taken where both networks have
+the same kind; what is of another kind begins anew, so a flow's encoder serves a plain Gaussian latent space too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from xrayflow.errors import MismatchError, TrainingError
 from xrayflow.networks.network import Network
 from xrayflow.networks.storage import load_network, shipped_networks
 
-SHARED = ("scaling", "coordinates", "encoder", "flow", "decoder", "local")
+KINDS = {
+    "scaling": "scaling",
+    "coordinates": "coordinates",
+    "encoder": "encoder",
+    "flow": "latent",
+    "decoder": "decoder",
+    "local": "local",
+}
+"""The word of [network] that says of which kind a part is."""
 
 
 def load_start(network: Network, folder: Path) -> Network | None:
@@ -59,11 +68,11 @@ def take_weights(network: Network, start: Network) -> None:
     """
     own, other = network.core.state_dict(), start.core.state_dict()
     taken: dict[str, Tensor] = {}
-    for part in SHARED:
+    for part, word in KINDS.items():
+        if getattr(network.recipe.network, word) != getattr(start.recipe.network, word):
+            continue
         theirs = {name: tensor for name, tensor in other.items() if name.split(".")[0] == part}
         mine = {name for name in own if name.split(".")[0] == part}
-        if not theirs or not mine:
-            continue
         if {name: own[name].shape for name in mine} != {name: tensor.shape for name, tensor in theirs.items()}:
             raise TrainingError(f"{network.name}: start = '{network.recipe.start}': its {part} is another one")
         taken |= theirs

@@ -170,6 +170,23 @@ def find_targets(
     return found
 
 
+def listed_sources(
+    paths: Sequence[Path], listed: Path | None, arf: str | None = None, background: str | None = None
+) -> list[Source]:
+    """The spectra that were named, and those of a list.
+
+    Args:
+        paths: Spectra.
+        listed: As `read_list` reads it.
+        arf, background: For all that do not say.
+
+    Raises:
+        FileError: As `read_list`.
+    """
+    found = [Source(path, arf, background) for path in paths]
+    return found if listed is None else found + read_list(listed, arf, background)
+
+
 def read_list(path: Path, arf: str | None = None, background: str | None = None) -> list[Source]:
     """The spectra that a text file lists: a line is `PHA [ARF [BACKGROUND]]`, relative to it.
 
@@ -199,6 +216,33 @@ def read_list(path: Path, arf: str | None = None, background: str | None = None)
             pha, *others = (word if word == "none" else str(path.parent / word) for word in words)
             own_arf, own_background = (*others, None, None)[:2]
             found.append(Source(Path(pha), own_arf or arf, own_background or background))
+    return found
+
+
+def matched(library: Path, listed: Sequence[Any], sources: Sequence[Source]) -> list[tuple[Source, str]]:
+    """The sources that a library's header lists, with the hash of each.
+
+    Args:
+        library: For the error line.
+        listed: [name, sha256] of each spectrum wanted, from the header.
+        sources: Where they are.
+
+    Raises:
+        DataError: A spectrum is not among the sources, two have its name, or the header is another's.
+    """
+    by_name: dict[str, list[Source]] = {}
+    for source in sources:
+        by_name.setdefault(source.pha.name, []).append(source)
+    found = []
+    for one in listed:
+        if not (isinstance(one, list) and len(one) == 2 and all(isinstance(word, str) for word in one)):
+            raise DataError(f"{library}: its list of spectra cannot be read; run xrayflow targets again")
+        name, sha256 = one
+        places = by_name.get(name, [])
+        if len(places) != 1:
+            what = "is not among the spectra" if not places else f"is there {len(places)} times"
+            raise DataError(f"{library}: {name} {what}; give the list that the targets were made of")
+        found.append((places[0], sha256))
     return found
 
 

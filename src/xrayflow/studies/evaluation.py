@@ -1,0 +1,431 @@
+"""The paper's table and figures: draws of networks against the best fits of spectra that none of them has seen.
+
+A library of targets says which spectra, and what their best fits are; the spectra themselves are read again, so that
+every draw is folded through the response of its own observation. Of a library that networks learn from, only what all
+of them hold apart is used.
+
+A draw of the exact posterior lies above the best fit too, by one per free parameter in the statistic, and its
+correlation with the targets is below one. So draws of a network are compared with draws of the exact posterior of the
+same spectra, and with the targets only as the paper does it.
+
+Source: Redmen et al. 2025, table 1, figures 2 and 3.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xrayflow.errors import DataError, MismatchError
+from xrayflow.inference import Question, infer_batch
+from xrayflow.inference.build import build_problem
+from xrayflow.inference.fit_statistic import FitStatistic
+from xrayflow.networks import Network
+from xrayflow.networks.inputs import Inputs
+from xrayflow.networks.library import LARGEST_LIBRARY, held_apart, read_library
+from xrayflow.networks.spectra import VALIDATION_SHARE
+from xrayflow.networks.tensors import open_tensors, read_json
+from xrayflow.ogip import Observation, read_observation, read_rmf
+from xrayflow.prior import Prior
+from xrayflow.problem import Problem
+from xrayflow.simulate.describe import SCHEMA_VERSION, versions
+from xrayflow.statistics import Choice, choose
+from xrayflow.studies.answers import Answers, Numbers
+from xrayflow.studies.calibration import calibrate
+from xrayflow.studies.recovery import draw_sets, linear_fits, pearson
+from xrayflow.studies.targets import Progress, Source, matched
+
+TOGETHER = 50
+"""Spectra that are folded, or drawn for, together."""
+
+EXACT_TOGETHER = 20
+
+TRIES = 20
+"""Draws of which the first one inside the prior's box counts, where a network draws single ones."""
+
+TARGETS, EXACT = "targets", "exact"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of an evaluation.
+
+    Attributes:
+        draws: Of each spectrum, for correlation and coverage.
+        spectra: At most so many, chosen by the seed.
+        every: Take spectra too that networks have learned from.
+        exact: So many spectra get exact posteriors.
+        repeats: Of each measurement of time; 0 measures none.
+        timed: Spectra whose thousand draws are timed; the time of all is extrapolated from theirs.
+        energies: [(lo, hi)] keV; None: the networks' band.
+        grouping: As `infer` takes it.
+        seed: Of everything.
+    """
+
+    draws: int = 50
+    spectra: int | None = None
+    every: bool = False
+    exact: int = 0
+    repeats: int = 5
+    timed: int = 20
+    energies: Sequence[tuple[float, float]] | None = None
+    grouping: str = "file"
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        name: "targets", "exact", or a network's.
+        theta: (source, parameter) one draw of each spectrum, in the parameters' units; the targets themselves.
+        answers: Draws against targets; None for the targets.
+        reduced: (source,) XSPEC's statistic of `theta` over the degrees of freedom.
+        outside: Share of draws that left the prior's box.
+        seconds_1, seconds_1000: Of each repeat: one draw, a thousand draws of all spectra.
+    """
+
+    name: str
+    theta: Tensor = field(repr=False)
+    answers: Answers | None = field(repr=False)
+    reduced: Numbers = field(repr=False)
+    outside: float = 0.0
+    seconds_1: tuple[float, ...] = ()
+    seconds_1000: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The table.
+
+    Attributes:
+        prior: Box and names of the parameters.
+        asked: What was asked.
+        library: File name of the targets.
+        groups: (source,) what each spectrum belongs to.
+        counts: (source,) in the network's bins.
+        rate: (source,) counts/s above the background, with the reference response.
+        statistics: How many spectra have which statistic.
+        rows: Targets, networks, and exact posteriors of the first spectra.
+        exact: What the verdicts of the exact posteriors are, and how many.
+    """
+
+    prior: Prior
+    asked: Asked
+    library: str
+    groups: NDArray[np.int64] = field(repr=False)
+    counts: Numbers = field(repr=False)
+    rate: Numbers = field(repr=False)
+    statistics: dict[str, int]
+    rows: tuple[Row, ...]
+    exact: dict[str, int]
+
+    def row(self, name: str) -> Row:
+        """The row of a name."""
+        return next(row for row in self.rows if row.name == name)
+
+    def summary(self) -> dict[str, Any]:
+        """The table, for machines; medians and correlations of the spectra with exact posteriors stand beside."""
+        few = self.row(EXACT).reduced.size if self.asked.exact else 0
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "library": self.library,
+            "spectra": int(self.counts.size),
+            "groups": len(set(self.groups.tolist())),
+            "statistics": self.statistics,
+            "draws": self.asked.draws,
+            "seed": self.asked.seed,
+            "exact": {"spectra": few, "computation": self.exact},
+            "rows": [self._row(row, few) for row in self.rows],
+            "versions": versions(),
+        }
+
+    def _row(self, row: Row, few: int) -> dict[str, Any]:
+        found: dict[str, Any] = {"name": row.name, "reduced_pgstat_median": float(np.median(row.reduced))}
+        for key, times in (("seconds_1", row.seconds_1), ("seconds_1000", row.seconds_1000)):
+            some = len(times) > 0
+            found[key] = float(np.mean(times)) if some else None
+            found[f"{key}_sd"] = float(np.std(times, ddof=1)) if len(times) > 1 else None
+        found["outside_box"] = row.outside
+        if row.answers is not None:
+            found["parameters"] = parameter_rows(row.answers, self.asked.seed)
+        found["by_counts"] = {
+            decade: {"spectra": int(chosen.sum()), "reduced_pgstat_median": float(np.median(row.reduced[chosen]))}
+            for decade, chosen in decades_of(self.counts[: row.reduced.size]).items()
+        }
+        if few and row.name != EXACT:
+            found["of_exact_spectra"] = {"reduced_pgstat_median": float(np.median(row.reduced[:few]))}
+            if row.answers is not None:
+                same = parameter_rows(row.answers.select(np.arange(few)), self.asked.seed)
+                found["of_exact_spectra"]["parameters"] = same
+        return found
+
+
+def parameter_rows(answers: Answers, seed: int) -> dict[str, dict[str, float]]:
+    """Correlation, lines and coverage of each parameter.
+
+    Args:
+        answers: Truths and draws.
+        seed: Of the choice of draws.
+    """
+    found = calibrate(answers, seed)
+    fits = linear_fits(answers.truth, draw_sets(answers, seed))
+    columns = {
+        "pearson_r": pearson(answers),
+        "slope": fits.slope,
+        "slope_sd": fits.slope_sd,
+        "coverage_deviation": found.deviation,
+        "rank_p": found.rank_p,
+    }
+    return {name: {key: float(value[i]) for key, value in columns.items()} for i, name in enumerate(answers.names)}
+
+
+def decades_of(counts: Numbers) -> dict[str, NDArray[np.bool_]]:
+    """The spectra of each decade of counts.
+
+    Args:
+        counts: (source,).
+    """
+    decade = np.floor(np.log10(np.maximum(counts, 1.0))).astype(int)
+    return {f"1e{d}": decade == d for d in sorted(set(decade.tolist()))}
+
+
+def on_axes(prior: Prior, theta: Numbers) -> Numbers:
+    """(..., parameter) log10 where the prior is logarithmic; what is not above 0 there goes to the far end.
+
+    Args:
+        prior: Of the parameters.
+        theta: In their units.
+    """
+    logarithmic = [marginal.scale == "log" for marginal in prior.marginals]
+    return np.where(logarithmic, np.log10(np.where(logarithmic, np.maximum(theta, 1e-30), 1.0)), theta)
+
+
+def evaluate(
+    library: Path,
+    sources: Sequence[Source],
+    rmf: str | None,
+    networks: Sequence[Network],
+    asked: Asked,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Draws of networks against the targets of a library.
+
+    Args:
+        library: Of `xrayflow targets`.
+        sources: The spectra that it was made of, among others perhaps.
+        rmf: Of all of them, instead of what their headers name.
+        networks: For the library's model and bins, at least one.
+        asked: What is wanted.
+        progress: Called with (step, fraction).
+
+    Raises:
+        XrayflowError: Files that cannot be read or do not belong together.
+    """
+    if not networks:
+        raise DataError("no network; give one with --network")
+    names = [network.name for network in networks]
+    for name in (*names, TARGETS, EXACT):
+        if names.count(name) > (name not in (TARGETS, EXACT)):
+            raise DataError(f"two rows of the table would be called {name}; give one of the networks another name")
+    first = networks[0]
+    for network in networks:
+        network.refuse_model(first.model)
+        if network.layout != first.layout:
+            raise MismatchError(f"network {network.name}: its bins are not those of {first.name}")
+    inputs, targets, group = read_library(library, first, first.core.coordinates)
+    chosen = _chosen(library, group, asked)
+    inputs, targets, group = inputs.select(chosen), targets[chosen], group[chosen]
+    files = _files(library, chosen, sources)
+    prior, drawn = first.training_prior.prior, list[Row]()
+    for at, network in enumerate(networks):
+        if progress is not None:
+            progress(f"drawing from {network.name}", at / len(networks))
+        drawn.append(_drawn(network, prior, inputs, targets, asked))
+    energies = asked.energies or [first.recipe.layout.energies]
+    question = Question(model=first.model, prior=prior, energies=energies, grouping=asked.grouping)
+    computation = Counter[str]()
+    if asked.exact > 0:
+        drawn.append(_exact(files, rmf, question, prior, targets, asked, computation, progress))
+    columns = [targets, *(torch.cat([row.theta, targets[len(row.theta) :]]) for row in drawn)]
+    thetas, reduced, statistics = torch.stack(columns, dim=1), list[Numbers](), Counter[str]()
+    for observations in _observations(files, rmf):
+        problem, choices = _with_xspecs_statistic(observations, question)
+        statistics.update(choice.name for choice in choices)
+        done = statistics.total()
+        reduced.append(reduced_statistic(problem, choices, thetas[done - len(observations) : done]))
+        if progress is not None:
+            progress("folding", done / len(files))
+    of_column = np.concatenate(reduced).T
+    rows = [Row(TARGETS, targets, None, of_column[0])]
+    rows += [replace(row, reduced=of[: len(row.theta)]) for row, of in zip(drawn, of_column[1:], strict=True)]
+    rate = (inputs.counts - inputs.background).sum(-1) / (inputs.exposure * inputs.area)
+    return Evaluation(
+        prior,
+        asked,
+        library.name,
+        group.numpy(),
+        inputs.counts.sum(-1).numpy(),
+        rate.clamp(min=1e-3).numpy(),
+        dict(statistics),
+        tuple(rows),
+        dict(computation),
+    )
+
+
+def reduced_statistic(
+    problem: Problem, choices: Sequence[Choice], theta: Float[Tensor, "source draw parameter"]
+) -> Numbers:
+    """(source, draw) XSPEC's statistic over noticed bins less free parameters.
+
+    Args:
+        problem: The batch.
+        choices: The statistic of each source.
+        theta: In the parameters' units.
+    """
+    value = FitStatistic.of(problem.spectra, choices).value(problem.expected(theta))
+    dof = torch.tensor([spectrum.counts.size - theta.shape[-1] for spectrum in problem.spectra])
+    return np.asarray((value / dof[:, None]).numpy())
+
+
+def sample(network: Network, inputs: Inputs, draws: int, seed: int) -> Float[Tensor, "source draw parameter"]:
+    """Draws of a network, in the parameters' units; some may leave the box, or be no number.
+
+    Args:
+        network: Whose.
+        inputs: The spectra.
+        draws: Of each.
+        seed: Of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    with torch.no_grad():
+        for rows in torch.split(torch.arange(inputs.size), max(TOGETHER * 20 // draws, 1)):
+            shape = (rows.numel(), draws, len(network.model.names))
+            base = torch.randn(shape, generator=generator, dtype=torch.float64)
+            parts.append(network.core.draw(inputs.select(rows), base))
+    return torch.cat(parts)
+
+
+def _chosen(library: Path, group: Tensor, asked: Asked) -> Tensor:
+    """Rows of the library: what networks hold apart, in an order of the seed."""
+    rows = torch.arange(group.numel())
+    if not asked.every:
+        if torch.unique(group).numel() < 2:
+            raise DataError(f"{library}: all spectra belong to one group, so none is held apart; take --every")
+        rows = held_apart(group, int(VALIDATION_SHARE * group.numel()))[0]
+    order = torch.randperm(rows.numel(), generator=torch.Generator().manual_seed(asked.seed))
+    return rows[order][: asked.spectra]
+
+
+def _files(library: Path, rows: Tensor, sources: Sequence[Source]) -> list[tuple[Source, str]]:
+    """The spectrum of each row, and the hash that its target was fitted to."""
+    with open_tensors(library, LARGEST_LIBRARY) as file:
+        header = read_json(library, file.metadata())
+    listed = header.get("spectra")
+    if not isinstance(listed, list):
+        raise DataError(f"{library}: does not say of which files it was made; give a library of xrayflow targets")
+    return matched(library, [listed[row] for row in rows.tolist()], sources)
+
+
+def _observations(
+    files: Sequence[tuple[Source, str]], rmf: str | None, together: int = TOGETHER
+) -> Iterator[list[Observation]]:
+    """The spectra in turn, those of one matrix together."""
+    matrix = None if rmf is None else read_rmf(rmf)
+    batch: list[Observation] = []
+    for source, sha256 in files:
+        one = read_observation(source.pha, rmf=matrix, arf=source.arf, background=source.background)
+        if one.pha.sha256 != sha256:
+            raise DataError(f"{source.pha}: is not the file that the target was fitted to; run xrayflow targets again")
+        if batch and (len(batch) == together or one.rmf.sha256 != batch[0].rmf.sha256):
+            yield batch
+            batch = []
+        batch.append(replace(one, rmf=batch[0].rmf) if batch else one)
+    if batch:
+        yield batch
+
+
+def _with_xspecs_statistic(observations: list[Observation], question: Question) -> tuple[Problem, list[Choice]]:
+    """The problem; PGStat as XSPEC computes it where there is a background with errors."""
+    problem, choices = build_problem(observations, question)
+    spectra = zip(problem.spectra, choices, strict=True)
+    return problem, [choose(one, "pgstat-xspec") if choice.name == "pgstat" else choice for one, choice in spectra]
+
+
+def _drawn(network: Network, prior: Prior, inputs: Inputs, targets: Tensor, asked: Asked) -> Row:
+    """What a network says of the spectra, and how fast."""
+    tried, many = sample(network, inputs, TRIES, asked.seed + 1), sample(network, inputs, asked.draws, asked.seed)
+    inside = _is_inside(prior, many)
+    weights = torch.where(inside.any(1, keepdim=True), inside, torch.ones_like(inside)).double()
+    finite = torch.nan_to_num(many, nan=0.0, posinf=0.0, neginf=0.0)
+    answers = Answers.of(
+        network.model.names, on_axes(prior, targets.numpy()), on_axes(prior, finite.numpy()), weights.numpy()
+    )
+    one: list[float] = []
+    thousand: list[float] = []
+    few = inputs.select(torch.arange(min(asked.timed, inputs.size)))
+    for repeat in range(asked.repeats):
+        one.append(_seconds(network, inputs, 1, repeat))
+        thousand.append(_seconds(network, few, 1000, repeat) * inputs.size / few.size)
+    outside = float(1.0 - inside.double().mean())
+    return Row(network.name, _first_inside(prior, tried), answers, np.empty(0), outside, tuple(one), tuple(thousand))
+
+
+def _seconds(network: Network, inputs: Inputs, draws: int, seed: int) -> float:
+    """Wall time from spectra in memory to draws."""
+    started = time.perf_counter()
+    sample(network, inputs, draws, seed)
+    return time.perf_counter() - started
+
+
+def _is_inside(prior: Prior, draws: Tensor) -> Tensor:
+    """(source, draw) whether it is a place in the box."""
+    return prior.contains(draws) & torch.isfinite(draws).all(-1)
+
+
+def _first_inside(prior: Prior, draws: Tensor) -> Tensor:
+    """(source, parameter) the first draw in the box; where there is none, the nearest place in it to the first draw."""
+    inside = _is_inside(prior, draws)
+    first = inside.to(torch.uint8).argmax(dim=1)
+    chosen = draws[torch.arange(draws.shape[0]), first]
+    lo, hi = (torch.tensor([getattr(one, end) for one in prior.marginals], dtype=draws.dtype) for end in ("lo", "hi"))
+    return torch.minimum(torch.maximum(torch.where(torch.isfinite(chosen), chosen, lo), lo), hi)
+
+
+def _exact(
+    files: Sequence[tuple[Source, str]],
+    rmf: str | None,
+    question: Question,
+    prior: Prior,
+    targets: Tensor,
+    asked: Asked,
+    computation: Counter[str],
+    progress: Progress | None,
+) -> Row:
+    """Exact posteriors of the first spectra; the time of all is extrapolated, for any number of draws."""
+    draws: list[Numbers] = []
+    seconds = 0.0
+    for observations in _observations(files[: asked.exact], rmf, EXACT_TOGETHER):
+        started = time.perf_counter()
+        for answer in infer_batch(observations, question, seed=asked.seed):
+            computation[answer.computation.status] += 1
+            draws.append(answer.resample(asked.draws, seed=asked.seed))
+        seconds += time.perf_counter() - started
+        if progress is not None:
+            progress("exact posteriors", len(draws) / asked.exact)
+    every, count = np.stack(draws), len(draws)
+    answers = Answers.of(prior.names, on_axes(prior, targets[:count].numpy()), on_axes(prior, every))
+    took = (seconds * len(files) / count,)
+    return Row(EXACT, torch.from_numpy(every[:, 0]), answers, np.empty(0), 0.0, took, took)

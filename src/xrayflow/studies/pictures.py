@@ -1,0 +1,96 @@
+"""The paper's Figures 2 and 3 of any set of answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from xrayflow.ogip.write import write_whole
+from xrayflow.prior import Prior
+from xrayflow.products.figures import png
+from xrayflow.products.figures.calibration_plots import coverage_figure
+from xrayflow.products.figures.recovery_plot import Recovered, recovery_figure
+from xrayflow.products.write import make_folder, to_json
+from xrayflow.simulate.files import OTHER_OUT
+from xrayflow.studies.answers import Answers, Numbers
+from xrayflow.studies.calibration import LEVELS, binomial_band, coverage, ranks
+from xrayflow.studies.evaluation import Evaluation
+from xrayflow.studies.recovery import draw_sets, linear_fits, pearson
+
+SHOWN = 250
+"""Spectra in the paper's Figure 2."""
+SEED = 2
+
+TABLE = "evaluation.json"
+"""Written last."""
+
+
+def recovery_picture(prior: Prior, answers: Answers, rate: Numbers, title: str) -> Figure:
+    """Draws against truths of the first spectra.
+
+    Args:
+        prior: Of the parameters.
+        answers: Truths and draws.
+        rate: (source,) counts/s, above 0.
+        title: Above all.
+    """
+    few = answers.select(np.arange(min(SHOWN, answers.sources)))
+    sets = draw_sets(few, SEED)
+    fits, r = linear_fits(few.truth, sets), pearson(few)
+    panels = [
+        Recovered(
+            marginal,
+            few.truth[:, i],
+            sets[:, :, i],
+            float(r[i]),
+            (float(fits.slope[i]), float(fits.slope_sd[i])),
+            float(fits.intercept[i]),
+        )
+        for i, marginal in enumerate(prior.marginals)
+    ]
+    return recovery_figure(panels, rate[: few.sources], title)
+
+
+def coverage_picture(answers: Answers, title: str, seed: int = SEED) -> Figure:
+    """Share of truths inside central intervals, against their level.
+
+    Args:
+        answers: Truths and draws.
+        title: Above all.
+        seed: Of ties between ranks.
+    """
+    share = coverage(ranks(answers, np.random.default_rng(seed)))
+    band = binomial_band(LEVELS, answers.sources)
+    return coverage_figure(LEVELS, share, answers.names, band, answers.sources, title)
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
+    """The table as JSON, and two figures of each network and of the exact posteriors.
+
+    Args:
+        evaluation: To write.
+        folder: Made where it is missing.
+
+    Returns:
+        The JSON file.
+
+    Raises:
+        FileError: The folder or a file in it cannot be written.
+    """
+    contents, named = dict[str, bytes](), dict[str, dict[str, str]]()
+    for row in evaluation.rows:
+        if row.answers is None:
+            continue
+        files = {kind: f"{row.name}-{kind}.png" for kind in ("recovery", "coverage")}
+        title = f"{row.name}, {evaluation.library}"
+        figure = recovery_picture(evaluation.prior, row.answers, evaluation.rate, title)
+        contents[files["recovery"]] = png(figure)
+        contents[files["coverage"]] = png(coverage_picture(row.answers, title))
+        named[row.name] = files
+    contents[TABLE] = to_json(evaluation.summary() | {"figures": named}).encode() + b"\n"
+    make_folder(folder)
+    for name, content in contents.items():
+        write_whole(folder / name, content, OTHER_OUT)
+    return folder / TABLE
