@@ -117,6 +117,7 @@ class Evaluation:
         counts: (source,) in the network's bins.
         rate: (source,) counts/s above the background, with the reference response.
         statistics: How many spectra have which statistic.
+        files: (source,) the spectrum, and the hash of its file.
         rows: Targets, networks, and exact posteriors of the first spectra.
         exact: What the verdicts of the exact posteriors are, and how many.
     """
@@ -127,6 +128,7 @@ class Evaluation:
     groups: NDArray[np.int64] = field(repr=False)
     counts: Numbers = field(repr=False)
     rate: Numbers = field(repr=False)
+    files: list[tuple[Source, str]] = field(repr=False)
     statistics: dict[str, int]
     rows: tuple[Row, ...]
     exact: dict[str, int]
@@ -260,8 +262,8 @@ def evaluate(
         drawn.append(_exact(files, rmf, question, prior, targets, asked, computation, progress))
     columns = [targets, *(torch.cat([row.theta, targets[len(row.theta) :]]) for row in drawn)]
     thetas, reduced, statistics = torch.stack(columns, dim=1), list[Numbers](), Counter[str]()
-    for observations in _observations(files, rmf):
-        problem, choices = _with_xspecs_statistic(observations, question)
+    for observations in observations_of(files, rmf):
+        problem, choices = with_xspecs_statistic(observations, question)
         statistics.update(choice.name for choice in choices)
         done = statistics.total()
         reduced.append(reduced_statistic(problem, choices, thetas[done - len(observations) : done]))
@@ -278,6 +280,7 @@ def evaluate(
         group.numpy(),
         inputs.counts.sum(-1).numpy(),
         rate.clamp(min=1e-3).numpy(),
+        files,
         dict(statistics),
         tuple(rows),
         dict(computation),
@@ -339,10 +342,20 @@ def _files(library: Path, rows: Tensor, sources: Sequence[Source]) -> list[tuple
     return matched(library, [listed[row] for row in rows.tolist()], sources)
 
 
-def _observations(
+def observations_of(
     files: Sequence[tuple[Source, str]], rmf: str | None, together: int = TOGETHER
 ) -> Iterator[list[Observation]]:
-    """The spectra in turn, those of one matrix together."""
+    """The spectra in turn, those of one matrix together.
+
+    Args:
+        files: Each with the hash that its target was fitted to.
+        rmf: Of all of them, instead of what their headers name.
+        together: At most so many.
+
+    Raises:
+        DataError: A file is another one now.
+        XrayflowError: A file cannot be read.
+    """
     matrix = None if rmf is None else read_rmf(rmf)
     batch: list[Observation] = []
     for source, sha256 in files:
@@ -357,8 +370,13 @@ def _observations(
         yield batch
 
 
-def _with_xspecs_statistic(observations: list[Observation], question: Question) -> tuple[Problem, list[Choice]]:
-    """The problem; PGStat as XSPEC computes it where there is a background with errors."""
+def with_xspecs_statistic(observations: list[Observation], question: Question) -> tuple[Problem, list[Choice]]:
+    """The problem; PGStat as XSPEC computes it where there is a background with errors.
+
+    Args:
+        observations: That share one RMF.
+        question: What is asked of them.
+    """
     problem, choices = build_problem(observations, question)
     spectra = zip(problem.spectra, choices, strict=True)
     return problem, [choose(one, "pgstat-xspec") if choice.name == "pgstat" else choice for one, choice in spectra]
@@ -417,7 +435,7 @@ def _exact(
     """Exact posteriors of the first spectra; the time of all is extrapolated, for any number of draws."""
     draws: list[Numbers] = []
     seconds = 0.0
-    for observations in _observations(files[: asked.exact], rmf, EXACT_TOGETHER):
+    for observations in observations_of(files[: asked.exact], rmf, EXACT_TOGETHER):
         started = time.perf_counter()
         for answer in infer_batch(observations, question, seed=asked.seed):
             computation[answer.computation.status] += 1

@@ -1,0 +1,232 @@
+"""The paper's Table 1 and its Figures 2 and 3, in one run: real spectra, an archive-like set, a clean set.
+
+    OMP_NUM_THREADS=1 python benchmarks/paper_table.py --archive FOLDER --real TARGETS LIST RMF --runs FOLDER
+        --real-network FILE --work FOLDER [--exact 100] [--fits 40]
+
+* real: the spectra of `LIST` and their best fits. Few: what is held apart are some ObsIDs of one source.
+* archive-like: benchmarks/archive_like.py, named for what it is. 2160 spectra of five sources that no network has seen.
+* clean: expected counts, rounded, of spectra of the whole box (`paper_spectra.py`), which suit the synthetic training.
+
+Rows: the targets; 130 iterations of Levenberg-Marquardt with the compiled XSPEC library and its chain
+(`xspec_rival.py`); the shipped network as it is (stages 1 and 2); and after the third stage on the archive-like
+set (`paper_ablation.py`): the flow in an autoencoder, the flow without the decoder, the vanilla autoencoder, the point
+head; ours with exact weights. `reduced_pgstat_median` is of one draw for each spectrum, XSPEC's variant of PGStat.
+
+seconds_1, seconds_1000: for one draw, and a thousand, of all spectra of the set, from spectra in memory, on one core; of
+networks five repeats (a thousand draws of 20 spectra, extrapolated to all), of fits and exact posteriors a part,
+extrapolated, of the chain by the paper's formula with the measured autocorrelation length.
+
+Writes benchmarks/results/paper-table.json and the figures of docs/discussion/paper.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from paper_claims import claims
+from paper_network import rounded
+from paper_spectra import MODEL, inputs_of, paper_set
+from provenance import provenance
+from xrayflow.data import bundled_rmf
+from xrayflow.errors import XrayflowWarning
+from xrayflow.inference import Question
+from xrayflow.models.xspec import XspecLibrary
+from xrayflow.networks import Network, load_network
+from xrayflow.ogip import Origin, write_pha
+from xrayflow.products.figures import png
+from xrayflow.studies.evaluation import (
+    Asked,
+    Evaluation,
+    evaluate,
+    observations_of,
+    reduced_statistic,
+    with_xspecs_statistic,
+)
+from xrayflow.studies.pictures import coverage_picture, recovery_picture
+from xrayflow.studies.targets import Source, Wanted, find_targets, read_list, write_targets
+from xspec_rival import ITERATIONS, Rival
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "paper-table.json"
+FIGURES = HERE.parent / "docs" / "discussion" / "images"
+RECIPE = HERE.parent / "recipes" / "paper" / "reduced.toml"
+SEED = 5
+ROWS = {"NF in AE": "headline-1", "NF without decoder": "flow-alone-1", "vanilla VAE": "vanilla-1", "point": "point-1"}
+"""Name of a row: run of `paper_ablation.py`."""
+PAPER = {"1 draw, over 130 iterations": 640, "1000 draws, over chains": 2000}
+"""Ratios that the paper quotes, of its own machine and archive."""
+
+
+def named(path: Path, name: str) -> Network:
+    """A network under the name of its row."""
+    found = load_network(path)
+    return replace(found, recipe=found.recipe.model_copy(update={"name": name}))
+
+
+def clean_set(folder: Path, count: int) -> tuple[Path, list[Source], str]:
+    """Targets, spectra and matrix of the clean set."""
+    spectra = paper_set(count, SEED)
+    (folder / "pha").mkdir(parents=True, exist_ok=True)
+    network = load_network("nicer-bhb-paper")
+    counts = inputs_of(spectra, network)["clean"].counts
+    sources = []
+    for number, spectrum in enumerate(spectra.problem.spectra):
+        pha, arf = spectrum.observation.pha, spectrum.observation.arf
+        first = np.flatnonzero((pha.grouping == 1) & (pha.quality == 0))
+        whole = np.zeros(pha.channel.size)
+        whole[first] = np.round(counts[number].numpy())
+        path = folder / "pha" / f"clean-{number:04d}.pha"
+        origin = Origin("NICER", "XTI", f"clean {number}")
+        kinds = {"quality": pha.quality, "grouping": pha.grouping}
+        write_pha(path, pha.channel, whole, pha.exposure, origin=origin, **kinds)
+        sources.append(Source(path, None if arf is None else str(arf.path), "none"))
+    targets = folder / "targets.safetensors"
+    wanted = Wanted(starts=4, network="nicer-bhb-paper")
+    found = find_targets(RECIPE, sources, str(bundled_rmf()), wanted)
+    found = replace(found, groups=[path.pha.name for path in sources])
+    return write_targets(targets, found, wanted), sources, str(bundled_rmf())
+
+
+def rival_rows(evaluation: Evaluation, rmf: str | None, fits: int) -> list[dict[str, Any]]:
+    """Fits of the first spectra with the compiled library, and a chain of the one with the median of their counts."""
+    files = evaluation.files[:fits]
+    reduced, seconds = [], []
+    question = Question(model=MODEL)
+    targets = evaluation.row("targets").theta
+    with XspecLibrary() as library:
+        for at, (observation,) in enumerate(observations_of(files, rmf, 1)):
+            problem, choices = with_xspecs_statistic([observation], question)
+            theta, took = Rival(library, problem, choices[0]).fit()
+            reduced.append(float(reduced_statistic(problem, choices, torch.from_numpy(theta)[None, None])[0, 0]))
+            seconds.append(took)
+            print(f"fit {at + 1} of {len(files)}: {reduced[-1]:.4g}, {took:.2g} s", flush=True)
+        middle = int(np.argsort(evaluation.counts[: len(files)])[len(files) // 2])
+        ((observation,),) = observations_of([files[middle]], rmf, 1)
+        problem, choices = with_xspecs_statistic([observation], question)
+        chain = Rival(library, problem, choices[0]).chain(targets[middle].numpy(), SEED)
+    spectra = evaluation.counts.size
+    same = float(np.median(evaluation.row("targets").reduced[: len(files)]))
+    return [
+        {
+            "name": f"XSPEC's components, {ITERATIONS} iterations",
+            "fitted": len(files),
+            "reduced_pgstat_median": float(np.median(reduced)),
+            "targets_of_the_same": same,
+            "within_0.1_of_the_target": float(
+                np.mean(np.array(reduced) < evaluation.row("targets").reduced[: len(files)] + 0.1)
+            ),
+            "seconds_1": float(np.mean(seconds)) * spectra,
+            "seconds_1_sd": float(np.std(seconds, ddof=1) / np.sqrt(len(seconds))) * spectra,
+            "seconds_1000": chain.seconds_for(1000, spectra),
+            "seconds_1000_sd": None,
+            "chain": {
+                "seconds": chain.seconds,
+                "length": chain.length,
+                "burn_in": chain.burn_in,
+                "autocorrelation": chain.autocorrelation,
+            },
+        }
+    ]
+
+
+def measure(label: str, evaluation: Evaluation, rmf: str | None, fits: int) -> dict[str, Any]:
+    """The table of one set, and its figures."""
+    found = evaluation.summary()
+    for row in found["rows"]:
+        own = evaluation.row(row["name"])
+        if own.answers is None:
+            continue
+        row["claims"] = claims(own.answers, evaluation.rate)
+        name = f"paper-{label}-{row['name'].lower().replace(' ', '-')}"
+        title = f"{row['name']}, {label} spectra"
+        recovery = recovery_picture(evaluation.prior, own.answers, evaluation.rate, title)
+        (FIGURES / f"{name}-recovery.png").write_bytes(png(recovery))
+        (FIGURES / f"{name}-coverage.png").write_bytes(png(coverage_picture(own.answers, title)))
+    if fits:
+        found["rows"] += rival_rows(evaluation, rmf, fits)
+        rival, flow = found["rows"][-1], next(row for row in found["rows"] if row["name"] == "NF in AE")
+        found["ratios"] = {
+            "1 draw, over 130 iterations": rival["seconds_1"] / flow["seconds_1"],
+            "1000 draws, over chains": rival["seconds_1000"] / flow["seconds_1000"],
+        }
+    if evaluation.asked.exact:
+        found["against_exact"] = against_exact(found)
+    return found
+
+
+def against_exact(found: dict[str, Any]) -> dict[str, Any]:
+    """Draws of each network over draws of the exact posterior, on the same spectra."""
+    exact = next(row for row in found["rows"] if row["name"] == "exact")
+    told = {}
+    for row in found["rows"]:
+        same = row.get("of_exact_spectra")
+        if same is None:
+            continue
+        told[row["name"]] = {"reduced_pgstat": same["reduced_pgstat_median"] / exact["reduced_pgstat_median"]}
+        if "parameters" in same:
+            told[row["name"]]["r_less_exact"] = {
+                name: values["pearson_r"] - exact["parameters"][name]["pearson_r"]
+                for name, values in same["parameters"].items()
+            }
+    return told
+
+
+def main() -> None:
+    """Measure, write, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archive", type=Path, required=True)
+    parser.add_argument("--real", nargs=3, metavar=("TARGETS", "LIST", "RMF"), required=True)
+    parser.add_argument("--runs", type=Path, required=True, help="of paper_ablation.py on the archive-like set")
+    parser.add_argument("--real-network", type=Path, required=True, help="after the third stage on the real set")
+    parser.add_argument("--work", type=Path, required=True, help="for the clean set")
+    parser.add_argument("--exact", type=int, default=100)
+    parser.add_argument("--fits", type=int, default=40)
+    parser.add_argument("--clean", type=int, default=400)
+    parser.add_argument("--draws", type=int, default=50)
+    parser.add_argument("--only", nargs="+", default=None, help="sets")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", XrayflowWarning)
+    torch.set_num_threads(1)
+    shipped = load_network("nicer-bhb-paper")
+    taught = [named(options.runs / run / f"{run}.safetensors", name) for name, run in ROWS.items()]
+    asked = Asked(draws=options.draws, exact=options.exact, seed=SEED)
+    archive = options.archive
+    real_targets, real_list, real_rmf = options.real
+    sets: dict[str, Any] = {
+        "archive-like": lambda: (
+            archive / "targets.safetensors",
+            read_list(archive / "list.txt"),
+            str(archive / "nicer.rmf.gz"),
+        ),
+        "real": lambda: (Path(real_targets), read_list(Path(real_list)), real_rmf),
+        "clean": lambda: clean_set(options.work / "clean", options.clean),
+    }
+    document: dict[str, Any] = {**provenance(__file__), "the paper's ratios": PAPER, "sets": {}}
+    if RESULTS.exists() and options.only:
+        document["sets"] = json.loads(RESULTS.read_text(encoding="utf-8"))["sets"]
+    for label, make in sets.items():
+        if options.only and label not in options.only:
+            continue
+        library, sources, rmf = make()
+        networks = [shipped, *taught]
+        if label == "real":
+            networks.append(named(options.real_network, "NF in AE, third stage on real spectra"))
+        here = replace(asked, every=label == "clean")
+        found = evaluate(library, sources, rmf, networks, here, lambda step, part: None)
+        document["sets"][label] = measure(label, found, rmf, options.fits if label == "archive-like" else 0)
+        RESULTS.write_text(json.dumps(rounded(document), indent=1) + "\n", encoding="utf-8")
+        print(
+            label, [(row["name"], row["reduced_pgstat_median"]) for row in document["sets"][label]["rows"]], flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
