@@ -1,30 +1,42 @@
-"""Train the cells of recipes/paper/ablation.toml on a library of targets.
+"""Train the cells of recipes/paper/ablation.toml on a library of targets, and measure them.
 
-    OMP_NUM_THREADS=1 python benchmarks/paper_ablation.py TARGETS.safetensors --work FOLDER
-        [--networks FOLDER] [--only NAME ...]
+    OMP_NUM_THREADS=1 python benchmarks/paper_ablation.py ARCHIVE --work FOLDER
+        [--networks FOLDER] [--only NAME ...] [--measure]
 
-TARGETS is what `xrayflow targets` made of an archive (of benchmarks/archive_like.py, or of your own). A cell named
+ARCHIVE is the folder of benchmarks/archive_like.py, with the targets that `xrayflow targets` made of it. A cell named
 NAME of seed S trains in FOLDER/NAME-S and goes on where it was stopped; what is finished is not trained again. Two of
 these commands with different --only use two cores. --networks holds the networks that cells begin from, beside the
 shipped one: nicer-bhb-paper-noise-free, nicer-bhb-vanilla, nicer-bhb-point.
 
-`benchmarks/paper_table.py` measures what comes out.
+With --measure nothing is trained: 1000 spectra of the sources that were held apart go through every finished cell, into
+benchmarks/results/paper-ablation.json: one draw's PGStat / dof, r, coverage, errors (`paper_claims.py`), last losses.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tomllib
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xrayflow.networks import Recipe, train
+from paper_claims import claims
+from paper_network import rounded
+from provenance import provenance
+from xrayflow.errors import XrayflowWarning
+from xrayflow.networks import Recipe, load_network, train
 from xrayflow.networks.recipe import parse_recipe
+from xrayflow.studies.evaluation import Asked, evaluate
+from xrayflow.studies.targets import read_list
 
-ABLATION = Path(__file__).resolve().parents[1] / "recipes" / "paper" / "ablation.toml"
+HERE = Path(__file__).resolve().parent
+ABLATION = HERE.parent / "recipes" / "paper" / "ablation.toml"
+RESULTS = HERE / "results" / "paper-ablation.json"
+SPECTRA, DRAWS, SEED = 1000, 20, 6
 ABOUT = ("about", "seeds")
 
 
@@ -36,7 +48,7 @@ def joined(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return found
 
 
-def runs(library: Path, networks: Path) -> Iterator[tuple[str, str, Recipe]]:
+def runs(archive: Path, networks: Path) -> Iterator[tuple[str, str, Recipe]]:
     """The name of each run, what it is about, and its recipe."""
     table = tomllib.loads(ABLATION.read_text(encoding="utf-8"))
     for cell in (*table["cell"], *table["row"]):
@@ -44,22 +56,54 @@ def runs(library: Path, networks: Path) -> Iterator[tuple[str, str, Recipe]]:
             changes = {key: value for key, value in cell.items() if key not in ABOUT}
             whole = joined(table["base"], changes)
             name = f"{cell['name']}-{seed}"
-            whole |= {"name": name, "seed": seed, "stage": [whole["stage"] | {"spectra": str(library)}]}
+            whole |= {
+                "name": name,
+                "seed": seed,
+                "stage": [whole["stage"] | {"spectra": str(archive / "targets.safetensors")}],
+            }
             if whole["start"].endswith(".safetensors"):
                 whole["start"] = str(networks / whole["start"])
             yield name, cell["about"], parse_recipe(whole, f"{ABLATION.name}, {name}")
 
 
+def measure(archive: Path, work: Path, networks: Path) -> dict[str, Any]:
+    """A row for each finished cell."""
+    about = {
+        name: words for name, words, _ in runs(archive, networks) if (work / name / f"{name}.safetensors").exists()
+    }
+    cells = [load_network(work / name / f"{name}.safetensors") for name in about]
+    asked = Asked(draws=DRAWS, spectra=SPECTRA, repeats=0, seed=SEED)
+    sources = read_list(archive / "list.txt")
+    found = evaluate(archive / "targets.safetensors", sources, str(archive / "nicer.rmf.gz"), cells, asked)
+    document = {**provenance(__file__), **found.summary()}
+    for row in document["rows"]:
+        own = found.row(row["name"])
+        if own.answers is None:
+            continue
+        cell = next(one for one in cells if one.name == row["name"])
+        losses = {key: value for key, value in cell.trained["last_epoch"].items() if key.startswith("validation")}
+        row |= {"about": about[cell.name], "validation": losses, "cpu_seconds": cell.trained["cpu_seconds"]}
+        row["claims"] = claims(own.answers, found.rate)
+    return document
+
+
 def main() -> None:
-    """Train what is asked for."""
+    """Train what is asked for, or measure what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("library", type=Path)
+    parser.add_argument("archive", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--networks", type=Path, default=Path("runs"))
     parser.add_argument("--only", nargs="+", default=None, help="names of cells, as headline-2")
+    parser.add_argument("--measure", action="store_true", help="what there is, instead of training")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for name, _, recipe in runs(options.library.resolve(), options.networks.resolve()):
+    archive, networks = options.archive.resolve(), options.networks.resolve()
+    if options.measure:
+        warnings.simplefilter("ignore", XrayflowWarning)
+        document = rounded(measure(archive, options.work, networks))
+        RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        return
+    for name, _, recipe in runs(archive, networks):
         if options.only is not None and name not in options.only:
             continue
         for progress in train(recipe, options.work / name):

@@ -50,9 +50,6 @@ TOGETHER = 50
 
 EXACT_TOGETHER = 20
 
-TRIES = 20
-"""Draws of which the first one inside the prior's box counts, where a network draws single ones."""
-
 TARGETS, EXACT = "targets", "exact"
 
 
@@ -77,7 +74,7 @@ class Asked:
     every: bool = False
     exact: int = 0
     repeats: int = 5
-    timed: int = 20
+    timed: int = 5
     energies: Sequence[tuple[float, float]] | None = None
     grouping: str = "file"
     seed: int = 0
@@ -384,7 +381,7 @@ def with_xspecs_statistic(observations: list[Observation], question: Question) -
 
 def _drawn(network: Network, prior: Prior, inputs: Inputs, targets: Tensor, asked: Asked) -> Row:
     """What a network says of the spectra, and how fast."""
-    tried, many = sample(network, inputs, TRIES, asked.seed + 1), sample(network, inputs, asked.draws, asked.seed)
+    many = sample(network, inputs, asked.draws, asked.seed)
     inside = _is_inside(prior, many)
     weights = torch.where(inside.any(1, keepdim=True), inside, torch.ones_like(inside)).double()
     finite = torch.nan_to_num(many, nan=0.0, posinf=0.0, neginf=0.0)
@@ -398,7 +395,7 @@ def _drawn(network: Network, prior: Prior, inputs: Inputs, targets: Tensor, aske
         one.append(_seconds(network, inputs, 1, repeat))
         thousand.append(_seconds(network, few, 1000, repeat) * inputs.size / few.size)
     outside = float(1.0 - inside.double().mean())
-    return Row(network.name, _first_inside(prior, tried), answers, np.empty(0), outside, tuple(one), tuple(thousand))
+    return Row(network.name, _first_inside(prior, many), answers, np.empty(0), outside, tuple(one), tuple(thousand))
 
 
 def _seconds(network: Network, inputs: Inputs, draws: int, seed: int) -> float:

@@ -10,6 +10,7 @@ stands in the file and `train` keeps groups whole.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shlex
@@ -228,7 +229,7 @@ def matched(library: Path, listed: Sequence[Any], sources: Sequence[Source]) -> 
         sources: Where they are.
 
     Raises:
-        DataError: A spectrum is not among the sources, two have its name, or the header is another's.
+        DataError: A spectrum is not among the sources, or the header is another's.
     """
     by_name: dict[str, list[Source]] = {}
     for source in sources:
@@ -239,11 +240,20 @@ def matched(library: Path, listed: Sequence[Any], sources: Sequence[Source]) -> 
             raise DataError(f"{library}: its list of spectra cannot be read; run xrayflow targets again")
         name, sha256 = one
         places = by_name.get(name, [])
-        if len(places) != 1:
-            what = "is not among the spectra" if not places else f"is there {len(places)} times"
-            raise DataError(f"{library}: {name} {what}; give the list that the targets were made of")
+        if len(places) > 1:
+            places = [place for place in places if _sha256(place.pha) == sha256]
+        if not places:
+            raise DataError(f"{library}: {name} is not among the spectra; give the list that the targets were made of")
         found.append((places[0], sha256))
     return found
+
+
+def _sha256(path: Path) -> str:
+    """Of a file's bytes; "" where there is none to read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def write_targets(out: Path, targets: Targets, wanted: Wanted) -> Path:
