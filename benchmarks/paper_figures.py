@@ -10,16 +10,12 @@ from matplotlib.figure import Figure
 from simulated_set import SimulatedSet
 from xrayflow.networks import Network
 from xrayflow.products.figures import png
-from xrayflow.products.figures.calibration_plots import coverage_figure, rank_figure, tarp_figure
+from xrayflow.products.figures.calibration_plots import rank_figure, tarp_figure
 from xrayflow.products.figures.learning_plot import learning_figure
-from xrayflow.products.figures.recovery_plot import Recovered, recovery_figure
 from xrayflow.products.learning import read_curves
-from xrayflow.studies import Answers, Calibration, binomial_band, coverage, draw_sets, linear_fits, pearson
+from xrayflow.studies import Answers, Calibration, binomial_band
 from xrayflow.studies.calibration import LEVELS, expected_coverage, rank_bins
-
-SHOWN = 250
-"""Spectra in the paper's Figure 2."""
-SEED = 2
+from xrayflow.studies.pictures import coverage_picture, recovery_picture
 
 
 def draw_figures(
@@ -40,13 +36,10 @@ def draw_figures(
     """
     for label, (answers, calibration) in keep.items():
         title = f"{network.name}, {label} spectra"
-        few = answers.select(np.arange(min(SHOWN, answers.sources)))
-        rate = spectra.rate.numpy()[: few.sources]
-        save(folder, f"{network.name}-{label}-recovery", recovery_figure(_panels(network, few), rate, title))
-        band = binomial_band(LEVELS, calibration.sources)
-        share = coverage(calibration.rank)
+        prior = network.training_prior.prior
+        write(folder, f"{network.name}-{label}-recovery", recovery_picture(prior, answers, spectra.rate.numpy(), title))
+        write(folder, f"{network.name}-{label}-coverage", coverage_picture(answers, title))
         names, sources = calibration.names, calibration.sources
-        save(folder, f"{network.name}-{label}-coverage", coverage_figure(LEVELS, share, names, band, sources, title))
         bins = rank_bins(sources)
         low, high = (float(end[0]) for end in binomial_band(np.array([1.0 / bins]), sources))
         ranks = rank_figure(calibration.rank, names, calibration.rank_p, (low, high), bins, title)
@@ -70,21 +63,10 @@ def draw_tarp(folder: Path, found: dict[str, Calibration]) -> None:
 
 def save(folder: Path, name: str, figure: Figure) -> None:
     """As a PNG."""
+    write(folder, name, png(figure))
+
+
+def write(folder: Path, name: str, picture: bytes) -> None:
+    """A PNG."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.png").write_bytes(png(figure))
-
-
-def _panels(network: Network, answers: Answers) -> list[Recovered]:
-    sets = draw_sets(answers, SEED)
-    fits, r = linear_fits(answers.truth, sets), pearson(answers)
-    return [
-        Recovered(
-            marginal,
-            answers.truth[:, i],
-            sets[:, :, i],
-            float(r[i]),
-            (float(fits.slope[i]), float(fits.slope_sd[i])),
-            float(fits.intercept[i]),
-        )
-        for i, marginal in enumerate(network.training_prior.prior.marginals)
-    ]
+    (folder / f"{name}.png").write_bytes(picture)

@@ -45,7 +45,8 @@ from xrayflow.networks import Network, load_network
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.scaling import PaperValues
 from xrayflow.statistics.statistic import cstat
-from xrayflow.studies import Answers, Calibration, calibrate, draw_sets, linear_fits, pearson
+from xrayflow.studies import Answers, Calibration, calibrate
+from xrayflow.studies.evaluation import decades_of, on_axes, parameter_rows
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "paper-network.json"
@@ -67,12 +68,6 @@ WANTED_R = {
 WANTED_COVERAGE = 0.1
 
 
-def on_axes(network: Network, theta: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(..., parameter) log10 where the prior is logarithmic; what is below 0 there goes to the far end."""
-    logarithmic = [marginal.scale == "log" for marginal in network.training_prior.prior.marginals]
-    return np.where(logarithmic, np.log10(np.where(logarithmic, np.maximum(theta, 1e-30), 1.0)), theta)
-
-
 def sample(network: Network, inputs: Inputs, draws: int, seed: int) -> tuple[torch.Tensor, float]:
     """(source, draw, parameter) in the parameters' units, and the seconds that they took."""
     generator = torch.Generator().manual_seed(seed)
@@ -91,39 +86,19 @@ def answers_of(network: Network, theta: torch.Tensor, draws: torch.Tensor) -> tu
     inside = prior.contains(draws) & torch.isfinite(draws).all(-1)
     weights = torch.where(inside.any(1, keepdim=True), inside, torch.ones_like(inside)).double().numpy()
     finite = torch.nan_to_num(draws, nan=0.0, posinf=0.0, neginf=0.0).numpy()
-    found = Answers.of(network.model.names, on_axes(network, theta.numpy()), on_axes(network, finite), weights)
+    found = Answers.of(network.model.names, on_axes(prior, theta.numpy()), on_axes(prior, finite), weights)
     return found, inside
-
-
-def parameter_rows(answers: Answers, calibration: Calibration | None = None) -> dict[str, dict[str, float]]:
-    """What is measured of each parameter."""
-    found = calibration or calibrate(answers, SEED)
-    fits = linear_fits(answers.truth, draw_sets(answers, SEED))
-    columns = {
-        "pearson_r": pearson(answers),
-        "slope": fits.slope,
-        "slope_sd": fits.slope_sd,
-        "coverage_deviation": found.deviation,
-        "rank_p": found.rank_p,
-    }
-    return {name: {key: float(value[i]) for key, value in columns.items()} for i, name in enumerate(answers.names)}
-
-
-def decades_of(counts: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
-    """The spectra of each decade of counts."""
-    decade = np.floor(np.log10(np.maximum(counts, 1.0))).astype(int)
-    return {f"1e{d}": decade == d for d in sorted(set(decade.tolist()))}
 
 
 def compare_exact(network: Network, answers: Answers, exact: Exact, counts: NDArray[np.float64]) -> dict[str, Any]:
     """r and coverage of the network and of exact draws, on the spectra that have such draws."""
-    good = np.flatnonzero(exact.ess >= FEWEST_ESS)
+    prior, good = network.training_prior.prior, np.flatnonzero(exact.ess >= FEWEST_ESS)
     own = answers.select(good)
-    right = Answers.of(answers.names, own.truth, on_axes(network, exact.draws[good]))
+    right = Answers.of(answers.names, own.truth, on_axes(prior, exact.draws[good]))
     slices = {"all": np.ones(good.size, dtype=bool), **decades_of(counts[good])}
     found: dict[str, Any] = {}
     for label, rows in slices.items():
-        mine, theirs = parameter_rows(own.select(rows)), parameter_rows(right.select(rows))
+        mine, theirs = parameter_rows(own.select(rows), SEED), parameter_rows(right.select(rows), SEED)
         found[label] = {"spectra": int(rows.sum()), "parameters": {}}
         for name in answers.names:
             found[label]["parameters"][name] = {
@@ -193,7 +168,7 @@ def measure(
             "outside_box": float(1.0 - inside.double().mean()),
             "spectra_all_outside": int((~inside.any(1)).sum()),
             "reduced_pgstat": {"draws": median(of_draws), "targets": median(of_truths)},
-            "parameters": parameter_rows(answers, calibration),
+            "parameters": parameter_rows(answers, SEED),
             "tarp_deviation": calibration.tarp_deviation,
             "tarp_p": calibration.tarp_p,
             "decoder": decoder_error(network, inputs, spectra.theta, expected),
@@ -205,7 +180,7 @@ def measure(
                 "spectra": int(rows.sum()),
                 "outside_box": float(1.0 - inside[chosen].double().mean()),
                 "reduced_pgstat": {"draws": median(of_draws[chosen]), "targets": median(of_truths[chosen])},
-                "parameters": parameter_rows(answers.select(rows)),
+                "parameters": parameter_rows(answers.select(rows), SEED),
                 "decoder": decoder_error(network, inputs.select(chosen), spectra.theta[chosen], expected[chosen]),
             }
         if label == "noisy" and exact is not None:

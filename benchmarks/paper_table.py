@@ -41,7 +41,6 @@ from xrayflow.inference import Question
 from xrayflow.models.xspec import XspecLibrary
 from xrayflow.networks import Network, load_network
 from xrayflow.ogip import Origin, write_pha
-from xrayflow.products.figures import png
 from xrayflow.studies.evaluation import (
     Asked,
     Evaluation,
@@ -148,8 +147,8 @@ def measure(label: str, evaluation: Evaluation, rmf: str | None, fits: int) -> d
         name = f"paper-{label}-{row['name'].lower().replace(' ', '-')}"
         title = f"{row['name']}, {label} spectra"
         recovery = recovery_picture(evaluation.prior, own.answers, evaluation.rate, title)
-        (FIGURES / f"{name}-recovery.png").write_bytes(png(recovery))
-        (FIGURES / f"{name}-coverage.png").write_bytes(png(coverage_picture(own.answers, title)))
+        (FIGURES / f"{name}-recovery.png").write_bytes(recovery)
+        (FIGURES / f"{name}-coverage.png").write_bytes(coverage_picture(own.answers, title))
     if fits:
         found["rows"] += rival_rows(evaluation, rmf, fits)
         rival, flow = found["rows"][-1], next(row for row in found["rows"] if row["name"] == "NF in AE")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from xrayflow.ogip.write import write_whole
 from xrayflow.prior import Prior
@@ -27,8 +26,8 @@ TABLE = "evaluation.json"
 """Written last."""
 
 
-def recovery_picture(prior: Prior, answers: Answers, rate: Numbers, title: str) -> Figure:
-    """Draws against truths of the first spectra.
+def recovery_picture(prior: Prior, answers: Answers, rate: Numbers, title: str) -> bytes:
+    """Draws against truths of the first spectra, as a PNG.
 
     Args:
         prior: Of the parameters.
@@ -50,11 +49,11 @@ def recovery_picture(prior: Prior, answers: Answers, rate: Numbers, title: str) 
         )
         for i, marginal in enumerate(prior.marginals)
     ]
-    return recovery_figure(panels, rate[: few.sources], title)
+    return png(recovery_figure(panels, rate[: few.sources], title))
 
 
-def coverage_picture(answers: Answers, title: str, seed: int = SEED) -> Figure:
-    """Share of truths inside central intervals, against their level.
+def coverage_picture(answers: Answers, title: str, seed: int = SEED) -> bytes:
+    """Share of truths inside central intervals, against their level, as a PNG.
 
     Args:
         answers: Truths and draws.
@@ -63,7 +62,7 @@ def coverage_picture(answers: Answers, title: str, seed: int = SEED) -> Figure:
     """
     share = coverage(ranks(answers, np.random.default_rng(seed)))
     band = binomial_band(LEVELS, answers.sources)
-    return coverage_figure(LEVELS, share, answers.names, band, answers.sources, title)
+    return png(coverage_figure(LEVELS, share, answers.names, band, answers.sources, title))
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
@@ -85,9 +84,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
             continue
         files = {kind: f"{row.name}-{kind}.png" for kind in ("recovery", "coverage")}
         title = f"{row.name}, {evaluation.library}"
-        figure = recovery_picture(evaluation.prior, row.answers, evaluation.rate, title)
-        contents[files["recovery"]] = png(figure)
-        contents[files["coverage"]] = png(coverage_picture(row.answers, title))
+        contents[files["recovery"]] = recovery_picture(evaluation.prior, row.answers, evaluation.rate, title)
+        contents[files["coverage"]] = coverage_picture(row.answers, title)
         named[row.name] = files
     contents[TABLE] = to_json(evaluation.summary() | {"figures": named}).encode() + b"\n"
     make_folder(folder)
