@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from emcee import EnsembleSampler
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
@@ -133,7 +132,9 @@ class Rival:
         return self.theta(found.x[None])[0], time.perf_counter() - started
 
     def chain(self, theta: Numbers, seed: int) -> Chain:
-        """A chain about a fit."""
+        """A chain about a fit; needs emcee (`pip install 'xrayflow[check]'`)."""
+        from emcee import EnsembleSampler
+
         rng = np.random.default_rng(seed)
         x = np.where(self.logarithmic, np.log10(theta), theta)
         first = np.clip(x + 1e-3 * rng.standard_normal((WALKERS, x.size)), self.lo + 1e-6, self.hi - 1e-6)

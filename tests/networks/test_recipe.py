@@ -30,6 +30,7 @@ from xrayflow.networks.recipe import (
 from xrayflow.simulate import TrainingPrior
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").rglob("*.toml"))
+RECIPES = [path for path in RECIPES if path.stem != "ablation"]  # many in one: tests/studies/test_paper_table.py
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
