@@ -100,6 +100,7 @@ def test_claims_are_the_errors_that_were_put_in(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_rival_folds_and_fits_as_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xspectrampoline")
     room = benchmark("xspec_rival", monkeypatch)
     template = read_observation(bundled_pha(), read_rmf(bundled_rmf()), read_arf(bundled_arf()), "none")
     observation = simulate(template, parse_model(MODEL), TRUTH, 200.0, 3)

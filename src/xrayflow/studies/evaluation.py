@@ -254,21 +254,13 @@ def evaluate(
         drawn.append(_drawn(network, prior, inputs, targets, asked))
     energies = asked.energies or [first.recipe.layout.energies]
     question = Question(model=first.model, prior=prior, energies=energies, grouping=asked.grouping)
-    computation = Counter[str]()
+    computation: dict[str, int] = {}
     if asked.exact > 0:
-        drawn.append(_exact(files, rmf, question, prior, targets, asked, computation, progress))
-    columns = [targets, *(torch.cat([row.theta, targets[len(row.theta) :]]) for row in drawn)]
-    thetas, reduced, statistics = torch.stack(columns, dim=1), list[Numbers](), Counter[str]()
-    for observations in observations_of(files, rmf):
-        problem, choices = with_xspecs_statistic(observations, question)
-        statistics.update(choice.name for choice in choices)
-        done = statistics.total()
-        reduced.append(reduced_statistic(problem, choices, thetas[done - len(observations) : done]))
-        if progress is not None:
-            progress("folding", done / len(files))
-    of_column = np.concatenate(reduced).T
-    rows = [Row(TARGETS, targets, None, of_column[0])]
-    rows += [replace(row, reduced=of[: len(row.theta)]) for row, of in zip(drawn, of_column[1:], strict=True)]
+        row, computation = exact_row(files, rmf, question, targets, asked, progress)
+        drawn.append(row)
+    reduced, statistics = reduced_of(files, rmf, question, [targets, *(row.theta for row in drawn)], progress)
+    rows = [Row(TARGETS, targets, None, reduced[0])]
+    rows += [replace(row, reduced=values) for row, values in zip(drawn, reduced[1:], strict=True)]
     rate = (inputs.counts - inputs.background).sum(-1) / (inputs.exposure * inputs.area)
     return Evaluation(
         prior,
@@ -278,10 +270,43 @@ def evaluate(
         inputs.counts.sum(-1).numpy(),
         rate.clamp(min=1e-3).numpy(),
         files,
-        dict(statistics),
+        statistics,
         tuple(rows),
-        dict(computation),
+        computation,
     )
+
+
+def reduced_of(
+    files: Sequence[tuple[Source, str]],
+    rmf: str | None,
+    question: Question,
+    thetas: Sequence[Tensor],
+    progress: Progress | None = None,
+) -> tuple[list[Numbers], dict[str, int]]:
+    """XSPEC's statistic of several sets of parameters, each spectrum through its own response.
+
+    Args:
+        files: The spectra.
+        rmf: Of all of them, instead of what their headers name.
+        question: What is asked of them.
+        thetas: (source, parameter) of the first spectra each.
+        progress: Called with (step, fraction).
+
+    Returns:
+        (source,) statistic over degrees of freedom of each set; and how many spectra have which statistic.
+    """
+    most = max(len(theta) for theta in thetas)
+    whole = [torch.cat([theta, theta[-1:].expand(most - len(theta), -1)]) for theta in thetas]
+    together, found, statistics = torch.stack(whole, dim=1), list[Numbers](), Counter[str]()
+    for observations in observations_of(files[:most], rmf):
+        problem, choices = with_xspecs_statistic(observations, question)
+        done = statistics.total()
+        statistics.update(choice.name for choice in choices)
+        found.append(reduced_statistic(problem, choices, together[done : statistics.total()]))
+        if progress is not None:
+            progress("folding", statistics.total() / most)
+    of_set = np.concatenate(found).T
+    return [values[: len(theta)] for values, theta in zip(of_set, thetas, strict=True)], dict(statistics)
 
 
 def reduced_statistic(
@@ -419,19 +444,32 @@ def _first_inside(prior: Prior, draws: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(torch.where(torch.isfinite(chosen), chosen, lo), lo), hi)
 
 
-def _exact(
+def exact_row(
     files: Sequence[tuple[Source, str]],
     rmf: str | None,
     question: Question,
-    prior: Prior,
     targets: Tensor,
     asked: Asked,
-    computation: Counter[str],
-    progress: Progress | None,
-) -> Row:
-    """Exact posteriors of the first spectra; the time of all is extrapolated, for any number of draws."""
+    progress: Progress | None = None,
+) -> tuple[Row, dict[str, int]]:
+    """Exact posteriors of the first spectra; the time of all is extrapolated, for any number of draws.
+
+    Args:
+        files: All spectra.
+        rmf: Of all of them, instead of what their headers name.
+        question: With model and prior; may name another network, or "none".
+        targets: (source, parameter) of all spectra.
+        asked: How many, how many draws, and the seed.
+        progress: Called with (step, fraction).
+
+    Returns:
+        The row, without its statistic; and how many computations have which status.
+    """
+    prior = question.prior
+    if not isinstance(prior, Prior):
+        raise ValueError("a question with a prior")
     draws: list[Numbers] = []
-    seconds = 0.0
+    computation, seconds = Counter[str](), 0.0
     for observations in observations_of(files[: asked.exact], rmf, EXACT_TOGETHER):
         started = time.perf_counter()
         for answer in infer_batch(observations, question, seed=asked.seed):
@@ -443,4 +481,4 @@ def _exact(
     every, count = np.stack(draws), len(draws)
     answers = Answers.of(prior.names, on_axes(prior, targets[:count].numpy()), on_axes(prior, every))
     took = (seconds * len(files) / count,)
-    return Row(EXACT, torch.from_numpy(every[:, 0]), answers, np.empty(0), 0.0, took, took)
+    return Row(EXACT, torch.from_numpy(every[:, 0]), answers, np.empty(0), 0.0, took, took), dict(computation)
