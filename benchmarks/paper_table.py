@@ -52,7 +52,7 @@ from xrayflow.studies.evaluation import (
     reduced_statistic,
     with_xspecs_statistic,
 )
-from xrayflow.studies.pictures import coverage_picture, recovery_picture
+from xrayflow.studies.pictures import BEST_FIT, coverage_picture, recovery_picture
 from xrayflow.studies.targets import Source, Wanted, find_targets, read_list, write_targets
 from xspec_rival import ITERATIONS, Rival
 
@@ -153,7 +153,7 @@ def measure(label: str, evaluation: Evaluation, rmf: str | None, fits: int) -> d
             continue
         name = f"paper-{label}-{row['name'].lower().replace(' ', '-')}"
         title = f"{row['name']}, {label} spectra"
-        recovery = recovery_picture(evaluation.prior, own.answers, evaluation.rate, title)
+        recovery = recovery_picture(evaluation.prior, own.answers, evaluation.rate, title, BEST_FIT)
         (FIGURES / f"{name}-recovery.png").write_bytes(recovery)
         (FIGURES / f"{name}-coverage.png").write_bytes(coverage_picture(own.answers, title))
     if fits:

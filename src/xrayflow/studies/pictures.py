@@ -22,11 +22,14 @@ SHOWN = 250
 """Spectra in the paper's Figure 2."""
 SEED = 2
 
+BEST_FIT = "best-fit"
+"""What targets are."""
+
 TABLE = "evaluation.json"
 """Written last."""
 
 
-def recovery_picture(prior: Prior, answers: Answers, rate: Numbers, title: str) -> bytes:
+def recovery_picture(prior: Prior, answers: Answers, rate: Numbers, title: str, known: str = "true") -> bytes:
     """Draws against truths of the first spectra, as a PNG.
 
     Args:
@@ -34,6 +37,7 @@ def recovery_picture(prior: Prior, answers: Answers, rate: Numbers, title: str) 
         answers: Truths and draws.
         rate: (source,) counts/s, above 0.
         title: Above all.
+        known: What the truths are, in a word.
     """
     few = answers.select(np.arange(min(SHOWN, answers.sources)))
     sets = draw_sets(few, SEED)
@@ -49,7 +53,7 @@ def recovery_picture(prior: Prior, answers: Answers, rate: Numbers, title: str) 
         )
         for i, marginal in enumerate(prior.marginals)
     ]
-    return png(recovery_figure(panels, rate[: few.sources], title))
+    return png(recovery_figure(panels, rate[: few.sources], title, known))
 
 
 def coverage_picture(answers: Answers, title: str, seed: int = SEED) -> bytes:
@@ -84,7 +88,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
             continue
         files = {kind: f"{row.name}-{kind}.png" for kind in ("recovery", "coverage")}
         title = f"{row.name}, {evaluation.library}"
-        contents[files["recovery"]] = recovery_picture(evaluation.prior, row.answers, evaluation.rate, title)
+        contents[files["recovery"]] = recovery_picture(evaluation.prior, row.answers, evaluation.rate, title, BEST_FIT)
         contents[files["coverage"]] = coverage_picture(row.answers, title)
         named[row.name] = files
     contents[TABLE] = to_json(evaluation.summary() | {"figures": named}).encode() + b"\n"

@@ -42,13 +42,16 @@ class Recovered:
     intercept: float
 
 
-def recovery_figure(panels: Sequence[Recovered], rate: NDArray[np.float64], title: str = "") -> Figure:
+def recovery_figure(
+    panels: Sequence[Recovered], rate: NDArray[np.float64], title: str = "", known: str = "true"
+) -> Figure:
     """Every draw of every source, coloured by the source's count rate, with the mean line and the identity.
 
     Args:
         panels: A parameter each.
         rate: (source,) counts/s, above 0.
         title: Above all.
+        known: What the draws are held against, in a word before a parameter's name.
     """
     rows = -(-(len(panels) + 1) // COLUMNS)
     colour = LogNorm(float(rate.min()), max(float(rate.max()), float(rate.min()) * 1.01))
@@ -56,16 +59,16 @@ def recovery_figure(panels: Sequence[Recovered], rate: NDArray[np.float64], titl
         figure = new_figure(3.55 * COLUMNS, 3.45 * rows + 0.3)
         axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
         for ax, panel in zip(axes, panels, strict=False):
-            _draw_panel(ax, panel, rate, colour)
+            _draw_panel(ax, panel, rate, colour, known)
         for ax in axes[len(panels) :]:
             ax.set_axis_off()
-        _explain(figure, axes[len(panels)], colour, panels[0].draws.shape)
+        _explain(figure, axes[len(panels)], colour, panels[0].draws.shape, known)
         figure.suptitle(title, fontsize=12, y=0.985)
         figure.subplots_adjust(0.075, 0.09, 0.985, 1.0 - 0.65 / (3.45 * rows), wspace=0.32, hspace=0.36)
     return figure
 
 
-def _draw_panel(ax: Axes, panel: Recovered, rate: NDArray[np.float64], colour: LogNorm) -> None:
+def _draw_panel(ax: Axes, panel: Recovered, rate: NDArray[np.float64], colour: LogNorm, known: str) -> None:
     marginal = panel.marginal
     logarithmic = marginal.scale == "log"
     lo, hi = (float(np.log10(end)) if logarithmic else float(end) for end in (marginal.lo, marginal.hi))
@@ -87,18 +90,18 @@ def _draw_panel(ax: Axes, panel: Recovered, rate: NDArray[np.float64], colour: L
     ax.set_yticks(scale.places, scale.labels)
     ax.minorticks_off()
     label = scale.title(marginal.name, marginal.unit).replace("\n", " ").strip()
-    ax.set_xlabel(f"true {label}")
+    ax.set_xlabel(f"{known} {label}")
     ax.set_ylabel("drawn")
     ax.set_title(f"r = {panel.pearson_r:.3f}    slope {panel.slope[0]:.3f} ± {panel.slope[1]:.3f}", fontsize=10)
 
 
-def _explain(figure: Figure, ax: Axes, colour: LogNorm, shape: tuple[int, ...]) -> None:
+def _explain(figure: Figure, ax: Axes, colour: LogNorm, shape: tuple[int, ...], known: str) -> None:
     """Colours and lines, in the place of a panel."""
     inside = ax.inset_axes((0.06, 0.78, 0.88, 0.07))
     bar = figure.colorbar(ScalarMappable(colour, COLOURS), cax=inside, orientation="horizontal")
     bar.set_label("count rate [counts/s]", fontsize=10)
     lines = [
-        Line2D([], [], color=INK, lw=1.1, ls=(0, (4, 3)), label="drawn = true"),
+        Line2D([], [], color=INK, lw=1.1, ls=(0, (4, 3)), label=f"drawn = {known}"),
         Line2D([], [], color=BEST, lw=1.6, label=f"mean of {shape[0]} fitted lines"),
     ]
     ax.legend(handles=lines, loc="upper left", bbox_to_anchor=(0.02, 0.5), fontsize=10)
