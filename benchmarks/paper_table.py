@@ -1,7 +1,7 @@
 """The paper's Table 1 and its Figures 2 and 3, in one run: real spectra, an archive-like set, a clean set.
 
     OMP_NUM_THREADS=1 python benchmarks/paper_table.py --archive FOLDER --real TARGETS LIST RMF --runs FOLDER
-        --real-network FILE --work FOLDER [--exact 50] [--fits 30]
+        --real-network FILE --work FOLDER [--exact 30] [--fits 30]
 
 * real: the spectra of `LIST` and their best fits. Few: what is held apart are some ObsIDs of one source.
 * archive-like: benchmarks/archive_like.py, named for what it is. 2160 spectra of five sources that no network has seen.
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="of paper_ablation.py on the archive-like set")
     parser.add_argument("--real-network", type=Path, required=True, help="after the third stage on the real set")
     parser.add_argument("--work", type=Path, required=True, help="for the clean set")
-    parser.add_argument("--exact", type=int, default=50)
+    parser.add_argument("--exact", type=int, default=30)
     parser.add_argument("--fits", type=int, default=30)
     parser.add_argument("--clean", type=int, default=200)
     parser.add_argument("--draws", type=int, default=20)
