@@ -233,8 +233,6 @@ def main() -> None:
         "clean": lambda: clean_set(options.work / "clean", options.clean),
     }
     document: dict[str, Any] = {**provenance(__file__), "the paper's ratios": PAPER, "sets": {}}
-    if RESULTS.exists() and options.only:
-        document["sets"] = json.loads(RESULTS.read_text(encoding="utf-8"))["sets"]
     for label, make in sets.items():
         if options.only and label not in options.only:
             continue
@@ -244,7 +242,7 @@ def main() -> None:
             networks.append(named(options.real_network, "NF in AE, third stage on real spectra"))
         here = replace(asked, every=label == "clean")
         found = evaluate(library, sources, rmf, networks, here, lambda step, part: None)
-        document["sets"][label] = measure(label, found, rmf, options.fits if label == "archive-like" else 0)
+        table = measure(label, found, rmf, options.fits if label == "archive-like" else 0)
         RESULTS.write_text(json.dumps(rounded(document), indent=1) + "\n", encoding="utf-8")
         print(
             label, [(row["name"], row["reduced_pgstat_median"]) for row in document["sets"][label]["rows"]], flush=True
