@@ -13,7 +13,7 @@ set (`paper_ablation.py`): the flow in an autoencoder, the flow without the deco
 head; ours with exact weights. `reduced_pgstat_median` is of one draw for each spectrum, XSPEC's variant of PGStat.
 
 seconds_1, seconds_1000: for one draw, and a thousand, of all spectra of the set, from spectra in memory, on one core;
-of networks five repeats (a thousand draws of 5 spectra, extrapolated to all), of fits and exact posteriors a part,
+of networks five repeats (a thousand draws of one spectrum, extrapolated to all), of fits and exact posteriors a part,
 extrapolated, of the chain by the paper's formula with the measured autocorrelation length.
 
 Writes benchmarks/results/paper-table.json and the figures of docs/discussion/paper.md.
@@ -220,7 +220,7 @@ def main() -> None:
     torch.set_num_threads(1)
     shipped = load_network("nicer-bhb-paper")
     taught = [named(options.runs / run / f"{run}.safetensors", name) for name, run in ROWS.items()]
-    asked = Asked(draws=options.draws, exact=options.exact, seed=SEED)
+    asked = Asked(draws=options.draws, exact=options.exact, timed=1, seed=SEED)
     archive = options.archive
     real_targets, real_list, real_rmf = options.real
     sets: dict[str, Any] = {
