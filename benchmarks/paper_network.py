@@ -1,7 +1,7 @@
 """The paper's network on spectra that it has not seen: does it find the truth, and are its posteriors right?
 
     OMP_NUM_THREADS=1 python benchmarks/paper_network.py runs/paper/nicer-bhb-paper.safetensors [more networks ...]
-        [--spectra 1000] [--draws 300] [--exact 200] [--work FOLDER]
+        [--spectra 1000] [--draws 300] [--exact 200] [--work FOLDER] [--keep]
 
 Two test sets (`paper_spectra.py`): clean and noisy spectra of 1 ks and up to 1e5 counts/s. For each network, set and
 parameter, over all spectra and by decade of counts:
@@ -199,6 +199,17 @@ def merge_exact(row: dict[str, Any], compared: dict[str, Any]) -> None:
                 target["parameters"][name] |= values
 
 
+def keep_exact(before: dict[str, Any], row: dict[str, Any], answers: Answers) -> None:
+    """Put the exact numbers of an earlier result beside a network's; they must be of all of the first spectra."""
+    if before["settings"]["seed"] != SEED or before["exact"]["used"] != before["exact"]["spectra"]:
+        raise SystemExit("--keep: the result before is of other spectra; measure all networks together")
+    theirs = next(iter(before["networks"].values()))["sets"]["noisy"]["parameters"]
+    mine = parameter_rows(answers.select(np.arange(before["exact"]["used"])), SEED)
+    for name, values in row["parameters"].items():
+        values |= {key: value for key, value in theirs[name].items() if key.endswith("_exact")}
+        values["pearson_r_same"] = mine[name]["pearson_r"]
+
+
 def reached(row: dict[str, Any]) -> dict[str, Any]:
     """Against what was wanted, on noisy spectra."""
     ratio = {
@@ -237,14 +248,19 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=300)
     parser.add_argument("--exact", type=int, default=200, help="spectra with exact posteriors; 0: none")
     parser.add_argument("--work", type=Path, default=None, help="folder that keeps the exact posteriors")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="measure these alone; other networks and the exact numbers stay in the result",
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--figures", type=Path, default=HERE.parent / "docs" / "discussion" / "images")
     options = parser.parse_args()
     warnings.simplefilter("ignore", XrayflowWarning)
     torch.set_num_threads(1)
     spectra = paper_set(options.spectra, SEED)
-    exact = None
-    if options.exact:
+    exact, before = None, json.loads(options.out.read_text(encoding="utf-8")) if options.keep else None
+    if options.exact and before is None:
         folder = options.work or Path(tempfile.mkdtemp())
         folder.mkdir(parents=True, exist_ok=True)
         exact = exact_posteriors(spectra, options.exact, folder / f"exact-{SEED}-{options.spectra}.npz")
@@ -270,10 +286,18 @@ def main() -> None:
         document["networks"][network.name] = found
         document["reached"][network.name] = reached(found["sets"]["noisy"])
         tarps[network.name] = keep["noisy"][1]
+        if before is not None:
+            keep_exact(before, found["sets"]["noisy"], keep["noisy"][0])
+            document["reached"][network.name] = reached(found["sets"]["noisy"])
+            document |= {"exact": before["exact"], "kept": {name: before["commit"] for name in before["networks"]}}
+            document["kept"].pop(network.name, None)
+            for part in ("networks", "reached"):
+                document[part] = before[part] | document[part]
         draw_figures(options.figures, network, spectra, keep, Path(given).with_name("log.csv"))
         options.out.write_text(json.dumps(rounded(document), indent=1) + "\n", encoding="utf-8")
         print(network.name, json.dumps(rounded(document["reached"][network.name]), indent=1), flush=True)
-    draw_tarp(options.figures, tarps)
+    if before is None:
+        draw_tarp(options.figures, tarps)
 
 
 if __name__ == "__main__":
