@@ -65,6 +65,20 @@ def test_the_gradient_of_a_physical_decoder_is_that_of_finite_differences(tmp_pa
             torch.testing.assert_close(x.grad[:, i].float(), slope, rtol=2e-3, atol=2e-4)
 
 
+def test_a_draw_far_outside_the_box_counts_as_its_edge_and_teaches_nothing(tmp_path: Path) -> None:
+    network, simulator = toy_network(tmp_path, PHYSICAL)
+    drawn = simulator.sample(2, generator_for(3, "spectra"))
+    inputs = Inputs.of(drawn)
+    assert network.core.decoder is not None
+    edge = torch.tensor([[one.hi for one in simulator.training_prior.prior.marginals]] * 2, dtype=torch.float64)
+    far = torch.full((2, 2), 60.0, dtype=torch.float64, requires_grad=True)
+    value = network.core.decoder(far, inputs)
+    torch.testing.assert_close(value, network.core.decoder(network.core.coordinates.from_theta(edge), inputs))
+    value.sum().backward()
+    assert far.grad is not None
+    assert bool((far.grad == 0).all())
+
+
 def test_a_network_without_a_simulator_has_no_physical_decoder(tmp_path: Path) -> None:
     network, _ = toy_network(tmp_path, PHYSICAL)
     from xrayflow.networks.network import build_core

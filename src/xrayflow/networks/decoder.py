@@ -86,11 +86,15 @@ class Physical(Decoder):
         """
         super().__init__()
         self.simulator = simulator
+        marginals = simulator.training_prior.prior.marginals
+        self.lo = torch.tensor([one.lo for one in marginals], dtype=torch.float64)
+        self.hi = torch.tensor([one.hi for one in marginals], dtype=torch.float64)
         self._coordinates, self._scaling = (coordinates,), (scaling,)  # tuples: they are registered elsewhere
 
     def forward(self, x: Float[Tensor, "source parameter"], inputs: Inputs) -> Float[Tensor, "source bin"]:
         """The value of the expected source counts, where no channel of a bin is noticed too."""
-        theta = self._coordinates[0].to_theta(x).cpu()
+        # a draw far outside the box has no finite slope: it counts as the nearest place inside, and teaches nothing
+        theta = torch.minimum(torch.maximum(self._coordinates[0].to_theta(x).cpu(), self.lo), self.hi)
         whole = self.simulator.expected(theta, inputs.exposure.cpu(), inputs.area.cpu()).to(x.device)
         share = torch.where(inputs.noticed > 0, inputs.noticed, 1.0)
         return self._scaling[0].expected_target(whole * share, inputs)
