@@ -74,8 +74,9 @@ class BestFit:
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """(parameter,) square roots of the covariance's diagonal."""
-        root: NDArray[np.float64] = np.sqrt(np.diag(self.covariance))
+        """(parameter,) square roots of the covariance's diagonal; nan where rounding left it below 0."""
+        variance = np.diag(self.covariance)
+        root: NDArray[np.float64] = np.sqrt(np.where(variance >= 0, variance, np.nan))
         return root
 
     @property
