@@ -8,7 +8,7 @@ NAME of seed S trains in FOLDER/NAME-S and goes on where it was stopped; what is
 these commands with different --only use two cores. --networks holds the networks that cells begin from, beside the
 shipped one: nicer-bhb-paper-noise-free, nicer-bhb-vanilla, nicer-bhb-point.
 
-With --measure nothing is trained: 1000 spectra of the sources that were held apart go through every finished cell, into
+With --measure nothing is trained: 500 spectra of the sources that were held apart go through every finished cell, into
 benchmarks/results/paper-ablation.json: one draw's PGStat / dof, r, coverage, errors (`paper_claims.py`), last losses.
 """
 
@@ -36,7 +36,7 @@ from xrayflow.studies.targets import read_list
 HERE = Path(__file__).resolve().parent
 ABLATION = HERE.parent / "recipes" / "paper" / "ablation.toml"
 RESULTS = HERE / "results" / "paper-ablation.json"
-SPECTRA, DRAWS, SEED = 1000, 20, 6
+SPECTRA, DRAWS, SEED = 500, 20, 6
 ABOUT = ("about", "seeds")
 
 
