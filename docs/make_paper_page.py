@@ -35,7 +35,9 @@ def seconds(row: dict[str, Any], key: str) -> str:
     if value is None:
         return "–"
     shown = f"{value:,.0f}".replace(",", " ") if value >= 100 else f"{value:.3g}"
-    return shown if spread is None else f"{shown} ± {spread:.1g}" if spread < 100 else f"{shown} ± {spread:.0f}"
+    if spread is None:
+        return shown
+    return f"{shown} ± {spread:.0f}" if spread >= 1 else f"{shown} ± {spread:.1g}"
 
 
 def header(found: dict[str, Any]) -> str:
@@ -65,7 +67,7 @@ def table_one(found: dict[str, Any]) -> list[str]:
         headings = ["", "PGStat / dof, median", f"of {exact} with exact posteriors", "1 draw of all [s]"]
         lines += [*table([*headings, "1000 draws of all [s]"], rows), ""]
         if "ratios" in one:
-            told = [f"{name}: {value:,.0f}".replace(",", " ") for name, value in one["ratios"].items()]
+            told = [f"{name}: {value:.0f}" for name, value in one["ratios"].items()]
             lines += [f"Ratios of time, fits and chains over the flow in the autoencoder: {'; '.join(told)}.", ""]
     return lines
 
