@@ -31,7 +31,7 @@ from xrayflow.errors import XrayflowWarning
 from xrayflow.networks import Recipe, load_network, train
 from xrayflow.networks.recipe import parse_recipe
 from xrayflow.studies.evaluation import Asked, evaluate
-from xrayflow.studies.targets import read_list
+from xrayflow.studies.sources import read_list
 
 HERE = Path(__file__).resolve().parent
 ABLATION = HERE.parent / "recipes" / "paper" / "ablation.toml"

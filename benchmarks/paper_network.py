@@ -46,13 +46,11 @@ from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.scaling import PaperValues
 from xrayflow.statistics.statistic import cstat
 from xrayflow.studies import Answers, Calibration, calibrate
-from xrayflow.studies.evaluation import decades_of, on_axes, parameter_rows
+from xrayflow.studies.evaluation import answers_of, decades_of, inside_box, on_axes, parameter_rows, sample
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "paper-network.json"
 SEED = 20261
-TOGETHER = 20
-"""Spectra that are drawn for together."""
 FEWEST_ESS = 100.0
 """Exact posteriors with fewer effective draws are not compared with."""
 FEWEST_COUNTS = 10.0
@@ -66,28 +64,6 @@ WANTED_R = {
 }
 """r over that of exact draws."""
 WANTED_COVERAGE = 0.1
-
-
-def sample(network: Network, inputs: Inputs, draws: int, seed: int) -> tuple[torch.Tensor, float]:
-    """(source, draw, parameter) in the parameters' units, and the seconds that they took."""
-    generator = torch.Generator().manual_seed(seed)
-    parts, started = [], time.perf_counter()
-    parameters = len(network.model.names)
-    with torch.no_grad():
-        for rows in torch.split(torch.arange(inputs.size), TOGETHER):
-            base = torch.randn((rows.numel(), draws, parameters), generator=generator, dtype=torch.float64)
-            parts.append(network.core.draw(inputs.select(rows), base))
-    return torch.cat(parts), time.perf_counter() - started
-
-
-def answers_of(network: Network, theta: torch.Tensor, draws: torch.Tensor) -> tuple[Answers, torch.Tensor]:
-    """Draws inside the box have weight; and which they are. A source with none keeps all of its draws."""
-    prior = network.training_prior.prior
-    inside = prior.contains(draws) & torch.isfinite(draws).all(-1)
-    weights = torch.where(inside.any(1, keepdim=True), inside, torch.ones_like(inside)).double().numpy()
-    finite = torch.nan_to_num(draws, nan=0.0, posinf=0.0, neginf=0.0).numpy()
-    found = Answers.of(network.model.names, on_axes(prior, theta.numpy()), on_axes(prior, finite), weights)
-    return found, inside
 
 
 def compare_exact(network: Network, answers: Answers, exact: Exact, counts: NDArray[np.float64]) -> dict[str, Any]:
@@ -115,12 +91,6 @@ def pgstat(spectra: SimulatedSet, counts: torch.Tensor, theta: torch.Tensor, exi
     expected = spectra.problem.expected(torch.where(exists[:, None], theta, spectra.theta)[:, None])[:, 0]
     dof = counts.shape[1] - theta.shape[1]
     return torch.where(exists, cstat(counts, expected).sum(-1) / dof, torch.nan)
-
-
-def first_inside(draws: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(source, parameter) the first draw of each spectrum in the box, and whether there is one."""
-    first = inside.to(torch.uint8).argmax(dim=1)
-    return draws[torch.arange(draws.shape[0]), first], inside.any(1)
 
 
 def decoder_error(network: Network, inputs: Inputs, theta: torch.Tensor, expected: torch.Tensor) -> dict[str, float]:
@@ -153,13 +123,16 @@ def measure(
         "sets": {},
     }
     for label, inputs in inputs_of(spectra, network).items():
-        drawn, seconds = sample(network, inputs, draws, SEED)
-        answers, inside = answers_of(network, spectra.theta, drawn)
+        started = time.perf_counter()
+        drawn = sample(network, inputs, draws, SEED)
+        seconds = time.perf_counter() - started
+        prior = network.training_prior.prior
+        inside, (answers, first) = inside_box(prior, drawn), answers_of(prior, spectra.theta, drawn)
         calibration = calibrate(answers, SEED)
         keep[label] = answers, calibration
         total = inputs.counts.sum(-1).numpy()
         counts = inputs.counts[:, inputs.noticed[0] > 0]
-        of_draws = pgstat(spectra, counts, *first_inside(drawn, inside))
+        of_draws = pgstat(spectra, counts, first, inside.any(1))
         of_truths = pgstat(spectra, counts, spectra.theta, torch.ones(inputs.size, dtype=torch.bool))
         row: dict[str, Any] = {
             "spectra": inputs.size,
@@ -168,7 +141,7 @@ def measure(
             "outside_box": float(1.0 - inside.double().mean()),
             "spectra_all_outside": int((~inside.any(1)).sum()),
             "reduced_pgstat": {"draws": median(of_draws), "targets": median(of_truths)},
-            "parameters": parameter_rows(answers, SEED),
+            "parameters": parameter_rows(answers, SEED, calibration),
             "tarp_deviation": calibration.tarp_deviation,
             "tarp_p": calibration.tarp_p,
             "decoder": decoder_error(network, inputs, spectra.theta, expected),

@@ -24,7 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +42,11 @@ from xrayflow.models.xspec import XspecLibrary
 from xrayflow.networks import Network, load_network
 from xrayflow.ogip import Origin, write_pha
 from xrayflow.studies import pearson
-from xrayflow.studies.evaluation import (
-    Asked,
-    Evaluation,
-    evaluate,
-    exact_row,
-    observations_of,
-    reduced_of,
-    reduced_statistic,
-    with_xspecs_statistic,
-)
+from xrayflow.studies.evaluation import EXACT, TARGETS, Asked, Evaluation, evaluate, exact_row
 from xrayflow.studies.pictures import BEST_FIT, coverage_picture, recovery_picture
-from xrayflow.studies.targets import Source, Wanted, find_targets, read_list, write_targets
+from xrayflow.studies.refold import observations_of, reduced_of, reduced_statistic, with_xspecs_statistic
+from xrayflow.studies.sources import Source, read_list
+from xrayflow.studies.targets import GroupBy, Wanted, find_targets, write_targets
 from xspec_rival import ITERATIONS, Rival
 
 HERE = Path(__file__).resolve().parent
@@ -63,7 +56,7 @@ RECIPE = HERE.parent / "recipes" / "paper" / "reduced.toml"
 SEED = 5
 ROWS = {"NF in AE": "headline-1", "NF without decoder": "flow-alone-1", "vanilla VAE": "vanilla-1", "point": "point-1"}
 """Name of a row: run of `paper_ablation.py`."""
-DRAWN = ("NF in AE", "exact")
+DRAWN = ("NF in AE", EXACT)
 """Rows whose figures the page shows."""
 PAPER = {"1 draw, over 130 iterations": 640, "1000 draws, over chains": 2000}
 """Ratios that the paper quotes, of its own machine and archive."""
@@ -93,18 +86,17 @@ def clean_set(folder: Path, count: int) -> tuple[Path, list[Source], str]:
         write_pha(path, pha.channel, whole, pha.exposure, origin=origin, **kinds)
         sources.append(Source(path, None if arf is None else str(arf.path), "none"))
     targets = folder / "targets.safetensors"
-    wanted = Wanted(starts=4, network="nicer-bhb-paper")
+    wanted = Wanted(starts=4, network="nicer-bhb-paper", group_by=GroupBy.object)
     found = find_targets(RECIPE, sources, str(bundled_rmf()), wanted)
-    found = replace(found, groups=[path.pha.name for path in sources])
     return write_targets(targets, found, wanted), sources, str(bundled_rmf())
 
 
-def rival_rows(evaluation: Evaluation, rmf: str | None, fits: int) -> list[dict[str, Any]]:
+def rival_row(evaluation: Evaluation, rmf: str | None, fits: int) -> dict[str, Any]:
     """Fits of the first spectra with the compiled library, and a chain of the one with the median of their counts."""
     files = evaluation.files[:fits]
     reduced, seconds = [], []
     question = Question(model=MODEL)
-    targets = evaluation.row("targets").theta
+    targets = evaluation.row(TARGETS).theta
     with XspecLibrary() as library:
         for at, (observation,) in enumerate(observations_of(files, rmf, 1)):
             problem, choices = with_xspecs_statistic([observation], question)
@@ -116,29 +108,19 @@ def rival_rows(evaluation: Evaluation, rmf: str | None, fits: int) -> list[dict[
         ((observation,),) = observations_of([files[middle]], rmf, 1)
         problem, choices = with_xspecs_statistic([observation], question)
         chain = Rival(library, problem, choices[0]).chain(targets[middle].numpy(), SEED)
-    spectra = evaluation.counts.size
-    same = float(np.median(evaluation.row("targets").reduced[: len(files)]))
-    return [
-        {
-            "name": f"XSPEC's components, {ITERATIONS} iterations",
-            "fitted": len(files),
-            "reduced_pgstat_median": float(np.median(reduced)),
-            "targets_of_the_same": same,
-            "within_0.1_of_the_target": float(
-                np.mean(np.array(reduced) < evaluation.row("targets").reduced[: len(files)] + 0.1)
-            ),
-            "seconds_1": float(np.mean(seconds)) * spectra,
-            "seconds_1_sd": float(np.std(seconds, ddof=1) / np.sqrt(len(seconds))) * spectra,
-            "seconds_1000": chain.seconds_for(1000, spectra),
-            "seconds_1000_sd": None,
-            "chain": {
-                "seconds": chain.seconds,
-                "length": chain.length,
-                "burn_in": chain.burn_in,
-                "autocorrelation": chain.autocorrelation,
-            },
-        }
-    ]
+    spectra, best = evaluation.counts.size, evaluation.row(TARGETS).reduced[: len(files)]
+    return {
+        "name": f"XSPEC's components, {ITERATIONS} iterations",
+        "fitted": len(files),
+        "reduced_pgstat_median": float(np.median(reduced)),
+        "targets_of_the_same": float(np.median(best)),
+        "within_0.1_of_the_target": float(np.mean(np.array(reduced) < best + 0.1)),
+        "seconds_1": float(np.mean(seconds)) * spectra,
+        "seconds_1_sd": float(np.std(seconds, ddof=1) / np.sqrt(len(seconds))) * spectra,
+        "seconds_1000": chain.seconds_for(1000, spectra),
+        "seconds_1000_sd": None,
+        "chain": asdict(chain),
+    }
 
 
 def measure(label: str, evaluation: Evaluation, rmf: str | None, fits: int) -> dict[str, Any]:
@@ -157,8 +139,8 @@ def measure(label: str, evaluation: Evaluation, rmf: str | None, fits: int) -> d
         (FIGURES / f"{name}-recovery.png").write_bytes(recovery)
         (FIGURES / f"{name}-coverage.png").write_bytes(coverage_picture(own.answers, title))
     if fits:
-        found["rows"] += rival_rows(evaluation, rmf, fits)
-        rival, flow = found["rows"][-1], next(row for row in found["rows"] if row["name"] == "NF in AE")
+        rival, flow = rival_row(evaluation, rmf, fits), next(row for row in found["rows"] if row["name"] == "NF in AE")
+        found["rows"].append(rival)
         found["ratios"] = {
             "1 draw, over 130 iterations": rival["seconds_1"] / flow["seconds_1"],
             "1000 draws, over chains": rival["seconds_1000"] / flow["seconds_1000"],
@@ -172,7 +154,7 @@ def without_network(evaluation: Evaluation, rmf: str | None) -> dict[str, Any]:
     """Our answers over those that start from no network, with another seed: how much the way changes the answer."""
     question = Question(model=MODEL, prior=evaluation.prior, network="none")
     asked = replace(evaluation.asked, seed=evaluation.asked.seed + 1)
-    ours, targets = evaluation.row("exact"), evaluation.row("targets").theta
+    ours, targets = evaluation.row(EXACT), evaluation.row(TARGETS).theta
     row, computation = exact_row(evaluation.files, rmf, question, targets, asked)
     (reduced,), _ = reduced_of(evaluation.files, rmf, question, [row.theta])
     if ours.answers is None or row.answers is None:
@@ -187,7 +169,7 @@ def without_network(evaluation: Evaluation, rmf: str | None) -> dict[str, Any]:
 
 def against_exact(found: dict[str, Any]) -> dict[str, Any]:
     """Draws of each network over draws of the exact posterior, on the same spectra."""
-    exact = next(row for row in found["rows"] if row["name"] == "exact")
+    exact = next(row for row in found["rows"] if row["name"] == EXACT)
     told = {}
     for row in found["rows"]:
         same = row.get("of_exact_spectra")
@@ -241,7 +223,7 @@ def main() -> None:
         if label == "real":
             networks.append(named(options.real_network, "NF in AE, third stage on real spectra"))
         here = replace(asked, every=label == "clean")
-        found = evaluate(library, sources, rmf, networks, here, lambda step, part: None)
+        found = evaluate(library, sources, rmf, networks, here)
         table = measure(label, found, rmf, options.fits if label == "archive-like" else 0)
         # sets may be measured by two processes: what the other has written stays
         others = json.loads(RESULTS.read_text(encoding="utf-8"))["sets"] if RESULTS.exists() and options.only else {}

@@ -29,6 +29,14 @@ PAPER = {
     "decoder_widths": [8],
 }
 STAGE: Table = {"name": "flow", "trains": ["encoder", "flow"], "flow": 1.0, "epochs": 2, "steps": 3, "batch": 32}
+TOY_RUN = """
+training_prior = { rate = [1.0, 1000.0], exposure = [100.0, 1000.0] }
+model = { expression = "powerlaw", prior = ["powerlaw.PhoIndex=1:3", "powerlaw.norm=0.001:10"] }
+instrument = { rmf = "toy.rmf", arf = "toy.arf" }
+layout = { starts = [0, 40], widths = [4, 10], energies = [0.5, 8.5] }
+network = { context = 16, blocks = 1, hidden = [16], transforms = 2, splines = 4 }
+"""
+"""The run file of `toy_table`, to which a name, [data] and stages are added."""
 WHOLE = {"partial": 0.0, "grouped": 0.0}
 """A training prior whose spectra are all noticed from end to end."""
 

@@ -8,19 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from network_zoo import write_toy
+from network_zoo import TOY_RUN, write_toy
 from xrayflow import cli
 from xrayflow.networks import load_network
 
-RUN = """
+RUN = (
+    TOY_RUN
+    + """
 name = "mine"
 seed = 3
-training_prior = { rate = [1.0, 1000.0], exposure = [100.0, 1000.0] }
-model = { expression = "powerlaw", prior = ["powerlaw.PhoIndex=1:3", "powerlaw.norm=0.001:10"] }
-instrument = { rmf = "toy.rmf", arf = "toy.arf" }
-layout = { starts = [0, 40], widths = [4, 10], energies = [0.5, 8.5] }
 data = { validation = 64 }
-network = { context = 16, blocks = 1, hidden = [16], transforms = 2, splines = 4 }
 
 [[stage]]
 name = "flow"
@@ -30,6 +27,7 @@ epochs = 2
 steps = 3
 batch = 32
 """
+)
 
 
 @pytest.fixture

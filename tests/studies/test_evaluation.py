@@ -10,25 +10,24 @@ import numpy as np
 import pytest
 import torch
 
-from network_zoo import stirred, toy_network, write_toy
+from network_zoo import TOY_RUN, stirred, toy_network, write_toy
 from ogip_zoo import toy_files
 from xrayflow import cli
 from xrayflow.errors import DataError, MismatchError
 from xrayflow.networks import Network, load_network, read_recipe
 from xrayflow.networks.library import held_apart, read_library
 from xrayflow.networks.storage import save_network
-from xrayflow.studies.evaluation import Asked, Evaluation, decades_of, evaluate
-from xrayflow.studies.targets import GroupBy, Source, Targets, Wanted, find_targets, write_targets
+from xrayflow.studies.evaluation import Asked, Evaluation, answers_of, decades_of, evaluate, inside_box
+from xrayflow.studies.sources import Source
+from xrayflow.studies.targets import GroupBy, Targets, Wanted, find_targets, write_targets
 
-RUN = """
+RUN = (
+    TOY_RUN
+    + """
 name = "toy"
-training_prior = { rate = [1.0, 1000.0], exposure = [100.0, 1000.0] }
-model = { expression = "powerlaw", prior = ["powerlaw.PhoIndex=1:3", "powerlaw.norm=0.001:10"] }
-instrument = { rmf = "toy.rmf", arf = "toy.arf" }
-layout = { starts = [0, 40], widths = [4, 10], energies = [0.5, 8.5] }
-network = { context = 16, blocks = 1, hidden = [16], transforms = 2, splines = 4 }
 stage = [{ name = "flow", trains = ["encoder", "flow"], flow = 1.0, epochs = 1, steps = 1, batch = 4 }]
 """
+)
 GROUPS, EACH = 5, 3
 
 
@@ -144,6 +143,18 @@ def test_the_command_writes_the_table_and_its_figures(
     for picture in told["figures"]["toy"].values():
         assert (tmp_path / "table" / picture).read_bytes().startswith(b"\x89PNG")
     assert cli.run(["evaluate", str(folder / "targets.safetensors")]) == 2
+
+
+def test_draws_outside_the_box_count_only_where_none_is_inside_and_what_is_no_number_never(network: Network) -> None:
+    prior = network.training_prior.prior
+    in_it, out, nothing = [2.0, 0.1], [9.0, 0.1], [float("nan"), 0.1]
+    draws = torch.tensor([[out, nothing, in_it], [nothing, out, out]], dtype=torch.float64)
+    answers, first = answers_of(prior, torch.tensor([in_it, in_it], dtype=torch.float64), draws)
+    np.testing.assert_allclose(answers.weights, [[0, 0, 1], [0, 0.5, 0.5]])
+    assert first.tolist() == [in_it, out]
+    assert inside_box(prior, draws).tolist() == [[False, False, True], [False, False, False]]
+    with pytest.raises(DataError, match="source 0"):
+        answers_of(prior, torch.tensor([in_it], dtype=torch.float64), torch.tensor([[nothing]], dtype=torch.float64))
 
 
 def test_spectra_go_into_decades_of_counts() -> None:

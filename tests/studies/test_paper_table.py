@@ -19,7 +19,7 @@ from xrayflow.models.xspec import XspecLibrary
 from xrayflow.ogip import read_arf, read_observation, read_rmf
 from xrayflow.simulate import simulate
 from xrayflow.studies import Answers
-from xrayflow.studies.targets import read_list
+from xrayflow.studies.sources import read_list
 
 MODEL = "TBabs*simplcutx*ezdiskbb"
 TRUTH = {

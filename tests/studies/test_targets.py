@@ -9,34 +9,23 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from network_zoo import write_toy
+from network_zoo import TOY_RUN, toy_network, write_toy
 from ogip_zoo import toy_files
 from xrayflow import cli
-from xrayflow.errors import DataError, FileError, TrainingError
+from xrayflow.errors import DataError, FileError, NetworkError, TrainingError
 from xrayflow.networks.library import read_library
 from xrayflow.networks.network import prepare
 from xrayflow.networks.recipe import parse_recipe, read_recipe
 from xrayflow.networks.spectra import library_spectra
-from xrayflow.studies.targets import (
-    GroupBy,
-    Source,
-    Targets,
-    Wanted,
-    find_targets,
-    group_of,
-    read_list,
-    summary,
-    write_targets,
-)
+from xrayflow.networks.storage import save_network
+from xrayflow.studies.sources import Source, read_list
+from xrayflow.studies.targets import GroupBy, Targets, Wanted, find_targets, group_of, summary, write_targets
 
-RUN = """
+RUN = (
+    TOY_RUN
+    + """
 name = "mine"
-training_prior = { rate = [1.0, 1000.0], exposure = [100.0, 1000.0] }
-model = { expression = "powerlaw", prior = ["powerlaw.PhoIndex=1:3", "powerlaw.norm=0.001:10"] }
-instrument = { rmf = "toy.rmf", arf = "toy.arf" }
-layout = { starts = [0, 40], widths = [4, 10], energies = [0.5, 8.5] }
 data = { validation = 2 }
-network = { context = 16, blocks = 1, hidden = [16], transforms = 2, splines = 4 }
 
 [[stage]]
 name = "flow"
@@ -46,6 +35,7 @@ epochs = 1
 batch = 4
 spectra = "targets.safetensors"
 """
+)
 NORMS = (0.05, 0.2, 0.1, 0.4, 0.05, 0.3, 0.08, 0.15)
 WANTED = Wanted(starts=4)
 
@@ -187,3 +177,17 @@ def test_from_the_command_line_to_a_trained_stage(
 def test_words_that_are_none_of_the_choices_are_wrong_usage(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["targets", str(folder / "run.toml"), "a.pha", "--group-by", "colour"]) == 2
     assert "one of obsid, object, folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("network", "said"), [("nicer-bbh", "nicer-bhb"), ("nicer-bhb", "it was made for TBabs")])
+def test_a_network_that_cannot_start_the_fits_is_one_line_at_once(folder: Path, network: str, said: str) -> None:
+    with pytest.raises(NetworkError, match=said):
+        find_targets(folder / "run.toml", sources(folder), None, Wanted(network=network))
+
+
+def test_starts_from_a_network_end_where_cold_ones_do(folder: Path, found: Targets) -> None:
+    network, _ = toy_network(folder, read_recipe(folder / "run.toml"))
+    path = save_network(network, folder / "toy.safetensors")
+    guided = find_targets(folder / "run.toml", sources(folder), None, Wanted(starts=4, network=str(path)))
+    assert [fit.value for fit in guided.fits] == pytest.approx([fit.value for fit in found.fits], abs=1e-3)
+    assert [fit.evaluations for fit in guided.fits] != [fit.evaluations for fit in found.fits]

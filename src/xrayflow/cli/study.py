@@ -78,7 +78,8 @@ def targets(
     options.check_choice(group_by, ("obsid", "object", "folder"), "--group-by")
     options.check_choice(objective, ("statistic", "posterior"), "--objective")
     with answering(debug):
-        from xrayflow.studies.targets import GroupBy, Wanted, find_targets, listed_sources, summary, write_targets
+        from xrayflow.studies.sources import listed_sources
+        from xrayflow.studies.targets import GroupBy, Wanted, find_targets, summary, write_targets
 
         sources = listed_sources(pha or [], listed, arf, background)
         wanted = Wanted(
@@ -143,18 +144,19 @@ def evaluate(
         raise typer.BadParameter("give a network, as nicer-bhb-paper or FILE.safetensors", param_hint="--network")
     with answering(debug):
         from xrayflow.networks import load_network
+        from xrayflow.products.write import to_json
         from xrayflow.studies.evaluation import Asked
         from xrayflow.studies.evaluation import evaluate as evaluate_networks
-        from xrayflow.studies.pictures import write_evaluation
-        from xrayflow.studies.targets import listed_sources
+        from xrayflow.studies.pictures import TABLE, write_evaluation
+        from xrayflow.studies.sources import listed_sources
 
         asked = Asked(draws, spectra, every, exact, repeats, energies=bands, grouping=grouping, seed=seed)
         sources = listed_sources(pha or [], listed, arf, background)
         with show_progress() as progress:
             found = evaluate_networks(library, sources, rmf, [load_network(name) for name in network], asked, progress)
-            table = write_evaluation(found, out)
+            told = write_evaluation(found, out)
         if as_json:
-            print(table.read_text(encoding="utf-8"), end="")
+            print(to_json(told))
             return
-        print_evaluation(found.summary())
-        print(f"{table}; figures beside it")
+        print_evaluation(told)
+        print(f"{out / TABLE}; figures beside it")

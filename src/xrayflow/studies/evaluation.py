@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,25 +28,21 @@ from torch import Tensor
 
 from xrayflow.errors import DataError, MismatchError
 from xrayflow.inference import Question, infer_batch
-from xrayflow.inference.build import build_problem
-from xrayflow.inference.fit_statistic import FitStatistic
 from xrayflow.networks import Network
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.library import LARGEST_LIBRARY, held_apart, read_library
 from xrayflow.networks.spectra import VALIDATION_SHARE
 from xrayflow.networks.tensors import open_tensors, read_json
-from xrayflow.ogip import Observation, read_observation, read_rmf
 from xrayflow.prior import Prior
-from xrayflow.problem import Problem
 from xrayflow.simulate.describe import SCHEMA_VERSION, versions
-from xrayflow.statistics import Choice, choose
 from xrayflow.studies.answers import Answers, Numbers
-from xrayflow.studies.calibration import calibrate
+from xrayflow.studies.calibration import Calibration, calibrate
 from xrayflow.studies.recovery import draw_sets, linear_fits, pearson
-from xrayflow.studies.targets import Progress, Source, matched
+from xrayflow.studies.refold import observations_of, reduced_of
+from xrayflow.studies.sources import Progress, Source, matched
 
-TOGETHER = 50
-"""Spectra that are folded, or drawn for, together."""
+DRAWS_TOGETHER = 1000
+"""Of a few spectra, that are made together."""
 
 EXACT_TOGETHER = 20
 
@@ -171,14 +167,15 @@ class Evaluation:
         return found
 
 
-def parameter_rows(answers: Answers, seed: int) -> dict[str, dict[str, float]]:
+def parameter_rows(answers: Answers, seed: int, calibration: Calibration | None = None) -> dict[str, dict[str, float]]:
     """Correlation, lines and coverage of each parameter.
 
     Args:
         answers: Truths and draws.
         seed: Of the choice of draws.
+        calibration: Of these answers, where it is known already.
     """
-    found = calibrate(answers, seed)
+    found = calibration or calibrate(answers, seed)
     fits = linear_fits(answers.truth, draw_sets(answers, seed))
     columns = {
         "pearson_r": pearson(answers),
@@ -234,9 +231,9 @@ def evaluate(
     """
     if not networks:
         raise DataError("no network; give one with --network")
-    names = [network.name for network in networks]
-    for name in (*names, TARGETS, EXACT):
-        if names.count(name) > (name not in (TARGETS, EXACT)):
+    names = [TARGETS, EXACT, *(network.name for network in networks)]
+    for name in names:
+        if names.count(name) > 1:
             raise DataError(f"two rows of the table would be called {name}; give one of the networks another name")
     first = networks[0]
     for network in networks:
@@ -276,54 +273,6 @@ def evaluate(
     )
 
 
-def reduced_of(
-    files: Sequence[tuple[Source, str]],
-    rmf: str | None,
-    question: Question,
-    thetas: Sequence[Tensor],
-    progress: Progress | None = None,
-) -> tuple[list[Numbers], dict[str, int]]:
-    """XSPEC's statistic of several sets of parameters, each spectrum through its own response.
-
-    Args:
-        files: The spectra.
-        rmf: Of all of them, instead of what their headers name.
-        question: What is asked of them.
-        thetas: (source, parameter) of the first spectra each.
-        progress: Called with (step, fraction).
-
-    Returns:
-        (source,) statistic over degrees of freedom of each set; and how many spectra have which statistic.
-    """
-    most = max(len(theta) for theta in thetas)
-    whole = [torch.cat([theta, theta[-1:].expand(most - len(theta), -1)]) for theta in thetas]
-    together, found, statistics = torch.stack(whole, dim=1), list[Numbers](), Counter[str]()
-    for observations in observations_of(files[:most], rmf):
-        problem, choices = with_xspecs_statistic(observations, question)
-        done = statistics.total()
-        statistics.update(choice.name for choice in choices)
-        found.append(reduced_statistic(problem, choices, together[done : statistics.total()]))
-        if progress is not None:
-            progress("folding", statistics.total() / most)
-    of_set = np.concatenate(found).T
-    return [values[: len(theta)] for values, theta in zip(of_set, thetas, strict=True)], dict(statistics)
-
-
-def reduced_statistic(
-    problem: Problem, choices: Sequence[Choice], theta: Float[Tensor, "source draw parameter"]
-) -> Numbers:
-    """(source, draw) XSPEC's statistic over noticed bins less free parameters.
-
-    Args:
-        problem: The batch.
-        choices: The statistic of each source.
-        theta: In the parameters' units.
-    """
-    value = FitStatistic.of(problem.spectra, choices).value(problem.expected(theta))
-    dof = torch.tensor([spectrum.counts.size - theta.shape[-1] for spectrum in problem.spectra])
-    return np.asarray((value / dof[:, None]).numpy())
-
-
 def sample(network: Network, inputs: Inputs, draws: int, seed: int) -> Float[Tensor, "source draw parameter"]:
     """Draws of a network, in the parameters' units; some may leave the box, or be no number.
 
@@ -336,7 +285,7 @@ def sample(network: Network, inputs: Inputs, draws: int, seed: int) -> Float[Ten
     generator = torch.Generator().manual_seed(seed)
     parts = []
     with torch.no_grad():
-        for rows in torch.split(torch.arange(inputs.size), max(TOGETHER * 20 // draws, 1)):
+        for rows in torch.split(torch.arange(inputs.size), max(DRAWS_TOGETHER // draws, 1)):
             shape = (rows.numel(), draws, len(network.model.names))
             base = torch.randn(shape, generator=generator, dtype=torch.float64)
             parts.append(network.core.draw(inputs.select(rows), base))
@@ -364,63 +313,51 @@ def _files(library: Path, rows: Tensor, sources: Sequence[Source]) -> list[tuple
     return matched(library, [listed[row] for row in rows.tolist()], sources)
 
 
-def observations_of(
-    files: Sequence[tuple[Source, str]], rmf: str | None, together: int = TOGETHER
-) -> Iterator[list[Observation]]:
-    """The spectra in turn, those of one matrix together.
+def inside_box(prior: Prior, draws: Tensor) -> Tensor:
+    """(source, draw) whether it is a place in the box.
 
     Args:
-        files: Each with the hash that its target was fitted to.
-        rmf: Of all of them, instead of what their headers name.
-        together: At most so many.
+        prior: The box.
+        draws: (source, draw, parameter) in the parameters' units; some may be no number.
+    """
+    return prior.contains(draws) & torch.isfinite(draws).all(-1)
+
+
+def answers_of(prior: Prior, targets: Tensor, draws: Tensor) -> tuple[Answers, Tensor]:
+    """Draws against targets; those that count are inside the box, or are numbers at least where no draw is inside.
+
+    Args:
+        prior: The box.
+        targets: (source, parameter) in the parameters' units.
+        draws: (source, draw, parameter) likewise.
+
+    Returns:
+        The answers, and (source, parameter) the first draw that counts of each source.
 
     Raises:
-        DataError: A file is another one now.
-        XrayflowError: A file cannot be read.
+        DataError: No draw of a source is a number.
     """
-    matrix = None if rmf is None else read_rmf(rmf)
-    batch: list[Observation] = []
-    for source, sha256 in files:
-        one = read_observation(source.pha, rmf=matrix, arf=source.arf, background=source.background)
-        if one.pha.sha256 != sha256:
-            raise DataError(f"{source.pha}: is not the file that the target was fitted to; run xrayflow targets again")
-        if batch and (len(batch) == together or one.rmf.sha256 != batch[0].rmf.sha256):
-            yield batch
-            batch = []
-        batch.append(replace(one, rmf=batch[0].rmf) if batch else one)
-    if batch:
-        yield batch
-
-
-def with_xspecs_statistic(observations: list[Observation], question: Question) -> tuple[Problem, list[Choice]]:
-    """The problem; PGStat as XSPEC computes it where there is a background with errors.
-
-    Args:
-        observations: That share one RMF.
-        question: What is asked of them.
-    """
-    problem, choices = build_problem(observations, question)
-    spectra = zip(problem.spectra, choices, strict=True)
-    return problem, [choose(one, "pgstat-xspec") if choice.name == "pgstat" else choice for one, choice in spectra]
+    inside = inside_box(prior, draws)
+    counts = torch.where(inside.any(1, keepdim=True), inside, torch.isfinite(draws).all(-1))
+    first = draws[torch.arange(draws.shape[0]), counts.to(torch.uint8).argmax(dim=1)]
+    # what does not count has no weight, and stands where something does
+    shown = torch.where(counts[..., None], draws, first[:, None])
+    truth, drawn = on_axes(prior, targets.numpy()), on_axes(prior, shown.numpy())
+    return Answers.of(prior.names, truth, drawn, counts.double().numpy()), first
 
 
 def _drawn(network: Network, prior: Prior, inputs: Inputs, targets: Tensor, asked: Asked) -> Row:
     """What a network says of the spectra, and how fast."""
-    many = sample(network, inputs, asked.draws, asked.seed)
-    inside = _is_inside(prior, many)
-    weights = torch.where(inside.any(1, keepdim=True), inside, torch.ones_like(inside)).double()
-    finite = torch.nan_to_num(many, nan=0.0, posinf=0.0, neginf=0.0)
-    answers = Answers.of(
-        network.model.names, on_axes(prior, targets.numpy()), on_axes(prior, finite.numpy()), weights.numpy()
-    )
+    draws = sample(network, inputs, asked.draws, asked.seed)
+    answers, first = answers_of(prior, targets, draws)
     one: list[float] = []
     thousand: list[float] = []
     few = inputs.select(torch.arange(min(asked.timed, inputs.size)))
     for repeat in range(asked.repeats):
         one.append(_seconds(network, inputs, 1, repeat))
         thousand.append(_seconds(network, few, 1000, repeat) * inputs.size / few.size)
-    outside = float(1.0 - inside.double().mean())
-    return Row(network.name, _first_inside(prior, many), answers, np.empty(0), outside, tuple(one), tuple(thousand))
+    outside, single = float(1.0 - inside_box(prior, draws).double().mean()), _held(prior, first)
+    return Row(network.name, single, answers, np.empty(0), outside, tuple(one), tuple(thousand))
 
 
 def _seconds(network: Network, inputs: Inputs, draws: int, seed: int) -> float:
@@ -430,18 +367,10 @@ def _seconds(network: Network, inputs: Inputs, draws: int, seed: int) -> float:
     return time.perf_counter() - started
 
 
-def _is_inside(prior: Prior, draws: Tensor) -> Tensor:
-    """(source, draw) whether it is a place in the box."""
-    return prior.contains(draws) & torch.isfinite(draws).all(-1)
-
-
-def _first_inside(prior: Prior, draws: Tensor) -> Tensor:
-    """(source, parameter) the first draw in the box; where there is none, the nearest place in it to the first draw."""
-    inside = _is_inside(prior, draws)
-    first = inside.to(torch.uint8).argmax(dim=1)
-    chosen = draws[torch.arange(draws.shape[0]), first]
-    lo, hi = (torch.tensor([getattr(one, end) for one in prior.marginals], dtype=draws.dtype) for end in ("lo", "hi"))
-    return torch.minimum(torch.maximum(torch.where(torch.isfinite(chosen), chosen, lo), lo), hi)
+def _held(prior: Prior, theta: Tensor) -> Tensor:
+    """(source, parameter) the nearest place in the box: a spectrum of which no draw is inside is folded at its edge."""
+    lo, hi = (torch.tensor([getattr(one, end) for one in prior.marginals], dtype=theta.dtype) for end in ("lo", "hi"))
+    return torch.minimum(torch.maximum(theta, lo), hi)
 
 
 def exact_row(

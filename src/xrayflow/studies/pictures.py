@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def coverage_picture(answers: Answers, title: str, seed: int = SEED) -> bytes:
     return png(coverage_figure(LEVELS, share, answers.names, band, answers.sources, title))
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
+def write_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
     """The table as JSON, and two figures of each network and of the exact posteriors.
 
     Args:
@@ -77,7 +78,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
         folder: Made where it is missing.
 
     Returns:
-        The JSON file.
+        The table as it stands in the folder's `TABLE`.
 
     Raises:
         FileError: The folder or a file in it cannot be written.
@@ -91,8 +92,9 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
         contents[files["recovery"]] = recovery_picture(evaluation.prior, row.answers, evaluation.rate, title, BEST_FIT)
         contents[files["coverage"]] = coverage_picture(row.answers, title)
         named[row.name] = files
-    contents[TABLE] = to_json(evaluation.summary() | {"figures": named}).encode() + b"\n"
+    summary = evaluation.summary() | {"figures": named}
+    contents[TABLE] = to_json(summary).encode() + b"\n"
     make_folder(folder)
     for name, content in contents.items():
         write_whole(folder / name, content, OTHER_OUT)
-    return folder / TABLE
+    return summary

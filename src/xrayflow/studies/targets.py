@@ -10,12 +10,10 @@ stands in the file and `train` keeps groups whole.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import shlex
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -25,26 +23,26 @@ from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor
 
-from xrayflow.errors import DataError, FileError, XrayflowError
+from xrayflow.errors import DataError, MismatchError, NetworkError, XrayflowError
 from xrayflow.inference.best_fit import BestFit
 from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.guidance import NO_NETWORK, find_guidance
 from xrayflow.inference.optimiser import optimise_problem
-from xrayflow.networks import Network, read_recipe
+from xrayflow.models import Model
+from xrayflow.networks import Network, load_network, read_recipe
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.network import prepare
-from xrayflow.ogip import ARF, RMF, Observation, read_arf, read_observation, read_rmf
+from xrayflow.ogip import Observation
 from xrayflow.ogip.write import write_whole
 from xrayflow.simulate import Simulator
 from xrayflow.simulate.describe import SCHEMA_VERSION, versions
 from xrayflow.simulate.files import OTHER_OUT
+from xrayflow.studies.sources import Progress, Reader, Source, batches
 
 TOGETHER = 100
 """Spectra that are fitted together."""
 
 STARTS = 16
-
-Progress = Callable[[str, float], None]
 
 
 class GroupBy(StrEnum):
@@ -53,20 +51,6 @@ class GroupBy(StrEnum):
     obsid = "obsid"
     object = "object"
     folder = "folder"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A spectrum and what its header does not say.
-
-    Attributes:
-        pha: The file.
-        arf, background: Instead of those that its header names; a background may be "none".
-    """
-
-    pha: Path
-    arf: str | None = None
-    background: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,9 +136,10 @@ def find_targets(
         energies=energies,
         grouping=wanted.grouping,
         statistic=wanted.statistic,
+        network=_starting(network.model, wanted.network),
     )
     found, done = Targets(simulator), 0
-    for batch in _batches(_readable(sources, rmf, found), TOGETHER):
+    for batch in batches(_readable(Reader(rmf), sources, found), TOGETHER):
         seen = [(one, inputs) for one in batch if (inputs := _seen(network, one, energies, wanted, found)) is not None]
         for (observation, inputs), fit in zip(seen, _fits(seen, question, wanted, found), strict=True):
             if fit is None:
@@ -169,91 +154,6 @@ def find_targets(
         first = f"; the first: {found.left_out[0][1]}" if found.left_out else ""
         raise DataError(f"none of {len(sources)} spectra gives a target{first}")
     return found
-
-
-def listed_sources(
-    paths: Sequence[Path], listed: Path | None, arf: str | None = None, background: str | None = None
-) -> list[Source]:
-    """The spectra that were named, and those of a list.
-
-    Args:
-        paths: Spectra.
-        listed: As `read_list` reads it.
-        arf, background: For all that do not say.
-
-    Raises:
-        FileError: As `read_list`.
-    """
-    found = [Source(path, arf, background) for path in paths]
-    return found if listed is None else found + read_list(listed, arf, background)
-
-
-def read_list(path: Path, arf: str | None = None, background: str | None = None) -> list[Source]:
-    """The spectra that a text file lists: a line is `PHA [ARF [BACKGROUND]]`, relative to it.
-
-    Words are parted by spaces, quotes keep them together, and what follows a # is left out.
-
-    Args:
-        path: The text file.
-        arf, background: For lines that do not say.
-
-    Raises:
-        FileError: It cannot be read, or a line has more than three words.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise FileError(f"{path}: {why}; give --list a text file with a spectrum on each line") from None
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError as error:
-            raise FileError(f"{path}: line {number}: {error}; write PHA [ARF [BACKGROUND]]") from None
-        if len(words) > 3:
-            raise FileError(f"{path}: line {number} has {len(words)} words; quote paths that hold spaces")
-        if words:
-            pha, *others = (word if word == "none" else str(path.parent / word) for word in words)
-            own_arf, own_background = (*others, None, None)[:2]
-            found.append(Source(Path(pha), own_arf or arf, own_background or background))
-    return found
-
-
-def matched(library: Path, listed: Sequence[Any], sources: Sequence[Source]) -> list[tuple[Source, str]]:
-    """The sources that a library's header lists, with the hash of each.
-
-    Args:
-        library: For the error line.
-        listed: [name, sha256] of each spectrum wanted, from the header.
-        sources: Where they are.
-
-    Raises:
-        DataError: A spectrum is not among the sources, or the header is another's.
-    """
-    by_name: dict[str, list[Source]] = {}
-    for source in sources:
-        by_name.setdefault(source.pha.name, []).append(source)
-    found = []
-    for one in listed:
-        if not (isinstance(one, list) and len(one) == 2 and all(isinstance(word, str) for word in one)):
-            raise DataError(f"{library}: its list of spectra cannot be read; run xrayflow targets again")
-        name, sha256 = one
-        places = by_name.get(name, [])
-        if len(places) > 1:
-            places = [place for place in places if _sha256(place.pha) == sha256]
-        if not places:
-            raise DataError(f"{library}: {name} is not among the spectra; give the list that the targets were made of")
-        found.append((places[0], sha256))
-    return found
-
-
-def _sha256(path: Path) -> str:
-    """Of a file's bytes; "" where there is none to read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
 
 
 def write_targets(out: Path, targets: Targets, wanted: Wanted) -> Path:
@@ -338,30 +238,25 @@ def group_of(observation: Observation, group_by: GroupBy) -> str:
     return named or pha.path.resolve().parent.name
 
 
-def _readable(sources: Sequence[Source], rmf: str | None, found: Targets) -> Iterator[Observation]:
-    """The spectra that can be read; files that serve many are read once."""
-    matrix: RMF | None = None if rmf is None else read_rmf(rmf)
-    areas: dict[str, ARF] = {}
+def _starting(model: Model, name: str) -> Network | str:
+    """The network that gives starts, read once and refused here where it is for another model."""
+    if name == NO_NETWORK:
+        return NO_NETWORK
+    network = load_network(name)
+    try:
+        network.refuse_model(model)
+    except MismatchError as error:
+        raise NetworkError(f"network {network.name}: {error}; use --network none") from None
+    return network
+
+
+def _readable(reader: Reader, sources: Sequence[Source], found: Targets) -> Iterator[Observation]:
+    """The spectra that can be read."""
     for source in sources:
         try:
-            if source.arf is not None and source.arf not in areas:
-                areas[source.arf] = read_arf(source.arf)
-            arf = None if source.arf is None else areas[source.arf]
-            yield read_observation(source.pha, rmf=matrix, arf=arf, background=source.background)
+            yield reader.read(source)
         except XrayflowError as error:
             found.left_out.append((source.pha.name, str(error)))
-
-
-def _batches(observations: Iterator[Observation], most: int) -> Iterator[list[Observation]]:
-    """Runs of spectra that share a matrix."""
-    batch: list[Observation] = []
-    for one in observations:
-        if batch and (len(batch) == most or one.rmf.sha256 != batch[0].rmf.sha256):
-            yield batch
-            batch = []
-        batch.append(replace(one, rmf=batch[0].rmf) if batch else one)
-    if batch:
-        yield batch
 
 
 def _seen(
@@ -389,7 +284,7 @@ def _fits(
         return []
     try:
         problem, choices = build_problem(observations, question)
-        guide = find_guidance(wanted.network, problem, choices).amortised
+        guide = find_guidance(question.network, problem, choices).amortised
         return list(optimise_problem(problem, choices, wanted.objective, wanted.starts, wanted.seed, guide))
     except XrayflowError as error:
         if len(seen) == 1:
