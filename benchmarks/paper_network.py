@@ -172,15 +172,22 @@ def merge_exact(row: dict[str, Any], compared: dict[str, Any]) -> None:
                 target["parameters"][name] |= values
 
 
-def keep_exact(before: dict[str, Any], row: dict[str, Any], answers: Answers) -> None:
-    """Put the exact numbers of an earlier result beside a network's; they must be of all of the first spectra."""
-    if before["settings"]["seed"] != SEED or before["exact"]["used"] != before["exact"]["spectra"]:
+def kept_exact(before: dict[str, Any], answers: Answers, counts: NDArray[np.float64]) -> dict[str, Any]:
+    """As `compare_exact`, with the exact numbers of an earlier result; they must be of all of the first spectra."""
+    used = before["exact"]["used"]
+    if before["settings"]["seed"] != SEED or used != before["exact"]["spectra"]:
         raise SystemExit("--keep: the result before is of other spectra; measure all networks together")
-    theirs = next(iter(before["networks"].values()))["sets"]["noisy"]["parameters"]
-    mine = parameter_rows(answers.select(np.arange(before["exact"]["used"])), SEED)
-    for name, values in row["parameters"].items():
-        values |= {key: value for key, value in theirs[name].items() if key.endswith("_exact")}
-        values["pearson_r_same"] = mine[name]["pearson_r"]
+    noisy = next(iter(before["networks"].values()))["sets"]["noisy"]
+    own = answers.select(np.arange(used))
+    slices = {"all": np.ones(used, dtype=bool), **decades_of(counts[:used])}
+    found: dict[str, Any] = {}
+    for label, rows in slices.items():
+        theirs = noisy if label == "all" else noisy["by_counts"][label]
+        found[label] = {"spectra": int(rows.sum()), "parameters": {}}
+        for name, mine in parameter_rows(own.select(rows), SEED).items():
+            exact = {key: value for key, value in theirs["parameters"][name].items() if key.endswith("_exact")}
+            found[label]["parameters"][name] = {"pearson_r_same": mine["pearson_r"], **exact}
+    return found
 
 
 def reached(row: dict[str, Any]) -> dict[str, Any]:
@@ -260,7 +267,8 @@ def main() -> None:
         document["reached"][network.name] = reached(found["sets"]["noisy"])
         tarps[network.name] = keep["noisy"][1]
         if before is not None:
-            keep_exact(before, found["sets"]["noisy"], keep["noisy"][0])
+            noisy = inputs_of(spectra, network)["noisy"].counts.sum(-1).numpy()
+            merge_exact(found["sets"]["noisy"], kept_exact(before, keep["noisy"][0], noisy))
             document["reached"][network.name] = reached(found["sets"]["noisy"])
             document |= {"exact": before["exact"], "kept": {name: before["commit"] for name in before["networks"]}}
             document["kept"].pop(network.name, None)
