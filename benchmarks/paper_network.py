@@ -270,7 +270,8 @@ def main() -> None:
             noisy = inputs_of(spectra, network)["noisy"].counts.sum(-1).numpy()
             merge_exact(found["sets"]["noisy"], kept_exact(before, keep["noisy"][0], noisy))
             document["reached"][network.name] = reached(found["sets"]["noisy"])
-            document |= {"exact": before["exact"], "kept": {name: before["commit"] for name in before["networks"]}}
+            made = {name: before.get("kept", {}).get(name, before["commit"]) for name in before["networks"]}
+            document |= {"exact": before["exact"], "kept": made}
             document["kept"].pop(network.name, None)
             for part in ("networks", "reached"):
                 document[part] = before[part] | document[part]
