@@ -54,7 +54,12 @@ RESULTS = HERE / "results" / "paper-table.json"
 FIGURES = HERE.parent / "docs" / "discussion" / "images"
 RECIPE = HERE.parent / "recipes" / "paper" / "reduced.toml"
 SEED = 5
-ROWS = {"NF in AE": "headline-1", "NF without decoder": "flow-alone-1", "vanilla VAE": "vanilla-1", "point": "point-1"}
+ROWS = {
+    "NF in AE": "table-headline-1",
+    "NF without decoder": "table-flow-alone-1",
+    "vanilla VAE": "table-vanilla-1",
+    "point": "table-point-1",
+}
 """Name of a row: run of `paper_ablation.py`."""
 DRAWN = ("NF in AE", EXACT)
 """Rows whose figures the page shows."""

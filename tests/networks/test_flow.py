@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from xrayflow.networks.flow import Autoregressive, Coupling, Flow, Gaussian, Point, _half
+from xrayflow.networks.autoregressive import Autoregressive
+from xrayflow.networks.flow import Coupling, Flow, Gaussian, Point, _half
 
 CONTEXT = 6
 KINDS = ("coupling", "autoregressive", "gaussian")

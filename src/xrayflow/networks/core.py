@@ -8,10 +8,11 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from xrayflow.networks.autoregressive import Autoregressive
 from xrayflow.networks.coordinates import Coordinates, Probit, Standardised
 from xrayflow.networks.decoder import Decoder, Physical, Recurrent
 from xrayflow.networks.encoder import Convolutional, Residual
-from xrayflow.networks.flow import Autoregressive, Coupling, Flow, Gaussian, Point
+from xrayflow.networks.flow import Coupling, Flow, Gaussian, Point
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.local import Local
 from xrayflow.networks.recipe import NetworkSection

@@ -5,21 +5,20 @@ caller owns the randomness, and a draw carries its gradient to the encoder.
 
 * `Coupling`: a full-covariance affine layer that whitens x, then coupling layers of rational-quadratic splines. What
   the context says to a conditioner is computed once per spectrum and shared by all of its draws.
-* `Autoregressive`: zuko's neural spline flow, the paper's.
+* `Autoregressive` (autoregressive.py): the paper's.
 * `Gaussian`: independent normals, the latent space of a plain variational autoencoder.
 * `Point`: a single value, the paper's deterministic predecessor. It has no density.
 
-Source: Durkan et al. 2019, arXiv 1906.04032 (neural spline flows); Papamakarios et al. 2017 (autoregressive flows).
+Source: Durkan et al. 2019, arXiv 1906.04032 (neural spline flows).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import cast
 
 import torch
-import zuko
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -153,24 +152,6 @@ class Coupling(Flow):
         """Each layer with the coordinates that it keeps and moves, from x to z."""
         layers = cast(Iterable[Conditioner], self.layers)
         return list(zip(layers, self.kept, self.moved, strict=True))
-
-
-class Autoregressive(Flow):
-    """Masked autoregressive rational-quadratic splines (zuko)."""
-
-    def __init__(self, parameters: int, context: int, transforms: int, bins: int, hidden: Sequence[int]) -> None:
-        super().__init__()
-        self.flow = zuko.flows.NSF(parameters, context, transforms=transforms, bins=bins, hidden_features=tuple(hidden))
-
-    def log_density(self, x: X, context: Context) -> Float[Tensor, "source draw"]:
-        """ln q by one forward call."""
-        density: Tensor = self.flow(context[:, None, :]).log_prob(x.float())
-        return density
-
-    def draw(self, base: X, context: Context) -> X:
-        """One inverse call; float32 errs by up to 5e-3 where splines are steep."""
-        x: Tensor = self.flow(context[:, None, :]).transform.inv(base.float())
-        return x.to(base.dtype)
 
 
 class Gaussian(Flow):
