@@ -46,7 +46,8 @@ from xrayflow.studies.evaluation import EXACT, TARGETS, Asked, Evaluation, evalu
 from xrayflow.studies.pictures import BEST_FIT, coverage_picture, recovery_picture
 from xrayflow.studies.refold import observations_of, reduced_of, reduced_statistic, with_xspecs_statistic
 from xrayflow.studies.sources import Source, read_list
-from xrayflow.studies.targets import GroupBy, Wanted, find_targets, write_targets
+from xrayflow.studies.target_library import write_targets
+from xrayflow.studies.targets import GroupBy, Wanted, find_targets
 from xspec_rival import ITERATIONS, Rival
 
 HERE = Path(__file__).resolve().parent
@@ -93,7 +94,7 @@ def clean_set(folder: Path, count: int) -> tuple[Path, list[Source], str]:
     targets = folder / "targets.safetensors"
     wanted = Wanted(starts=4, network="nicer-bhb-paper", group_by=GroupBy.object)
     found = find_targets(RECIPE, sources, str(bundled_rmf()), wanted)
-    return write_targets(targets, found, wanted), sources, str(bundled_rmf())
+    return write_targets(targets, found), sources, str(bundled_rmf())
 
 
 def rival_row(evaluation: Evaluation, rmf: str | None, fits: int) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from xrayflow.networks.library import held_apart, read_library
 from xrayflow.networks.storage import save_network
 from xrayflow.studies.evaluation import Asked, Evaluation, answers_of, decades_of, evaluate, inside_box
 from xrayflow.studies.sources import Source
-from xrayflow.studies.targets import GroupBy, Targets, Wanted, find_targets, write_targets
+from xrayflow.studies.target_library import Targets, write_targets
+from xrayflow.studies.targets import GroupBy, Wanted, find_targets
 
 RUN = (
     TOY_RUN
@@ -49,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def targets(folder: Path) -> Targets:
     found = find_targets(folder / "run.toml", sources(folder), None, Wanted(starts=4, group_by=GroupBy.folder))
-    write_targets(folder / "targets.safetensors", found, Wanted(starts=4, group_by=GroupBy.folder))
+    write_targets(folder / "targets.safetensors", found)
     return found
 
 
@@ -69,14 +70,14 @@ def sources(folder: Path) -> list[Source]:
 
 
 def test_the_targets_have_the_statistic_of_their_fits(found: Evaluation, targets: Targets) -> None:
-    by_file = {fit.problem.spectra[0].observation.pha.path: fit.value / fit.dof for fit in targets.fits}
-    wanted = [by_file[source.pha] for source, _ in found.files]
+    by_hash = {row.sha256: row.statistic / row.dof for row in targets.rows}
+    wanted = [by_hash[sha256] for _, sha256 in found.files]
     np.testing.assert_allclose(found.row("targets").reduced, wanted, rtol=1e-9)
     assert found.statistics == {"cstat": GROUPS * EACH}
 
 
 def test_exact_draws_lie_above_the_targets_by_one_for_each_parameter(found: Evaluation, targets: Targets) -> None:
-    (dof,) = {fit.dof for fit in targets.fits}
+    (dof,) = {row.dof for row in targets.rows}
     above = (found.row("exact").reduced - found.row("targets").reduced) * dof
     assert (above > -1e-6).all()
     assert 0.7 < above.mean() < 4.5  # chi^2 of two degrees of freedom, the mean of fifteen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ from xrayflow.networks.network import prepare
 from xrayflow.networks.recipe import parse_recipe, read_recipe
 from xrayflow.networks.spectra import library_spectra
 from xrayflow.networks.storage import save_network
-from xrayflow.studies.sources import Source, read_list
-from xrayflow.studies.targets import GroupBy, Targets, Wanted, find_targets, group_of, summary, write_targets
+from xrayflow.studies import targets as room
+from xrayflow.studies.sources import Reader, Source, read_list
+from xrayflow.studies.target_library import PARTIAL, Targets, read_partial, write_targets
+from xrayflow.studies.targets import GroupBy, Wanted, find_targets, group_of
 
 RUN = (
     TOY_RUN
@@ -64,12 +67,12 @@ def sources(folder: Path) -> list[Source]:
 
 @pytest.fixture(scope="module")
 def library(folder: Path, found: Targets) -> Path:
-    return write_targets(folder / "targets.safetensors", found, WANTED)
+    return write_targets(folder / "targets.safetensors", found)
 
 
 def test_targets_are_the_truths_within_their_errors(found: Targets) -> None:
     theta = found.theta
-    error = torch.stack([torch.from_numpy(fit.errors) for fit in found.fits])
+    error = torch.stack([row.error for row in found.rows])
     truth = torch.stack([torch.full((len(NORMS),), 1.7), torch.tensor(NORMS)], dim=1).double()
     pull = (theta - truth) / error
     assert float(pull.abs().max()) < 4.0
@@ -80,7 +83,7 @@ def test_what_cannot_be_read_is_left_out_with_its_reason(found: Targets) -> None
     ((name, reason),) = found.left_out
     assert name == "broken.pha"
     assert "not a FITS file" in reason
-    told = summary(found)
+    told = found.summary()
     assert (told["spectra"], told["groups"], told["at_limit"], told["not_converged"]) == (8, 4, 0, 0)
     assert 0.5 < told["reduced_statistic_10_50_90"][1] < 1.5
 
@@ -90,13 +93,15 @@ def test_the_library_is_one_that_training_reads(folder: Path, library: Path, fou
     inputs, theta, group = read_library(library, simulator, network.core.coordinates)
     assert torch.equal(theta, found.theta)
     assert group.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert torch.equal(inputs.counts, torch.cat([one.counts for one in found.inputs]))
-    assert inputs.counts.sum(-1).tolist() == [
-        float(network.inputs(fit.problem.spectra[0]).counts.sum()) for fit in found.fits
+    assert torch.equal(inputs.counts, torch.cat([row.inputs.counts for row in found.rows]))
+    spectra = [
+        Reader(None).read(source).bin(energies=[network.recipe.layout.energies]) for source in sources(folder)[1:]
     ]
+    assert inputs.counts.sum(-1).tolist() == [float(network.inputs(one).counts.sum()) for one in spectra]
     with safe_open(str(library), framework="pt") as file:
         header = json.loads(file.metadata()["xrayflow"])
-        assert file.get_tensor("theta_error").shape == theta.shape
+        assert file.get_tensor("theta_error").shape == file.get_tensor("edge").shape == theta.shape
+        assert bool(file.get_tensor("converged").all())
     assert header["groups"] == ["obs0", "obs1", "obs2", "obs3"]
     assert header["statistics"] == ["cstat"]
     assert header["objective"] == "statistic"
@@ -118,16 +123,16 @@ def test_a_training_holds_whole_groups_apart(folder: Path, library: Path, seed: 
 
 
 def test_one_group_cannot_be_split(folder: Path, found: Targets, tmp_path: Path) -> None:
-    alone = Targets(found.simulator, found.fits, found.inputs, ["one"] * len(found.fits))
-    path = write_targets(tmp_path / "one.safetensors", alone, WANTED)
+    alone = replace(found, rows=[replace(row, group="one") for row in found.rows])
+    path = write_targets(tmp_path / "one.safetensors", alone)
     recipe = read_recipe(folder / "run.toml")
     network, simulator = prepare(recipe, folder)
     with pytest.raises(TrainingError, match="belong to one group"):
         library_spectra(recipe, path, simulator, network.core.coordinates)
 
 
-def test_the_header_says_what_a_spectrum_belongs_to_and_else_its_folder(found: Targets) -> None:
-    observation = found.fits[0].problem.spectra[0].observation
+def test_the_header_says_what_a_spectrum_belongs_to_and_else_its_folder(folder: Path) -> None:
+    observation = Reader(None).read(sources(folder)[1])
     assert observation.pha.obs_id == ""
     assert group_of(observation, GroupBy.obsid) == "obs0"
     assert group_of(observation, GroupBy.object) == "power law"
@@ -189,5 +194,54 @@ def test_starts_from_a_network_end_where_cold_ones_do(folder: Path, found: Targe
     network, _ = toy_network(folder, read_recipe(folder / "run.toml"))
     path = save_network(network, folder / "toy.safetensors")
     guided = find_targets(folder / "run.toml", sources(folder), None, Wanted(starts=4, network=str(path)))
-    assert [fit.value for fit in guided.fits] == pytest.approx([fit.value for fit in found.fits], abs=1e-3)
-    assert [fit.evaluations for fit in guided.fits] != [fit.evaluations for fit in found.fits]
+    assert [row.statistic for row in guided.rows] == pytest.approx([row.statistic for row in found.rows], abs=1e-3)
+    assert not torch.equal(guided.theta, found.theta)  # other ways to the same places
+
+
+def stop(step: str, done: float) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_stopped_command_goes_on_and_ends_where_an_unstopped_one_does(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "TOGETHER", 4)
+    whole = find_targets(folder / "run.toml", sources(folder), None, WANTED)
+    partial = tmp_path / ("targets.safetensors" + PARTIAL)
+    with pytest.raises(KeyboardInterrupt):
+        find_targets(folder / "run.toml", sources(folder), None, WANTED, stop, partial)
+    kept = read_partial(partial, whole.simulator, whole.asked)
+    assert (kept.done, len(kept.rows), len(kept.left_out)) == (4, 3, 1)
+    fractions: list[float] = []
+    found = find_targets(
+        folder / "run.toml", sources(folder), None, WANTED, lambda _, done: fractions.append(done), partial
+    )
+    assert fractions == [8 / 9, 1.0]
+    ends = [write_targets(tmp_path / f"{name}.safetensors", one) for name, one in (("a", whole), ("b", found))]
+    assert ends[0].read_bytes() == ends[1].read_bytes()
+
+
+def test_a_stopped_command_of_another_question_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "t.safetensors"
+    partial = tmp_path / ("t.safetensors" + PARTIAL)
+    with pytest.raises(KeyboardInterrupt):
+        find_targets(folder / "run.toml", sources(folder), None, WANTED, stop, partial)
+    paths = [str(source.pha) for source in sources(folder)]
+    command = ["targets", str(folder / "run.toml"), *paths, "--starts", "3", "--out", str(out)]
+    assert cli.run(command) == 1
+    assert "of other spectra or another question; give another --out, or --restart" in capsys.readouterr().err
+    assert partial.exists()
+    assert not out.exists()
+    assert cli.run([*command, "--restart"]) == 0
+    assert out.exists()
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no file of ours" * 100])
+def test_a_broken_rest_is_one_line(folder: Path, tmp_path: Path, content: bytes) -> None:
+    partial = tmp_path / "t.partial"
+    partial.write_bytes(content)
+    with pytest.raises(NetworkError, match="cut, corrupted or no safetensors file"):
+        find_targets(folder / "run.toml", sources(folder), None, WANTED, None, partial)

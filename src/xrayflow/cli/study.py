@@ -70,25 +70,34 @@ def targets(
     ] = "none",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same fits.", rich_help_panel=ANSWER)] = 0,
     out: Annotated[Path, typer.Option(help="The library.", rich_help_panel=OUTPUT)] = Path("targets.safetensors"),
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Forget what a stopped command has fitted.", rich_help_panel=OUTPUT),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)] = False,
     debug: options.Debug = False,
 ) -> None:
-    """Fit a catalogue: its best fits are what a network's stage can learn from."""
+    """Fit a catalogue: its best fits are what a network's stage can learn from. A stopped command goes on."""
     bands = options.bands(energies)
     options.check_choice(group_by, ("obsid", "object", "folder"), "--group-by")
     options.check_choice(objective, ("statistic", "posterior"), "--objective")
     with answering(debug):
         from xrayflow.studies.sources import listed_sources
-        from xrayflow.studies.targets import GroupBy, Wanted, find_targets, summary, write_targets
+        from xrayflow.studies.target_library import PARTIAL, write_targets
+        from xrayflow.studies.targets import GroupBy, Wanted, find_targets
 
         sources = listed_sources(pha or [], listed, arf, background)
         wanted = Wanted(
             bands, grouping, statistic.value, systematic, objective, starts, GroupBy(group_by), seed, network
         )
+        partial = out.with_name(out.name + PARTIAL)
+        if restart:
+            partial.unlink(missing_ok=True)
         with show_progress() as progress:
-            found = find_targets(recipe, sources, rmf, wanted, progress)
-        write_targets(out, found, wanted)
-        told = summary(found)
+            found = find_targets(recipe, sources, rmf, wanted, progress, partial)
+        write_targets(out, found)
+        partial.unlink(missing_ok=True)
+        told = found.summary()
         if as_json:
             import json
 

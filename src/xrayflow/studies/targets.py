@@ -1,4 +1,4 @@
-"""Best fits of real spectra as training targets: a library that `train` takes as a stage's `spectra`.
+"""Best fits of real spectra as training targets, for a library that `train` takes as a stage's `spectra`.
 
 Each spectrum is fitted from many cold starts with XSPEC's statistic (or to the mode of the posterior) in its own bins,
 and kept in the network's bins. A spectrum that cannot be read or is not the network's kind is left out with its reason;
@@ -10,18 +10,13 @@ stands in the file and `train` keeps groups whole.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-
-import torch
-from jaxtyping import Float
-from safetensors.torch import save
-from torch import Tensor
 
 from xrayflow.errors import DataError, MismatchError, NetworkError, XrayflowError
 from xrayflow.inference.best_fit import BestFit
@@ -29,18 +24,15 @@ from xrayflow.inference.build import Question, build_problem
 from xrayflow.inference.guidance import NO_NETWORK, find_guidance
 from xrayflow.inference.optimiser import optimise_problem
 from xrayflow.models import Model
-from xrayflow.networks import Network, load_network, read_recipe
+from xrayflow.networks import Network, Recipe, load_network, read_recipe
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.network import prepare
 from xrayflow.ogip import Observation
-from xrayflow.ogip.write import write_whole
-from xrayflow.simulate import Simulator
-from xrayflow.simulate.describe import SCHEMA_VERSION, versions
-from xrayflow.simulate.files import OTHER_OUT
 from xrayflow.studies.sources import Progress, Reader, Source, batches
+from xrayflow.studies.target_library import Target, Targets, read_partial, write_targets
 
 TOGETHER = 100
-"""Spectra that are fitted together."""
+"""Spectra that are fitted together, and lost where a command is killed."""
 
 STARTS = 16
 
@@ -80,37 +72,13 @@ class Wanted:
     network: str = NO_NETWORK
 
 
-@dataclass
-class Targets:
-    """What was fitted, one row per spectrum.
-
-    Attributes:
-        simulator: Of the network: model, bins, response.
-        fits: Best fits.
-        inputs: The spectra in the network's bins, a batch of one each.
-        groups: What they belong to.
-        left_out: (file, reason) of the others.
-    """
-
-    simulator: Simulator
-    fits: list[BestFit] = field(default_factory=list)
-    inputs: list[Inputs] = field(default_factory=list)
-    groups: list[str] = field(default_factory=list)
-    left_out: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def at_limit(self) -> int:
-        """Spectra of which a parameter sits at an edge of its box."""
-        return sum(any(fit.limits) for fit in self.fits)
-
-    @property
-    def theta(self) -> Float[Tensor, "source parameter"]:
-        """Best fits, in the parameters' units."""
-        return torch.stack([torch.from_numpy(fit.theta) for fit in self.fits])
-
-
 def find_targets(
-    recipe: Path, sources: Sequence[Source], rmf: str | None, wanted: Wanted, progress: Progress | None = None
+    recipe: Path,
+    sources: Sequence[Source],
+    rmf: str | None,
+    wanted: Wanted,
+    progress: Progress | None = None,
+    partial: Path | None = None,
 ) -> Targets:
     """Fit a catalogue.
 
@@ -120,14 +88,16 @@ def find_targets(
         rmf: Of all of them, instead of what their headers name.
         wanted: How to fit them.
         progress: Called with (step, fraction).
+        partial: Where the targets are kept after every `TOGETHER` spectra, and gone on from; None: nowhere.
 
     Raises:
         XrayflowError: A run file or a response that cannot be, or a file of spectra that cannot be fitted.
-        DataError: No spectrum is left; the first reason stands in it.
+        DataError: No spectrum is left; the first reason stands in it. Or the partial file is of another question.
     """
     if not sources:
         raise DataError("no spectra; give PHA files, or --list FILE")
-    network, simulator = prepare(read_recipe(recipe), recipe.parent)
+    run = read_recipe(recipe)
+    network, simulator = prepare(run, recipe.parent)
     energies = wanted.energies or [network.recipe.layout.energies]
     question = Question(
         model=network.model,
@@ -138,92 +108,27 @@ def find_targets(
         statistic=wanted.statistic,
         network=_starting(network.model, wanted.network),
     )
-    found, done = Targets(simulator), 0
-    for batch in batches(_readable(Reader(rmf), sources, found), TOGETHER):
-        seen = [(one, inputs) for one in batch if (inputs := _seen(network, one, energies, wanted, found)) is not None]
-        for (observation, inputs), fit in zip(seen, _fits(seen, question, wanted, found), strict=True):
-            if fit is None:
-                continue
-            found.fits.append(fit)
-            found.inputs.append(inputs)
-            found.groups.append(group_of(observation, wanted.group_by))
-        done += len(batch)
+    asked = _asked(run, sources, rmf, wanted)
+    found = Targets(simulator, asked) if partial is None else read_partial(partial, simulator, asked)
+    reader = Reader(rmf)
+    while found.done < len(sources):
+        some = sources[found.done : found.done + TOGETHER]
+        for batch in batches(_readable(reader, some, found), TOGETHER):
+            seen = [
+                (one, inputs) for one in batch if (inputs := _seen(network, one, energies, wanted, found)) is not None
+            ]
+            for (observation, inputs), fit in zip(seen, _fits(seen, question, wanted, found), strict=True):
+                if fit is not None:
+                    found.rows.append(Target.of(fit, inputs, group_of(observation, wanted.group_by)))
+        found.done += len(some)
+        if partial is not None and found.rows:
+            write_targets(partial, found)
         if progress is not None:
-            progress("fitting", min(done / len(sources), 1.0))
-    if not found.fits:
+            progress("fitting", found.done / len(sources))
+    if not found.rows:
         first = f"; the first: {found.left_out[0][1]}" if found.left_out else ""
         raise DataError(f"none of {len(sources)} spectra gives a target{first}")
     return found
-
-
-def write_targets(out: Path, targets: Targets, wanted: Wanted) -> Path:
-    """The targets as a library of spectra.
-
-    Tensors: those of `write_library`, and `theta_error` (source, parameter), `statistic`, `dof` (source,), `group`
-    (source,), a number into the header's `groups`.
-
-    Args:
-        out: The file; an existing one is replaced when the new one is complete.
-        targets: What was fitted.
-        wanted: How.
-
-    Raises:
-        FileError: The file cannot be written.
-    """
-    names = sorted(set(targets.groups))
-    inputs, fits = Inputs.stack(targets.inputs), targets.fits
-    error = torch.stack([torch.from_numpy(fit.errors) for fit in fits])
-    net = (inputs.counts - inputs.background).sum(-1) / (inputs.exposure * inputs.area)
-    tensors = {
-        "theta": targets.theta,
-        "theta_error": error,
-        "statistic": torch.tensor([fit.value for fit in fits], dtype=torch.float64),
-        "dof": torch.tensor([fit.dof for fit in fits], dtype=torch.float64),
-        "group": torch.tensor([names.index(group) for group in targets.groups]),
-        "counts": inputs.counts,
-        "background": inputs.background.float(),
-        "noticed": inputs.noticed.float(),
-        "exposure": inputs.exposure,
-        "area": inputs.area,
-        "systematic": inputs.systematic,
-        "rate": net,
-        "first_channel": torch.from_numpy(targets.simulator.first).double(),
-        "last_channel": torch.from_numpy(targets.simulator.last).double(),
-    }
-    header: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        **targets.simulator.describe(),
-        "rows": len(fits),
-        "noise": True,
-        "seed": wanted.seed,
-        "objective": wanted.objective,
-        "starts": wanted.starts,
-        "network": wanted.network,
-        "statistics": sorted({fit.choice.name for fit in fits}),
-        "group_by": wanted.group_by.value,
-        "groups": names,
-        "spectra": [[pha.path.name, pha.sha256] for pha in (fit.problem.spectra[0].observation.pha for fit in fits)],
-        "left_out": [list(one) for one in targets.left_out],
-        "versions": versions(),
-    }
-    kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    write_whole(out, save(kept, metadata={"format": "pt", "xrayflow": json.dumps(header)}), OTHER_OUT)
-    return out
-
-
-def summary(targets: Targets) -> dict[str, Any]:
-    """What a reader wants to know first."""
-    reduced = torch.tensor([fit.value / fit.dof for fit in targets.fits if fit.dof > 0], dtype=torch.float64)
-    return {
-        "spectra": len(targets.fits),
-        "groups": len(set(targets.groups)),
-        "left_out": [{"pha": path, "reason": reason} for path, reason in targets.left_out],
-        "at_limit": targets.at_limit,
-        "not_converged": sum(not fit.converged for fit in targets.fits),
-        "reduced_statistic_10_50_90": reduced.quantile(reduced.new_tensor([0.1, 0.5, 0.9])).tolist()
-        if reduced.numel()
-        else [math.nan] * 3,
-    }
 
 
 def group_of(observation: Observation, group_by: GroupBy) -> str:
@@ -236,6 +141,15 @@ def group_of(observation: Observation, group_by: GroupBy) -> str:
     pha = observation.pha
     named = {GroupBy.obsid: pha.obs_id, GroupBy.object: pha.object, GroupBy.folder: ""}[group_by]
     return named or pha.path.resolve().parent.name
+
+
+def _asked(run: Recipe, sources: Sequence[Source], rmf: str | None, wanted: Wanted) -> dict[str, Any]:
+    """What is asked, as a library's header keeps it."""
+    listed = [[str(source.pha), source.arf, source.background] for source in sources]
+    question = {**asdict(wanted), "rmf": rmf, "recipe": run.sha256, "sources": listed}
+    text = json.dumps(question, sort_keys=True)
+    plain = {name: question[name] for name in ("objective", "starts", "network", "seed", "group_by")}
+    return {**plain, "asked_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def _starting(model: Model, name: str) -> Network | str:
