@@ -29,7 +29,7 @@ from xrayflow.networks.scaling import PaperValues
 from xrayflow.ogip import Spectrum
 from xrayflow.prior import FAR, Prior
 
-BLOCK, LEAST_BLOCK = 512, 16
+BLOCK, LEAST_BLOCK = 2048, 16
 """Draws of one source that are computed together: a power of two, at least and at most."""
 
 BAND = 0.05, 0.5, 0.95
