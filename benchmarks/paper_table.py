@@ -1,7 +1,7 @@
 """The paper's Table 1 and its Figures 2 and 3, in one run: real spectra, an archive-like set, a clean set.
 
     OMP_NUM_THREADS=1 python benchmarks/paper_table.py --archive FOLDER --real TARGETS LIST RMF --runs FOLDER
-        --real-network FILE --work FOLDER [--exact 30] [--fits 30]
+        --real-network FILE --work FOLDER [--exact 60] [--fits 30]
 
 * real: the spectra of `LIST` and their best fits. Few: what is held apart are some ObsIDs of one source.
 * archive-like: benchmarks/archive_like.py, named for what it is. 2160 spectra of five sources that no network has seen.
@@ -13,7 +13,7 @@ set (`paper_ablation.py`): the flow in an autoencoder, the flow without the deco
 head; ours with exact weights. `reduced_pgstat_median` is of one draw for each spectrum, XSPEC's variant of PGStat.
 
 seconds_1, seconds_1000: for one draw, and a thousand, of all spectra of the set, from spectra in memory, on one core;
-of networks five repeats (a thousand draws of one spectrum, extrapolated to all), of fits and exact posteriors a part,
+of networks five repeats (a thousand draws of eight spectra, extrapolated to all), of fits and exact posteriors a part,
 extrapolated, of the chain by the paper's formula with the measured autocorrelation length.
 
 Writes benchmarks/results/paper-table.json and the figures of docs/discussion/paper.md.
@@ -198,17 +198,17 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="of paper_ablation.py on the archive-like set")
     parser.add_argument("--real-network", type=Path, required=True, help="after the third stage on the real set")
     parser.add_argument("--work", type=Path, required=True, help="for the clean set")
-    parser.add_argument("--exact", type=int, default=30)
+    parser.add_argument("--exact", type=int, default=60)
     parser.add_argument("--fits", type=int, default=30)
     parser.add_argument("--clean", type=int, default=200)
-    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--only", nargs="+", default=None, help="sets")
     options = parser.parse_args()
     warnings.simplefilter("ignore", XrayflowWarning)
     torch.set_num_threads(1)
     shipped = load_network("nicer-bhb-paper")
     taught = [named(options.runs / run / f"{run}.safetensors", name) for name, run in ROWS.items()]
-    asked = Asked(draws=options.draws, exact=options.exact, timed=1, seed=SEED)
+    asked = Asked(draws=options.draws, exact=options.exact, seed=SEED)
     archive = options.archive
     real_targets, real_list, real_rmf = options.real
     sets: dict[str, Any] = {

@@ -41,7 +41,7 @@ from xrayflow.studies.recovery import draw_sets, linear_fits, pearson
 from xrayflow.studies.refold import observations_of, reduced_of
 from xrayflow.studies.sources import Progress, Source, matched
 
-DRAWS_TOGETHER = 1000
+DRAWS_TOGETHER = 8000
 """Of a few spectra, that are made together."""
 
 EXACT_TOGETHER = 20
@@ -70,7 +70,7 @@ class Asked:
     every: bool = False
     exact: int = 0
     repeats: int = 5
-    timed: int = 5
+    timed: int = 8
     energies: Sequence[tuple[float, float]] | None = None
     grouping: str = "file"
     seed: int = 0
