@@ -27,6 +27,7 @@ from xrayflow.networks.losses import loss_terms
 from xrayflow.networks.network import prepare
 from xrayflow.networks.spectra import Spectra, simulated_spectra
 from xrayflow.networks.tensors import read_tensors, write_tensors
+from xrayflow.simulate.library import write_library
 
 DECODER = {"name": "decoder", "trains": ["decoder"], "flow": 0.0, "decoder": 1.0}
 TOGETHER = {"name": "end-to-end", "latent": 1.0, "reconstruction": 1.0, "draws": 2}
@@ -331,6 +332,16 @@ def test_a_checkpoint_of_another_recipe_is_refused(folder: Path, tmp_path: Path)
     with pytest.raises(TrainingError, match="of another recipe; give another --out, or --restart to start this one"):
         next(train(RECIPES["plateau"], tmp_path, folder))
     next(train(RECIPES["plateau"], tmp_path, folder, restart=True))
+
+
+def test_a_checkpoint_of_a_library_that_has_changed_is_refused(folder: Path, tmp_path: Path) -> None:
+    _, simulator = prepare(RECIPES["one stage"], folder)
+    write_library(tmp_path / "library.safetensors", simulator, 40, seed=1)
+    recipe = toy_recipe({"epochs": 3, "spectra": str(tmp_path / "library.safetensors")})
+    stop_at(recipe, folder, tmp_path, 4)
+    write_library(tmp_path / "library.safetensors", simulator, 40, seed=2)
+    with pytest.raises(TrainingError, match="of a response, library or starting network that has changed since; give"):
+        trained(recipe, folder, tmp_path)
 
 
 def test_a_checkpoint_of_another_version_is_refused(folder: Path, tmp_path: Path) -> None:

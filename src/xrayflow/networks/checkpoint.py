@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,10 +26,36 @@ from xrayflow.simulate.files import OTHER_OUT
 CHECKPOINT = "checkpoint" + SUFFIX
 LOG = "log.csv"
 
+OTHER_RECIPE = "of another recipe"
+OTHER_FILES = "of a response, library or starting network that has changed since"
+
 COLUMNS = (
     *("stage", "epoch", "steps", "rate", "cpu_seconds", "spectra", "loss", "validation_loss"),
     *(f"{kind}{term}" for kind in ("", "validation_") for term in TERMS),
 )
+
+
+@dataclass(frozen=True)
+class MadeOf:
+    """What a training is made of: with the same, it goes on.
+
+    Attributes:
+        recipe: Hash of the run file.
+        files: Hash of what the files say that it names: responses, libraries, the network it starts from.
+    """
+
+    recipe: str
+    files: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, files: Mapping[str, Any]) -> MadeOf:
+        """From a run file and what its files say.
+
+        Args:
+            recipe: The run file.
+            files: Of JSON's kinds.
+        """
+        return cls(recipe.sha256, hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest())
 
 
 @dataclass
@@ -81,7 +109,7 @@ def log_row(
 
 def write_checkpoint(
     out: Path,
-    recipe: Recipe,
+    made_of: MadeOf,
     core: Core,
     optimiser: torch.optim.Optimizer | None,
     state: State,
@@ -91,7 +119,7 @@ def write_checkpoint(
 
     Args:
         out: Folder of the run.
-        recipe: That the checkpoint belongs to.
+        made_of: What the checkpoint belongs to.
         core: Its weights.
         optimiser: Of the stage; None between stages.
         state: Where the training stands.
@@ -106,7 +134,12 @@ def write_checkpoint(
     for index, moments in (optimiser.state_dict()["state"] if optimiser is not None else {}).items():
         tensors.update({f"optimiser.{index}.{name}": tensor for name, tensor in moments.items()})
     plain = {**state.__dict__, "best": None if math.isinf(state.best) else state.best}
-    header = {"format_version": FORMAT_VERSION, "recipe_sha256": recipe.sha256, "state": plain}
+    header = {
+        "format_version": FORMAT_VERSION,
+        "recipe_sha256": made_of.recipe,
+        "files_sha256": made_of.files,
+        "state": plain,
+    }
     write_tensors(out / CHECKPOINT, tensors, header)
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -115,12 +148,12 @@ def write_checkpoint(
     write_whole(out / LOG, text.getvalue().encode(), OTHER_OUT)
 
 
-def read_checkpoint(out: Path, recipe: Recipe, core: Core) -> tuple[State, dict[str, Tensor]]:
+def read_checkpoint(out: Path, made_of: MadeOf, core: Core) -> tuple[State, dict[str, Tensor]]:
     """Where an earlier run stopped.
 
     Args:
         out: Folder of the run.
-        recipe: That the checkpoint must belong to.
+        made_of: What the checkpoint must belong to.
         core: Gets the weights.
 
     Returns:
@@ -128,14 +161,16 @@ def read_checkpoint(out: Path, recipe: Recipe, core: Core) -> tuple[State, dict[
 
     Raises:
         NetworkError: The checkpoint is broken.
-        TrainingError: It is of another recipe.
+        TrainingError: It is of another recipe, or of other files.
     """
     path = out / CHECKPOINT
     if not path.exists():
         return State(), {}
     tensors, header = read_tensors(path)
-    if header.get("recipe_sha256") != recipe.sha256:
-        raise TrainingError(f"{path}: of another recipe; give another --out, or --restart to start this one anew")
+    found = header.get("recipe_sha256"), header.get("files_sha256")
+    for own, wanted, what in zip(found, (made_of.recipe, made_of.files), (OTHER_RECIPE, OTHER_FILES), strict=True):
+        if own != wanted:
+            raise TrainingError(f"{path}: {what}; give another --out, or --restart to start this one anew")
     try:
         plain = dict(header["state"])
         state = State(**{**plain, "best": math.inf if plain["best"] is None else plain["best"]})

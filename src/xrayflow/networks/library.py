@@ -87,18 +87,23 @@ def held_apart(group: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
     return rows[:size], rows[size:]
 
 
-def refuse_library(path: Path, simulator: Simulator) -> None:
+def identify_library(path: Path, simulator: Simulator) -> list[Any]:
     """Check what a library is for, without reading its spectra.
 
     Args:
         path: The file.
         simulator: Of the network that is to learn from it.
 
+    Returns:
+        Its size in bytes and its header, which says what its spectra are.
+
     Raises:
         NetworkError, TrainingError: As `read_library`, for its header.
     """
     with open_tensors(path, LARGEST_LIBRARY) as file:
-        _refuse_header(path, read_json(path, file.metadata()), simulator)
+        header = read_json(path, file.metadata())
+    _refuse_header(path, header, simulator)
+    return [path.stat().st_size, header]
 
 
 def _refuse_header(path: Path, header: Mapping[str, Any], simulator: Simulator | Network) -> None:

@@ -25,11 +25,19 @@ import torch
 from torch import Tensor
 
 from xrayflow.errors import TrainingError
-from xrayflow.networks.checkpoint import State, load_optimiser, log_row, named, read_checkpoint, write_checkpoint
+from xrayflow.networks.checkpoint import (
+    MadeOf,
+    State,
+    load_optimiser,
+    log_row,
+    named,
+    read_checkpoint,
+    write_checkpoint,
+)
 from xrayflow.networks.core import Core, freeze_all_but
 from xrayflow.networks.homes import Homes
 from xrayflow.networks.inputs import Inputs
-from xrayflow.networks.library import refuse_library
+from xrayflow.networks.library import identify_library
 from xrayflow.networks.losses import loss_terms, total
 from xrayflow.networks.network import prepare
 from xrayflow.networks.recipe import Recipe, StageSection
@@ -93,6 +101,7 @@ class Run:
         place: Where the weights are.
         core: The network's parts.
         simulator: Of the training spectra.
+        made_of: What decides the training.
     """
 
     recipe: Recipe
@@ -101,6 +110,7 @@ class Run:
     place: torch.device
     core: Core
     simulator: Simulator
+    made_of: MadeOf
 
 
 def train(
@@ -119,19 +129,21 @@ def train(
         Every `REPORT_EVERY` steps, at the end of each epoch, and once when the network is written.
 
     Raises:
-        TrainingError: A loss is not finite (its batch is kept), the checkpoint is of another recipe, a library is not
-            the recipe's, or there is no such device.
+        TrainingError: A loss is not finite (its batch is kept), the checkpoint is of another recipe or of files that
+            have changed, a library is not the recipe's, or there is no such device.
         XrayflowError: A model, file or prior that cannot be, or a place that cannot be written.
     """
     place = _device(device)
     network, simulator = prepare(recipe, Path(folder))
-    for library in (Path(folder) / stage.spectra for stage in recipe.stage if stage.spectra is not None):
-        refuse_library(library, simulator)  # now, and not when its stage begins
+    libraries = [Path(folder) / stage.spectra for stage in recipe.stage if stage.spectra is not None]
+    listed = [identify_library(library, simulator) for library in libraries]  # now, and not when its stage begins
     start = load_start(network, Path(folder))
     if start is not None:
         take_weights(network, start)
-    run = Run(recipe, Path(folder), Path(out), place, network.core.to(place), simulator)
-    state, saved = (State(), {}) if restart else read_checkpoint(run.out, recipe, run.core)
+    began = {} if start is None else {"start": describe_start(start)}
+    made_of = MadeOf.of(recipe, {"simulator": simulator.describe(), "libraries": listed, **began})
+    run = Run(recipe, Path(folder), Path(out), place, network.core.to(place), simulator, made_of)
+    state, saved = (State(), {}) if restart else read_checkpoint(run.out, made_of, run.core)
     if not saved and start is None:
         _fit_scalings(run)
     simulated: Spectra | None = None
@@ -147,10 +159,9 @@ def train(
         yield from _train_stage(run, stage, spectra, state, saved)
         saved = {}
         state.stage, state.epoch, state.rate, state.best, state.waited = number + 1, 0, 0.0, math.inf, 0
-        write_checkpoint(run.out, recipe, run.core, None, state, {})
+        write_checkpoint(run.out, made_of, run.core, None, state, {})
     trained = {"spectra": state.spectra, "cpu_seconds": round(state.cpu_seconds, 1), "epochs": len(state.rows)}
     last = {key: value for key, value in state.rows[-1].items() if value != ""}
-    began = {} if start is None else {"start": describe_start(start)}
     finished = replace(network, core=run.core.cpu().eval(), trained={**began, **trained, "last_epoch": last})
     path = save_network(finished, run.out / f"{recipe.name}{SUFFIX}")
     stage, losses = recipe.stage[-1], {"loss": last["loss"]}
@@ -195,7 +206,7 @@ def _train_stage(
         state.cpu_seconds += time.process_time() - started
         state.spectra += steps * stage.batch
         state.rows.append(log_row(stage, state, steps, _rate_of(optimiser), losses, validation))
-        write_checkpoint(run.out, run.recipe, run.core, optimiser, state, best)
+        write_checkpoint(run.out, run.made_of, run.core, optimiser, state, best)
         yield _progress(run, state, stage, (steps, steps), _rate_of(optimiser), losses, validation)
     if best:
         run.core.load_state_dict(best)
