@@ -141,6 +141,7 @@ def write_targets(out: Path, targets: Targets) -> Path:
     """
     rows = targets.rows
     names = sorted({row.group for row in rows})
+    place = {name: number for number, name in enumerate(names)}
     inputs = Inputs.stack([row.inputs for row in rows])
     tensors = {
         "theta": targets.theta,
@@ -149,7 +150,7 @@ def write_targets(out: Path, targets: Targets) -> Path:
         "statistic": torch.tensor([row.statistic for row in rows], dtype=torch.float64),
         "dof": torch.tensor([row.dof for row in rows], dtype=torch.float64),
         "converged": torch.tensor([row.converged for row in rows], dtype=torch.float64),
-        "group": torch.tensor([names.index(row.group) for row in rows]),
+        "group": torch.tensor([place[row.group] for row in rows]),
         "counts": inputs.counts,
         "background": inputs.background.float(),
         "noticed": inputs.noticed.float(),
@@ -202,7 +203,7 @@ def read_partial(path: Path, simulator: Simulator, asked: dict[str, Any]) -> Tar
             found = Targets(simulator, asked, done=int(header["done"]))
             found.left_out = [(str(name), str(reason)) for name, reason in header["left_out"]]
             found.rows = _rows(tensors, header)
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError):
             raise DataError(f"{path}: not a file of this version; --restart starts anew") from None
     return found
 
