@@ -27,6 +27,14 @@ def arrays(elements: st.SearchStrategy[Any], kind: Any) -> st.SearchStrategy[Any
     return SIZES.flatmap(lambda size: hnp.arrays(kind, size, elements=elements))
 
 
+@pytest.mark.parametrize(
+    "name", ["'/", "Barnard's/star", "a'/ b 'c", "''/", "ab' /c", "it's", "y" * 66 + "'/" + "'" * 90]
+)
+def test_a_name_with_quotes_and_slashes_reads_back_the_same(tmp_path: Path, name: str) -> None:
+    path = write_pha(tmp_path / "a.pha", np.arange(3), np.zeros(3), 1.0, origin=Origin(object=name))
+    assert read_pha(path).object == name
+
+
 @settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     counts=arrays(FINITE, np.float64) | arrays(st.integers(-5, 2**40), np.int64),

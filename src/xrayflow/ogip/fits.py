@@ -37,6 +37,12 @@ LARGEST = 1 << 31
 
 _VARIABLE = re.compile(r"^\d*([PQ])([LBIJKED])")
 _ELEMENT = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
+CARD = 80
+"""Characters."""
+
+_STRING = re.compile(r"((?:[^']|'')*)' *(?:/.*)?")
+"""What follows the first quote of a card whose value is a text: the text, a quote, perhaps a comment."""
+
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, fits.VerifyError)
 
 
@@ -95,6 +101,8 @@ class Table:
         for header in (self.header, self.primary) if primary else (self.header,):
             try:
                 value = header.get(name)
+                if isinstance(value, str):
+                    return _unquoted(header.cards[name].image) or value
             except _UNREADABLE:
                 self.fail(f"the card of {name} cannot be read", "correct the header")
             if value is not None and not isinstance(value, fits.card.Undefined):
@@ -294,6 +302,18 @@ def _parsing(path: Path) -> Iterator[None]:
         except _UNREADABLE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise FileError(f"{path}: damaged FITS ({reason[:160]}); get the file again") from None
+
+
+def _unquoted(image: str) -> str:
+    """The text of a card and its CONTINUE cards; '' where it is not one after another as the standard has them.
+
+    astropy takes a quote before a slash for the end of a text, even if it is doubled and so belongs to it.
+    """
+    *continued, last = (image[at : at + CARD].partition("'")[2].rstrip() for at in range(0, len(image), CARD))
+    if not all(card.endswith("&'") for card in continued):
+        return ""
+    match = _STRING.fullmatch("".join(card.removesuffix("&'") for card in continued) + last)
+    return match[1].replace("''", "'").rstrip() if match else ""
 
 
 def _is_table(unit: Any) -> bool:
