@@ -21,7 +21,7 @@ from torch import Tensor
 from xrayflow.errors import DataError
 from xrayflow.inference.best_fit import BestFit
 from xrayflow.networks.inputs import Inputs
-from xrayflow.networks.library import LARGEST_LIBRARY
+from xrayflow.networks.library import LARGEST_LIBRARY, PER_BIN, PER_SOURCE
 from xrayflow.networks.tensors import HEADER, open_tensors, read_json
 from xrayflow.ogip.write import write_whole
 from xrayflow.simulate import Simulator
@@ -211,9 +211,7 @@ def read_partial(path: Path, simulator: Simulator, asked: dict[str, Any]) -> Tar
 def _rows(tensors: dict[str, Tensor], header: dict[str, Any]) -> list[Target]:
     """The rows of a file."""
     names: Sequence[str] = header["groups"]
-    inputs = Inputs(
-        *(tensors[name].double() for name in ("counts", "background", "noticed", "exposure", "area", "systematic"))
-    )
+    inputs = Inputs(**{name: tensors[name].double() for name in (*PER_BIN, *PER_SOURCE)})
     return [
         Target(
             str(pha),
