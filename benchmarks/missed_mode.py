@@ -48,7 +48,7 @@ from xrayflow.inference.optimiser import Optima, minimise, starting_points
 from xrayflow.inference.refine import NEAR, SAME, distinct_optima
 from xrayflow.inference.search import Effort, Search
 from xrayflow.problem import Problem
-from xrayflow.simulate.seeds import generator_for
+from xrayflow.seeds import generator_for
 from xrayflow.statistics import Choice
 
 HERE = Path(__file__).resolve().parent

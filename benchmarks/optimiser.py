@@ -39,8 +39,8 @@ from xrayflow.models.xspec import XspecLibrary
 from xrayflow.ogip import Observation, read_observation, read_rmf
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
+from xrayflow.seeds import generator_for
 from xrayflow.simulate import simulate
-from xrayflow.simulate.seeds import generator_for
 from xrayflow.statistics import Choice
 
 HERE = Path(__file__).resolve().parent

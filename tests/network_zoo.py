@@ -15,8 +15,8 @@ from xrayflow.networks.core import Core
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.network import prepare
 from xrayflow.networks.recipe import parse_recipe
+from xrayflow.seeds import generator_for
 from xrayflow.simulate import Simulator
-from xrayflow.simulate.seeds import generator_for
 
 Table = dict[str, Any]
 

@@ -24,6 +24,8 @@ SOURCE = REPOSITORY / "src" / "xrayflow"
 # Top to bottom is the way of the data; a room imports only from rooms above it. `data` needs nothing and serves all.
 ROOMS = (
     "errors",
+    "files",
+    "seeds",
     "data",
     "ogip",
     "models",

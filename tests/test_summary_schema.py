@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from answer_zoo import TRUTH, carried_by_few, first_parameters, toy_posterior
+from xrayflow.files import to_json
 from xrayflow.inference import Posterior
-from xrayflow.products.write import located_summary, to_json, write_products
+from xrayflow.products import located_summary, write_products
 
 Check = Callable[[Any], bool]
 

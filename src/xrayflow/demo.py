@@ -18,8 +18,7 @@ from xrayflow.inference.build import DEFAULT_MODEL
 from xrayflow.inference.search import Progress
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, Origin, read_observation, write_pha
-from xrayflow.products import write_products
-from xrayflow.products.write import make_folder
+from xrayflow.products import products_folder, write_products
 from xrayflow.simulate import simulate
 
 FOLDER = "xrayflow-demo"
@@ -69,7 +68,7 @@ def run(folder: Path, progress: Progress | None = None) -> Iterator[Fit]:
     Raises:
         FileError: The folder cannot be written.
     """
-    homes = {name: make_folder(folder / name) for name in ("real", "simulated")}
+    homes = {name: products_folder(folder / name) for name in ("real", "simulated")}
     real = read_observation(bundled_pha())
     posterior = infer(real, systematic=SYSTEMATIC, progress=progress)
     yield Fit("real", "a real spectrum: MAXI J1820+070, NICER", posterior, write_products(posterior, homes["real"]))

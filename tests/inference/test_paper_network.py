@@ -20,8 +20,8 @@ from xrayflow.models import parse_model
 from xrayflow.networks import load_network
 from xrayflow.networks.inputs import Inputs
 from xrayflow.ogip import Observation, read_arf, read_observation, read_rmf
+from xrayflow.seeds import generator_for
 from xrayflow.simulate import Simulator, simulate
-from xrayflow.simulate.seeds import generator_for
 from xrayflow.studies import Answers, calibrate
 
 MODEL = "TBabs*simplcutx*ezdiskbb"

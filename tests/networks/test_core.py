@@ -12,7 +12,7 @@ from xrayflow.networks import read_recipe
 from xrayflow.networks.core import Core, count_weights, freeze_all_but
 from xrayflow.networks.inputs import Inputs
 from xrayflow.prior import Prior
-from xrayflow.simulate.seeds import generator_for
+from xrayflow.seeds import generator_for
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 

@@ -12,7 +12,7 @@ from network_zoo import PAPER, WHOLE, toy_network, toy_recipe
 from xrayflow.networks.decoder import Decoder, Physical, Recurrent
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.scaling import PaperValues
-from xrayflow.simulate.seeds import generator_for
+from xrayflow.seeds import generator_for
 
 PHYSICAL = toy_recipe({"latent": 1.0}, network=PAPER | {"decoder": "physical"})
 

@@ -7,8 +7,8 @@ import torch
 
 from network_zoo import toy_network, toy_recipe
 from xrayflow.networks.homes import Homes, find_homes, home_numbers
+from xrayflow.seeds import generator_for
 from xrayflow.simulate import Simulated, Simulator
-from xrayflow.simulate.seeds import generator_for
 
 
 @pytest.fixture(scope="module")

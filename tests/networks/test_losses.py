@@ -16,8 +16,8 @@ from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.losses import LEAST_VARIANCE, loss_terms, reconstruction, total
 from xrayflow.networks.recipe import StageSection
 from xrayflow.networks.scaling import PaperValues
+from xrayflow.seeds import generator_for
 from xrayflow.simulate import Simulated
-from xrayflow.simulate.seeds import generator_for
 
 ALL = {"flow": 1.0, "latent": 2.0, "reconstruction": 3.0}
 

@@ -21,9 +21,9 @@ from xrayflow.networks.coordinates import Coordinates, Probit, Standardised
 from xrayflow.networks.library import read_library
 from xrayflow.networks.network import prepare
 from xrayflow.networks.spectra import library_spectra, simulated_spectra
+from xrayflow.seeds import generator_for
 from xrayflow.simulate import Simulator
 from xrayflow.simulate.library import write_library
-from xrayflow.simulate.seeds import generator_for
 
 ROWS = 200
 

@@ -15,7 +15,7 @@ from xrayflow.errors import NetworkError
 from xrayflow.networks import Network, load_network, save_network, shipped_networks
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.tensors import read_tensors, write_tensors
-from xrayflow.simulate.seeds import generator_for
+from xrayflow.seeds import generator_for
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ import pytest
 from answer_zoo import toy_posterior
 from xrayflow import write_products
 from xrayflow.errors import FileError
+from xrayflow.files import to_json
 from xrayflow.products.figures.style import new_figure
-from xrayflow.products.write import NAMES, to_json
+from xrayflow.products.write import NAMES
 
 FILES = {"summary.json", "draws.npz", "corner.png", "spectrum.png"}
 

@@ -20,7 +20,8 @@ def demo(
     """Fit a real and a simulated NICER spectrum end to end (10 s): the first thing to run."""
     with answering(debug):
         from xrayflow import demo as examples
-        from xrayflow.products.write import SCHEMA_VERSION, located_summary, to_json
+        from xrayflow.files import SCHEMA_VERSION, to_json
+        from xrayflow.products import located_summary
 
         summaries = []
         with show_progress() as progress:
@@ -132,13 +133,14 @@ def fit(
         raise typer.BadParameter("answers from a network; give one, or leave --network out", param_hint="--amortised")
     bands, kept = options.bands(energies), options.channels(channels)
     with answering(debug):
+        from xrayflow.files import to_json
         from xrayflow.inference import infer
         from xrayflow.models import parse_model
         from xrayflow.ogip import read_observation
-        from xrayflow.products.write import located_summary, make_folder, to_json, write_products
+        from xrayflow.products import located_summary, products_folder, write_products
 
         if out is not None:
-            make_folder(out)
+            products_folder(out)
         with show_progress() as progress:
             spectral = parse_model(model, abund, xsect)
             observation = read_observation(pha, rmf, arf, background)
@@ -184,8 +186,8 @@ def models(
         from xrayflow.models.listing import describe, list_lines
 
         if as_json:
-            import json
+            from xrayflow.files import to_json
 
-            print(json.dumps(describe(name), indent=2))
+            print(to_json(describe(name)))
         else:
             print("\n".join(list_lines(name)))

@@ -93,8 +93,7 @@ def train(
 ) -> None:
     """Train a network from a run file; a stopped run goes on where it was."""
     with answering(debug):
-        import json
-
+        from xrayflow.files import SCHEMA_VERSION, to_json
         from xrayflow.networks import read_recipe
         from xrayflow.networks import train as train_network
 
@@ -115,7 +114,7 @@ def train(
                     )
         network = None if last is None else last.network
         if as_json:
-            print(json.dumps({"schema_version": 1, "network": str(network), "log": str(folder / "log.csv")}))
+            print(to_json({"schema_version": SCHEMA_VERSION, "network": str(network), "log": str(folder / "log.csv")}))
         else:
             print(f"{network}: use it with xrayflow fit PHA --network {network}; the log is {folder / 'log.csv'}")
 
@@ -129,8 +128,8 @@ def networks(
         from xrayflow.networks.listing import describe_networks, list_network_lines
 
         if as_json:
-            import json
+            from xrayflow.files import to_json
 
-            print(json.dumps(describe_networks(), indent=2))
+            print(to_json(describe_networks()))
         else:
             print("\n".join(list_network_lines()))

@@ -99,9 +99,9 @@ def targets(
         partial.unlink(missing_ok=True)
         told = found.summary()
         if as_json:
-            import json
+            from xrayflow.files import SCHEMA_VERSION, to_json
 
-            print(json.dumps({"schema_version": 1, "library": str(out), **told}))
+            print(to_json({"schema_version": SCHEMA_VERSION, "library": str(out), **told}))
             return
         for one in told["left_out"]:
             print(f"left out: {one['reason']}", file=sys.stderr)
@@ -152,8 +152,8 @@ def evaluate(
     if not network:
         raise typer.BadParameter("give a network, as nicer-bhb-paper or FILE.safetensors", param_hint="--network")
     with answering(debug):
+        from xrayflow.files import to_json
         from xrayflow.networks import load_network
-        from xrayflow.products.write import to_json
         from xrayflow.studies.evaluation import Asked
         from xrayflow.studies.evaluation import evaluate as evaluate_networks
         from xrayflow.studies.pictures import TABLE, write_evaluation

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from xrayflow.errors import NetworkError
-from xrayflow.inference.posterior import AtBest, Posterior, package_versions
+from xrayflow.files import package_versions
+from xrayflow.inference.posterior import MAKERS, AtBest, Posterior
 from xrayflow.inference.predictive import DRAWS, check
 from xrayflow.inference.verdict import Computation, find_flags, judge_fit
 from xrayflow.networks import Amortised
@@ -78,7 +79,7 @@ def answer_alone(
         seed=seed,
         evaluations={"draws": int(asked.shape[0]), "optimise": 0},
         seconds={},
-        versions=package_versions(),
+        versions=package_versions(*MAKERS),
         mode="amortised",
         network=amortised.name,
         reconstruction=amortised.reconstruction(0, asked),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xrayflow.files import package_versions
 from xrayflow.inference.importance import (
     Round,
     effective_sample_size,
@@ -17,7 +18,7 @@ from xrayflow.inference.importance import (
     pareto_k,
 )
 from xrayflow.inference.optimiser import Optima, minimise
-from xrayflow.inference.posterior import AtBest, Posterior, package_versions, resampled_rows
+from xrayflow.inference.posterior import MAKERS, AtBest, Posterior, resampled_rows
 from xrayflow.inference.predictive import DRAWS, check
 from xrayflow.inference.refine import distinct_optima
 from xrayflow.inference.search import Search
@@ -133,7 +134,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         seed=seed,
         evaluations={"draws": one.spent, "optimise": int(one.optima.evaluations) + polish},
         seconds={},
-        versions=package_versions(),
+        versions=package_versions(*MAKERS),
     )
 
 

@@ -30,7 +30,7 @@ from xrayflow.models import Model
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
-from xrayflow.simulate.seeds import generator_for
+from xrayflow.seeds import generator_for
 from xrayflow.statistics import Choice
 
 OBJECTIVES = ("posterior", "statistic")

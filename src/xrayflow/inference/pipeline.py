@@ -25,7 +25,7 @@ from xrayflow.networks import Network
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
-from xrayflow.simulate.seeds import generator_for
+from xrayflow.seeds import generator_for
 from xrayflow.statistics import Choice
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xrayflow.files import SCHEMA_VERSION
 from xrayflow.inference.predictive import Predictive
 from xrayflow.inference.verdict import Computation, FitQuality, overall, weighted_quantile
 from xrayflow.models import Model
@@ -20,7 +20,9 @@ from xrayflow.prior import Prior
 from xrayflow.problem import Problem
 from xrayflow.statistics import Choice, statistic_per_bin
 
-SCHEMA_VERSION = 1
+MAKERS = ("torch", "numpy", "scipy", "astropy")
+"""Packages that compute an answer."""
+
 LEVELS = {"68": (0.16, 0.84), "90": (0.05, 0.95)}
 
 
@@ -67,11 +69,6 @@ class AtBest:
             Value("deviance", float(noise.deviance(expected)), dof, noise.name),
             systematic,
         )
-
-
-def package_versions() -> dict[str, str]:
-    """Of what computes an answer."""
-    return {name: version(name) for name in ("xrayflow", "torch", "numpy", "scipy", "astropy")}
 
 
 @dataclass(frozen=True)

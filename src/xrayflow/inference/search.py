@@ -42,7 +42,7 @@ from xrayflow.inference.sampler import STEPS, TEMPERATURE, WALKERS, explore
 from xrayflow.inference.walk import Places, walk
 from xrayflow.networks import Homes, home_numbers
 from xrayflow.problem import Problem
-from xrayflow.simulate.seeds import generator_for
+from xrayflow.seeds import generator_for
 
 RIDGES = 0.7
 """Share of the ridges in the first proposal of a source that has some: of all, or of what a guide leaves."""

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from xrayflow.files import SCHEMA_VERSION
 from xrayflow.models.component import Component
 from xrayflow.models.components import COMPONENTS
 from xrayflow.models.expression import find_component
 from xrayflow.models.model import parse_model
 from xrayflow.models.parameter import Parameter
 
-SCHEMA_VERSION = 1
 HEADINGS = {
     "additive": "additive: photons/cm^2/s per bin",
     "multiplicative": "multiplicative: a factor per bin, put before an additive component",

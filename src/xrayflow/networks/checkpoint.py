@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from xrayflow.errors import NetworkError, TrainingError
+from xrayflow.files import OTHER_OUT, write_file
 from xrayflow.networks.core import Core
 from xrayflow.networks.losses import TERMS
 from xrayflow.networks.recipe import Recipe, StageSection
 from xrayflow.networks.tensors import FORMAT_VERSION, SUFFIX, read_tensors, write_tensors
-from xrayflow.ogip.write import write_whole
-from xrayflow.simulate.files import OTHER_OUT
 
 CHECKPOINT = "checkpoint" + SUFFIX
 LOG = "log.csv"
@@ -145,7 +144,7 @@ def write_checkpoint(
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(state.rows)
-    write_whole(out / LOG, text.getvalue().encode(), OTHER_OUT)
+    write_file(out / LOG, text.getvalue().encode(), OTHER_OUT)
 
 
 def read_checkpoint(out: Path, made_of: MadeOf, core: Core) -> tuple[State, dict[str, Tensor]]:

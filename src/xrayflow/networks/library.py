@@ -18,9 +18,9 @@ from xrayflow.networks.coordinates import Coordinates
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.network import Network
 from xrayflow.networks.tensors import open_tensors, read_json
+from xrayflow.seeds import generator_for
 from xrayflow.simulate import Layout, Simulator
 from xrayflow.simulate.describe import describe_model
-from xrayflow.simulate.seeds import generator_for
 
 LARGEST_LIBRARY = 32_000_000_000
 """Bytes of the file; in memory it is half as large again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from xrayflow.files import SCHEMA_VERSION
 from xrayflow.networks.storage import load_network, shipped_networks
 
 
@@ -33,7 +34,7 @@ def describe_networks() -> dict[str, Any]:
                 "path": str(path),
             }
         )
-    return {"schema_version": 1, "networks": found}
+    return {"schema_version": SCHEMA_VERSION, "networks": found}
 
 
 def list_network_lines() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from xrayflow import data
 from xrayflow.errors import MismatchError, RecipeError
+from xrayflow.files import package_versions
 from xrayflow.models import Model, Parameter, parse_model
 from xrayflow.networks.core import Core, count_weights
 from xrayflow.networks.inputs import Inputs
@@ -20,8 +20,8 @@ from xrayflow.networks.recipe import BUNDLED, NO_ARF, Recipe
 from xrayflow.networks.response import Response
 from xrayflow.ogip import ARF, RMF, Spectrum, read_arf, read_rmf
 from xrayflow.prior import Prior
+from xrayflow.seeds import generator_for
 from xrayflow.simulate import Layout, Simulator, TrainingPrior
-from xrayflow.simulate.seeds import generator_for
 
 MOST_BACKGROUND = 0.1
 """Of the counts, for a network that was trained without a background: it subtracts what there is."""
@@ -186,7 +186,7 @@ def prepare(recipe: Recipe, folder: Path) -> tuple[Network, Simulator]:
     simulator = Simulator.of(model, rmf, arf, layout, training_prior)
     width = torch.from_numpy(simulator.energy_hi - simulator.energy_lo)
     core = build_core(recipe, prior, width, simulator)
-    made = {name: version(name) for name in ("xrayflow", "torch", "zuko", "numpy")}
+    made = package_versions("torch", "zuko", "numpy")
     response = Response.of(rmf, arf, layout)
     grid = simulator.fold.grid.description
     return Network(recipe, model, training_prior, layout, response, grid, core, {}, made), simulator

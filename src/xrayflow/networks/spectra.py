@@ -19,8 +19,8 @@ from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.library import held_apart, read_library
 from xrayflow.networks.recipe import Recipe, StageSection
 from xrayflow.networks.tensors import FORMAT_VERSION, read_tensors, write_tensors
+from xrayflow.seeds import generator_for
 from xrayflow.simulate import Simulator
-from xrayflow.simulate.seeds import generator_for
 
 Batch = tuple[Inputs | Homes, Tensor]
 

@@ -21,8 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from xrayflow.errors import FileError, NetworkError
-from xrayflow.ogip.write import write_whole
-from xrayflow.simulate.files import OTHER_OUT
+from xrayflow.files import OTHER_OUT, write_file
 
 FORMAT_VERSION = 1
 HEADER = "xrayflow"
@@ -50,7 +49,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
     text = json.dumps({**plain, "header_sha256": _hash_header(plain)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, save(kept, metadata={HEADER: text}), OTHER_OUT)
+        write_file(path, save(kept, metadata={HEADER: text}), OTHER_OUT)
     except OSError as error:
         raise NetworkError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
     except FileError as error:

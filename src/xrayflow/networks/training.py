@@ -45,8 +45,8 @@ from xrayflow.networks.spectra import Batch, Spectra, home_spectra, library_spec
 from xrayflow.networks.start import describe_start, load_start, take_weights
 from xrayflow.networks.storage import save_network
 from xrayflow.networks.tensors import FORMAT_VERSION, SUFFIX, write_tensors
+from xrayflow.seeds import generator_for
 from xrayflow.simulate import Simulator
-from xrayflow.simulate.seeds import generator_for
 
 NOT_FINITE = "not-finite" + SUFFIX
 MODES = "modes" + SUFFIX

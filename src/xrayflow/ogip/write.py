@@ -9,8 +9,6 @@ Source: OGIP/92-007, mandatory keywords of a SPECTRUM extension.
 from __future__ import annotations
 
 import gzip
-import os
-import tempfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +17,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import ArrayLike, NDArray
 
-from xrayflow.errors import DataError, FileError, FormatError
+from xrayflow.errors import DataError, FormatError
+from xrayflow.files import write_file
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def write_pha(
     size = len(number) if detchans is None else detchans
     poisson = stat_err is None if poisserr is None else poisserr
     header = _header(origin, first, size) | keywords | {"EXPOSURE": float(exposure), "POISSERR": poisson}
-    write_whole(path, _serialise(path, table, header))
+    write_file(path, _serialise(path, table, header))
     return path
 
 
@@ -171,29 +170,3 @@ def _header(origin: Origin, first: int, detchans: int) -> dict[str, str | int | 
         "CHANTYPE": "PI",
         "DETCHANS": detchans,
     }
-
-
-def write_whole(path: Path, content: bytes, advice: str = "choose another place") -> None:
-    """Write a file that appears whole or not at all: beside its place, then renamed.
-
-    Args:
-        path: The file; an existing one is replaced.
-        content: All of it.
-        advice: What to do where that fails.
-
-    Raises:
-        FileError: It cannot be written.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error.strerror}); {advice}") from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise FileError(f"{path}: cannot be written ({error.strerror}); {advice}") from None

@@ -1,5 +1,5 @@
 """RESULTS: what a user sees of an answer: tables, figures, files."""
 
-from xrayflow.products.write import write_products
+from xrayflow.products.write import located_summary, products_folder, write_products
 
-__all__ = ["write_products"]
+__all__ = ["located_summary", "products_folder", "write_products"]

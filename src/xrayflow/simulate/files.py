@@ -17,16 +17,14 @@ import numpy as np
 
 from xrayflow.data import bundled_arf, bundled_rmf
 from xrayflow.errors import DataError, FileError, XrayflowWarning
+from xrayflow.files import OTHER_OUT, SCHEMA_VERSION, package_versions, write_file
 from xrayflow.models import Model
 from xrayflow.ogip import ARF, RMF, Observation, Origin, read_arf, read_observation, read_rmf, write_pha
-from xrayflow.ogip.write import write_whole
 from xrayflow.simulate.blank import blank_pha
-from xrayflow.simulate.describe import SCHEMA_VERSION, describe_model, versions
+from xrayflow.simulate.describe import MAKERS, describe_model
 from xrayflow.simulate.fakeit import simulate
 
 NONE = "none"
-
-OTHER_OUT = "choose another --out"
 
 
 @dataclass(frozen=True)
@@ -191,15 +189,10 @@ def write_fake(
         "response": {"rmf": str(detector.rmf.path), "arf": NONE if arf is None else str(arf.path)},
         "background": None if background is None else str(background.path),
         "seed": seed,
-        "versions": versions(),
+        "versions": package_versions(*MAKERS),
     }
-    write_whole(truth, (json.dumps(document, indent=1) + "\n").encode(), OTHER_OUT)
+    write_file(truth, (json.dumps(document, indent=1) + "\n").encode(), OTHER_OUT)
     return Faked(out, truth, float(pha.counts.sum()))
-
-
-def cannot_write(path: Path, error: OSError) -> FileError:
-    """The error of a place that takes no file."""
-    return FileError(f"{path}: cannot be written ({error.strerror}); {OTHER_OUT}")
 
 
 def _is_none(given: str | Path) -> bool:

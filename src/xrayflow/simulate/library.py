@@ -23,10 +23,11 @@ import torch
 from numpy.typing import NDArray
 
 from xrayflow.errors import DataError, FileError
+from xrayflow.files import SCHEMA_VERSION, cannot_write, package_versions
 from xrayflow.models import Model
 from xrayflow.prior import Prior
-from xrayflow.simulate.describe import SCHEMA_VERSION, versions
-from xrayflow.simulate.files import Instrument, cannot_write
+from xrayflow.simulate.describe import MAKERS
+from xrayflow.simulate.files import Instrument
 from xrayflow.simulate.layout import Layout
 from xrayflow.simulate.simulator import Simulated, Simulator
 from xrayflow.simulate.training_prior import TrainingPrior
@@ -155,7 +156,7 @@ def _plan(simulator: Simulator, rows: int, seed: int, noisy: bool) -> tuple[byte
         "noise": noisy,
         "seed": seed,
         "batch": BATCH,
-        "versions": versions(),
+        "versions": package_versions(*MAKERS),
     }
     table: dict[str, object] = {"__metadata__": {"format": "pt", "xrayflow": json.dumps(described)}}
     offsets, at = {}, 0

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xrayflow.errors import DataError, MismatchError
+from xrayflow.files import SCHEMA_VERSION, package_versions
 from xrayflow.inference import Question, infer_batch
 from xrayflow.networks import Network
 from xrayflow.networks.inputs import Inputs
@@ -34,7 +35,7 @@ from xrayflow.networks.library import LARGEST_LIBRARY, held_apart, read_library
 from xrayflow.networks.spectra import VALIDATION_SHARE
 from xrayflow.networks.tensors import open_tensors, read_json
 from xrayflow.prior import Prior
-from xrayflow.simulate.describe import SCHEMA_VERSION, versions
+from xrayflow.simulate.describe import MAKERS
 from xrayflow.studies.answers import Answers, Numbers
 from xrayflow.studies.calibration import Calibration, calibrate
 from xrayflow.studies.recovery import draw_sets, linear_fits, pearson
@@ -143,7 +144,7 @@ class Evaluation:
             "seed": self.asked.seed,
             "exact": {"spectra": few, "computation": self.exact},
             "rows": [self._row(row, few) for row in self.rows],
-            "versions": versions(),
+            "versions": package_versions(*MAKERS),
         }
 
     def _row(self, row: Row, few: int) -> dict[str, Any]:

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from xrayflow.ogip.write import write_whole
+from xrayflow.files import OTHER_OUT, make_folder, to_json, write_folder
 from xrayflow.prior import Prior
 from xrayflow.products.figures import png
 from xrayflow.products.figures.calibration_plots import coverage_figure
 from xrayflow.products.figures.recovery_plot import Recovered, recovery_figure
-from xrayflow.products.write import make_folder, to_json
-from xrayflow.simulate.files import OTHER_OUT
 from xrayflow.studies.answers import Answers, Numbers
 from xrayflow.studies.calibration import LEVELS, binomial_band, coverage, ranks
 from xrayflow.studies.evaluation import Evaluation
@@ -94,7 +92,5 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
         named[row.name] = files
     summary = evaluation.summary() | {"figures": named}
     contents[TABLE] = to_json(summary).encode() + b"\n"
-    make_folder(folder)
-    for name, content in contents.items():
-        write_whole(folder / name, content, OTHER_OUT)
+    write_folder(make_folder(folder), contents, OTHER_OUT)
     return summary

@@ -19,14 +19,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from xrayflow.errors import DataError
+from xrayflow.files import OTHER_OUT, SCHEMA_VERSION, package_versions, write_file
 from xrayflow.inference.best_fit import BestFit
 from xrayflow.networks.inputs import Inputs
 from xrayflow.networks.library import LARGEST_LIBRARY, PER_BIN, PER_SOURCE
 from xrayflow.networks.tensors import HEADER, open_tensors, read_json
-from xrayflow.ogip.write import write_whole
 from xrayflow.simulate import Simulator
-from xrayflow.simulate.describe import SCHEMA_VERSION, versions
-from xrayflow.simulate.files import OTHER_OUT
+from xrayflow.simulate.describe import MAKERS
 
 PARTIAL = ".partial"
 """Behind the name of a library that is not whole."""
@@ -173,10 +172,10 @@ def write_targets(out: Path, targets: Targets) -> Path:
         "groups": names,
         "spectra": [[row.pha, row.sha256] for row in rows],
         "left_out": [list(one) for one in targets.left_out],
-        "versions": versions(),
+        "versions": package_versions(*MAKERS),
     }
     kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    write_whole(out, save(kept, metadata={HEADER: json.dumps(header)}), OTHER_OUT)
+    write_file(out, save(kept, metadata={HEADER: json.dumps(header)}), OTHER_OUT)
     return out
 
 

@@ -1,0 +1,144 @@
+"""Files that this package writes: whole or not at all, strict JSON, and what made them.
+
+A file is written beside its place and renamed, so nobody ever reads half of one; of several files in a folder the one
+that says "this folder is whole" goes first and comes back last.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xrayflow.errors import FileError
+
+SCHEMA_VERSION = 1
+"""Of every JSON document and header that this package writes."""
+
+OTHER_OUT = "choose another --out"
+
+
+def write_file(path: Path, content: bytes, advice: str = "choose another place") -> None:
+    """Write a file that appears whole or not at all; an existing one is replaced.
+
+    Args:
+        path: The file's place; its folder exists.
+        content: All bytes of the file.
+        advice: What the user can do where writing fails.
+
+    Raises:
+        FileError: The disk refuses; no temporary file is left.
+    """
+    temporary: Path | None = None
+    try:
+        temporary = _beside(path, content)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error, advice) from None
+
+
+def write_folder(folder: Path, contents: Mapping[str, bytes], advice: str = "choose another place") -> None:
+    """Write several files of one folder; the last one is gone until all others are in place.
+
+    Args:
+        folder: Where they go; it exists.
+        contents: Bytes by file name, in the order of writing.
+        advice: What the user can do where writing fails.
+
+    Raises:
+        FileError: The disk refuses; no temporary file is left.
+    """
+    temporary: dict[str, Path] = {}
+    try:
+        for name, content in contents.items():
+            temporary[name] = _beside(folder / name, content)
+        (folder / list(contents)[-1]).unlink(missing_ok=True)
+        for name in contents:
+            temporary[name].replace(folder / name)
+            del temporary[name]
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be written to ({error.strerror}); {advice}") from None
+    finally:
+        for left in temporary.values():
+            left.unlink(missing_ok=True)
+
+
+def make_folder(folder: str | Path, names: tuple[str, ...] = ()) -> Path:
+    """A folder for products, made where it is missing, found writable.
+
+    Args:
+        folder: Its place.
+        names: Files that will be written there; none of them may be a folder.
+
+    Raises:
+        FileError: It cannot be made or written to, or one of the names is taken by a folder.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise FileError(f"{folder}: is a file, not a folder; choose another place for the products") from None
+    except OSError as error:
+        raise FileError(
+            f"{folder}: cannot be made ({error.strerror}); choose a writable place for the products"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise FileError(f"{folder}: cannot be written to; choose a writable folder for the products")
+    for name in names:
+        if (folder / name).is_dir():
+            raise FileError(f"{folder / name}: is a folder where a product should be; move it or choose another place")
+    return folder
+
+
+def cannot_write(path: Path, error: OSError, advice: str = OTHER_OUT) -> FileError:
+    """The error of a place that takes no file."""
+    return FileError(f"{path}: cannot be written ({error.strerror}); {advice}")
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Strict JSON: numbers that JSON cannot hold (NaN, infinities) are null, arrays are lists, paths are text.
+
+    >>> to_json({"ess": 3.0, "k": float("inf")})
+    '{\\n  "ess": 3.0,\\n  "k": null\\n}'
+    """
+    return json.dumps(_plain(document), indent=2, allow_nan=False)
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """Installed versions of this package and of others that decide its numbers."""
+    return {name: version(name) for name in ("xrayflow", *packages)}
+
+
+def _beside(path: Path, content: bytes) -> Path:
+    """A new file next to a place, with the mode that the user's umask leaves."""
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's own types."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
