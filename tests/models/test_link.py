@@ -109,11 +109,28 @@ def test_a_link_keeps_its_text_in_the_names_of_the_model() -> None:
         ("a.xx", "link 'c.w=a.xx': no parameter 'a.xx'; did you mean 'a.x'"),
         ("exp(a.x)", "no parameter 'exp'"),
         ("__import__('os')", "no parameter '__import__'"),
+        ("²", "link 'c.w=²': found '²', expected a parameter, a number or"),
+        ("a.x*\u0663", "found '\u0663', expected a parameter, a number or"),
+        ("1e999", "found '1e999', expected a number that is not so large"),
+        ("9" * 5000, "expected a number that is not so large"),
+        ("(" * 500 + "a.x" + ")" * 500, "more than 30 brackets and signs within each other"),
+        ("-" * 500 + "a.x", "more than 30 brackets and signs within each other"),
+        ("+".join(["a.x"] * 1000), "more than 100 names and numbers; leave some out"),
+        ("(" * 100_000, "100000 characters; give at most 10000"),
     ],
 )
 def test_what_is_no_link_is_refused_in_words(text: str, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=message) as found:
         parse_link("c.w", text, NAMES)
+    assert len(str(found.value)) < 1000
+
+
+def test_the_largest_link_is_read_and_differentiated() -> None:
+    values = {"a.x": 0.5, "a.y": 2.0}
+    link = parse_link("c.w", "(" * 30 + "/".join(["a.x", *["a.y"] * 99]) + ")" * 30, NAMES)
+    assert evaluate(link.term, values) == 0.5 * 2.0**-99
+    assert evaluate(differentiate(link.term, "a.x"), values) == 2.0**-99
+    assert bounds(link.term, dict.fromkeys(NAMES, (0.5, 1.0))) == (0.5, 2.0**99)
 
 
 LINKED = (

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
 from xrayflow.errors import ModelError
+from xrayflow.models import Model, parse_model
 from xrayflow.models import model as model_module
-from xrayflow.models import parse_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 EDGES = torch.logspace(-2, 2, 301, dtype=torch.float64)
@@ -143,3 +146,9 @@ def test_a_theta_of_the_wrong_width_or_precision_is_refused() -> None:
         flux(torch.ones(2, dtype=torch.float64))
     with pytest.raises(ModelError, match=r"theta is torch\.float32, the model was bound in torch\.float64"):
         flux(torch.ones(3))
+
+
+@pytest.mark.parametrize("change", [Model.freeze, Model.link], ids=["freeze", "link"])
+def test_a_parameter_that_is_named_twice_is_refused(change: Callable[[Model, dict[str, Any]], Model]) -> None:
+    with pytest.raises(ModelError, match=r"TBabs\.nH is given twice, 1 and 2; give it once"):
+        change(parse_model("TBabs*powerlaw"), {"TBabs.nH": "1", "tbabs.nh": "2"})

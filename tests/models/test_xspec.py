@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from xrayflow.errors import MissingExtraError, ModelError, XrayflowError
 from xrayflow.models import xspec
+from xrayflow.models.names import XSPEC
 from xrayflow.models.xspec import COMPONENTS, XspecLibrary, disc_photon_flux
 
 EDGES = np.geomspace(0.01, 100.0, 401)
@@ -40,6 +41,15 @@ def wheel_models() -> dict[str, tuple[str, list[tuple[str, float]]]]:
             values = [(words[0].lstrip("*$"), words[2 if len(words) > 3 else -1]) for words in parameters]
             models[head[0].lower()] = (head[5], [(name, float(value)) for name, value in values])
     return models
+
+
+def test_names_are_looked_for_in_the_order_of_the_library() -> None:
+    package = Path(pytest.importorskip("xspectrampoline").__file__).parent
+    found: list[str] = []
+    for file in ("model.dat", "mixmodel.dat"):
+        blocks = re.split(r"\n\s*\n", next(package.glob(f"LibXSPEC*/spectral/manager/{file}")).read_text())
+        found += [block.split()[0] for block in blocks if block.strip()]
+    assert found == list(XSPEC)
 
 
 def test_a_power_law_has_its_closed_form(library: XspecLibrary) -> None:

@@ -9,7 +9,8 @@
     A + A = A      M * M = M      M * A = A      C * A = A (on everything to its right in the product)
 
 and all else is refused. Components are numbered from 1 in the order of the text; the first of a name keeps it, a later
-one appends its number: `TBabs*(gaussian+gaussian)` holds `gaussian` and `gaussian_3`.
+one appends its number: `TBabs*(gaussian+gaussian)` holds `gaussian` and `gaussian_3`. What XSPEC prints is read too,
+with its numbers and what stands around it: `Model TBabs<1>*powerlaw<2> Source No.: 1   Active/On`.
 
 Source: XSPEC manual, "The model command"; the numbering is that of PyXspec.
 """
@@ -20,9 +21,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from xrayflow.errors import ModelError, nearest
+from xrayflow.errors import ModelError
 from xrayflow.models.component import Component, Kind
 from xrayflow.models.components import COMPONENTS
+from xrayflow.models.names import full_name, shown
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,16 @@ class Sum:
 
 
 Node = Leaf | Product | Sum
+MOST_COMPONENTS = 100
+DEEPEST = 30
+"""Brackets within brackets."""
+LONGEST = 10_000
+"""Characters of an expression."""
+PRINTED = re.compile(
+    r"(?:mo(?:d(?:el?)?)?\s+)?(?P<text>.*?)(?:Source No\.: *\d+\s*Active/(?:On|Off))?", re.IGNORECASE | re.DOTALL
+)
+"""What XSPEC prints of a model stands between these."""
+NAME = re.compile(r"(?P<name>[A-Za-z_]\w*)(?:<(?P<number>\d{1,9})>)?", re.ASCII)
 WORDS: dict[Kind, str] = {"additive": "additive", "multiplicative": "multiplicative", "convolution": "a convolution"}
 
 
@@ -105,30 +117,22 @@ def kind_of(node: Node) -> Kind:
 
 
 def find_component(name: str) -> Component:
-    """A component by its name, in any case, or by an abbreviation that fits one component alone.
+    """A component by its name or by an abbreviation, as XSPEC reads it.
 
     Args:
-        name: As typed.
+        name: As typed, in any case.
 
     Returns:
         The component.
 
     Raises:
-        ModelError: No component, or several, have this name.
+        ModelError: XSPEC has no such component, or it has one that we lack.
 
     >>> find_component("TBABS").name, find_component("ezdisk").name
     ('TBabs', 'ezdiskbb')
     """
-    lower = name.lower()
-    by_lower = {component.name.lower(): component for component in COMPONENTS}
-    if lower in by_lower:
-        return by_lower[lower]
-    fits = [component for known, component in by_lower.items() if known.startswith(lower)]
-    if len(fits) == 1:
-        return fits[0]
-    if fits:
-        raise ModelError(f"'{name}' may be {' or '.join(fit.name for fit in fits)}; write more of the name")
-    raise ModelError(f"unknown component '{name}'{nearest(name, [component.name for component in COMPONENTS])}")
+    by_name = {component.name: component for component in COMPONENTS}
+    return by_name[full_name(name, by_name)]
 
 
 def parse_expression(text: str) -> Node:
@@ -146,11 +150,13 @@ def parse_expression(text: str) -> Node:
     >>> to_text(parse_expression("tbabs(simpl(ezdiskbb))"))
     'TBabs*simpl*ezdiskbb'
     """
+    if len(text) > LONGEST:
+        raise ModelError(f"model expression of {len(text)} characters; give at most {LONGEST}")
     reader = _Reader(text)
     node = reader.sum()
     reader.expect_end()
     if kind_of(node) == "convolution":
-        raise ModelError(f"{text.strip()}: a convolution of nothing; multiply it by an additive component")
+        raise ModelError(f"{reader.where}: a convolution of nothing; multiply it by an additive component")
     return node
 
 
@@ -158,9 +164,12 @@ class _Reader:
     """Recursive descent over the tokens of one expression."""
 
     def __init__(self, text: str) -> None:
-        self.text = text.strip()
-        self.tokens = re.findall(r"[A-Za-z_]\w*|\S", self.text)
+        printed = PRINTED.fullmatch(text.strip())
+        plain = printed["text"] if printed else text
+        self.where = f"model expression '{shown(plain.strip())}'"
+        self.tokens = [match[0] for match in re.finditer(rf"{NAME.pattern}|\S", plain, re.ASCII)]
         self.place = 0
+        self.depth = 0
         self.labels: set[str] = set()
         self.count = 0
 
@@ -173,8 +182,8 @@ class _Reader:
         return token
 
     def fail(self, found: str, wanted: str) -> ModelError:
-        where = f"'{found}'" if found else "the end"
-        return ModelError(f"model expression '{self.text}': found {where}, expected {wanted}")
+        where = f"'{shown(found)}'" if found else "the end"
+        return ModelError(f"{self.where}: found {where}, expected {wanted}")
 
     def expect_end(self) -> None:
         if self.peek():
@@ -190,8 +199,8 @@ class _Reader:
         for term in terms:
             if kind_of(term) != "additive":
                 raise ModelError(
-                    f"model expression '{self.text}': {to_text(term)} is {WORDS[kind_of(term)]}; only additive "
-                    f"components can be added, here {' + '.join(to_text(other) for other in terms)}"
+                    f"{self.where}: {shown(to_text(term))} is {WORDS[kind_of(term)]}; only additive components can be "
+                    f"added, here {shown(' + '.join(to_text(other) for other in terms))}"
                 )
         return Sum(tuple(part for term in terms for part in (term.terms if isinstance(term, Sum) else (term,))))
 
@@ -213,7 +222,7 @@ class _Reader:
             ("convolution", "additive"),
         ):
             raise ModelError(
-                f"model expression '{self.text}': {to_text(left)} ({WORDS[pair[0]]}) cannot multiply {to_text(right)} "
+                f"{self.where}: {shown(to_text(left))} ({WORDS[pair[0]]}) cannot multiply {shown(to_text(right))} "
                 f"({WORDS[pair[1]]}); put multiplicative and convolution components before an additive one"
             )
         parts = [node.factors if isinstance(node, Product) else (node,) for node in (left, right)]
@@ -223,24 +232,36 @@ class _Reader:
         token = self.take()
         if token == "(":
             return self.bracket()
-        if not re.fullmatch(r"[A-Za-z_]\w*", token):
+        match = NAME.fullmatch(token)
+        if match is None:
             raise self.fail(token, "a component or (")
-        leaf = self.leaf(token)
+        leaf = self.leaf(match["name"], match["number"])
         if self.peek() == "(":
             self.take()
             return self.join(leaf, self.bracket())
         return leaf
 
     def bracket(self) -> Node:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise ModelError(f"{self.where}: more than {DEEPEST} brackets within each other; leave some out")
         node = self.sum()
+        self.depth -= 1
         token = self.take()
         if token != ")":
             raise self.fail(token, "+, * or )")
         return node
 
-    def leaf(self, name: str) -> Leaf:
+    def leaf(self, name: str, number: str | None) -> Leaf:
         component = find_component(name)
         self.count += 1
+        if self.count > MOST_COMPONENTS:
+            raise ModelError(f"{self.where}: more than {MOST_COMPONENTS} components; leave some out")
+        if number is not None and number.lstrip("0") != str(self.count):
+            raise ModelError(
+                f"{self.where}: {name}<{number}> stands at place {self.count}; give the whole model that XSPEC prints, "
+                "or leave its numbers out"
+            )
         label = component.name if component.name not in self.labels else f"{component.name}_{self.count}"
         self.labels.add(label)
         return Leaf(component, self.count, label)

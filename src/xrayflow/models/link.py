@@ -21,8 +21,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from xrayflow.errors import ModelError, nearest
+from xrayflow.models.names import shown
 
 Range = tuple[float, float]
+
+DEEPEST = 30
+"""Brackets and signs within each other."""
+MOST_TERMS = 100
+"""Names and numbers: the tree is as deep as they are many."""
+LONGEST = 10_000
+"""Characters of a link."""
+TOKENS = re.compile(r"[A-Za-z_]\w*(?:\.\w+)?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|\S", re.ASCII)
+"""A component may carry its place, gaussian_3.Sigma; a number may have an exponent with a sign."""
 
 
 @dataclass(frozen=True)
@@ -180,9 +190,11 @@ class _Reader:
     """Recursive descent over the tokens of one link."""
 
     def __init__(self, target: str, text: str, known: Sequence[str]) -> None:
-        self.where = f"link '{target}={text.strip()}'"
-        # a component may carry its place, gaussian_3.Sigma; a number may have an exponent with a sign
-        self.tokens = re.findall(r"[A-Za-z_]\w*(?:\.\w+)?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|\S", text)
+        self.where = f"link '{target}={shown(text.strip())}'"
+        if len(text) > LONGEST:
+            raise ModelError(f"{self.where}: {len(text)} characters; give at most {LONGEST}")
+        self.tokens = TOKENS.findall(text)
+        self.depth = self.terms = 0
         self.known = {name.lower(): name for name in known}
         self.place = 0
         self.written: list[str] = []
@@ -197,7 +209,8 @@ class _Reader:
         return token
 
     def fail(self, found: str, wanted: str) -> ModelError:
-        return ModelError(f"{self.where}: found {repr(found) if found else 'the end'}, expected {wanted}")
+        where = f"'{shown(found)}'" if found else "the end"
+        return ModelError(f"{self.where}: found {where}, expected {wanted}")
 
     def expect_end(self) -> None:
         if self.peek():
@@ -217,18 +230,33 @@ class _Reader:
 
     def signed(self) -> Term:
         token = self.take()
-        if token == "-":
-            return Operation("-", Number(0.0), self.signed())
-        if token == "(":
-            term = self.sum()
-            closing = self.take()
-            if closing != ")":
-                raise self.fail(closing, "+, -, *, / or )")
+        if token in ("-", "("):
+            self.depth += 1
+            if self.depth > DEEPEST:
+                raise ModelError(f"{self.where}: more than {DEEPEST} brackets and signs within each other")
+            term = Operation("-", Number(0.0), self.signed()) if token == "-" else self.bracket()
+            self.depth -= 1
             return term
-        if token[:1].isdigit() or (token[:1] == "." and len(token) > 1):
-            return Number(float(token))
+        self.terms += 1
+        if self.terms > MOST_TERMS:
+            raise ModelError(f"{self.where}: more than {MOST_TERMS} names and numbers; leave some out")
+        if re.match(r"\.?[0-9]", token):
+            return self.number(token)
         if not re.match(r"[A-Za-z_]", token):
             raise self.fail(token, "a parameter, a number or (")
         if token.lower() not in self.known:
-            raise ModelError(f"{self.where}: no parameter '{token}'{nearest(token, self.known.values())}")
+            raise ModelError(f"{self.where}: no parameter '{shown(token)}'{nearest(token, self.known.values())}")
         return Name(self.known[token.lower()])
+
+    def bracket(self) -> Term:
+        term = self.sum()
+        closing = self.take()
+        if closing != ")":
+            raise self.fail(closing, "+, -, *, / or )")
+        return term
+
+    def number(self, token: str) -> Number:
+        value = float(token)
+        if not math.isfinite(value):
+            raise self.fail(token, "a number that is not so large")
+        return Number(value)

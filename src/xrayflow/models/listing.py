@@ -61,7 +61,11 @@ def list_lines(name: str | None = None) -> list[str]:
     for kind, heading in HEADINGS.items():
         rows = [[c["name"], c["title"]] for c in found["components"] if c["kind"] == kind]
         lines += [heading, *_columns(rows, indent=2), ""]
-    return [*lines, "parameters of one: xrayflow models TBabs; of a model: xrayflow models 'TBabs*powerlaw'"]
+    return [
+        *lines,
+        "names may be shortened as in XSPEC: ga is gaussian; what XSPEC prints is read: TBabs<1>*powerlaw<2>",
+        "parameters of one: xrayflow models TBabs; of a model: xrayflow models 'TBabs*powerlaw'",
+    ]
 
 
 def limits(pair: Sequence[float]) -> str:

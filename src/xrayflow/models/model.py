@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,10 @@ from xrayflow.models.component import Bound
 from xrayflow.models.edges import EnergyBins
 from xrayflow.models.expression import Leaf, Node, Product, kind_of, leaves, parse_expression, to_text
 from xrayflow.models.link import Range, parse_link
+from xrayflow.models.names import shown
 from xrayflow.models.parameter import Parameter
+
+Value = TypeVar("Value")
 
 CHUNK_ELEMENTS = 400_000
 """Rows x bins evaluated at once: the temporaries then stay in the processor's cache (measured: 1.3 to 2 x faster)."""
@@ -34,14 +38,12 @@ class Model:
         parameters: All parameters, frozen and linked ones included, in XSPEC's order.
         abund: Abundances, XSPEC's name.
         xsect: Cross-sections, always `vern`.
-        differentiable: Whether photon_flux can be differentiated by torch.
     """
 
     text: str
     parameters: tuple[Parameter, ...]
     abund: str = "wilm"
     xsect: str = "vern"
-    differentiable: bool = True
     tree: Node = field(repr=False, kw_only=True, compare=False)
 
     @property
@@ -69,12 +71,13 @@ class Model:
             The new model.
 
         Raises:
-            ModelError: A name does not exist, or a value or what is linked to it is outside the hard limits.
+            ModelError: A name does not exist or comes twice, or a value or what is linked to it is outside the hard
+                limits.
 
         >>> parse_model("TBabs*powerlaw").freeze({"tbabs.nh": 0.3}).names
         ('powerlaw.PhoIndex', 'powerlaw.norm')
         """
-        by_name = {self._find(name).name: value for name, value in values.items()}
+        by_name = self._by_name(values)
         return self._with(p.frozen_at(by_name[p.name]) if p.name in by_name else p for p in self.parameters)
 
     def thaw(self, *names: str) -> Model:
@@ -111,7 +114,7 @@ class Model:
         ('gaussian.LineE', 'gaussian.Sigma', 'gaussian.norm', 'gaussian_2.LineE', 'gaussian_2.norm')
         """
         known = [p.name for p in self.parameters]
-        links = {self._find(name).name: text for name, text in expressions.items()}
+        links = self._by_name(expressions)
         return self._with(
             p.linked_to(parse_link(p.name, links[p.name], known)) if p.name in links else p for p in self.parameters
         )
@@ -182,7 +185,16 @@ class Model:
             if parameter.name.lower() == name.strip().lower():
                 return parameter
         known = [parameter.name for parameter in self.parameters]
-        raise ModelError(f"{self.text} has no parameter '{name}'{nearest(name, known)}")
+        raise ModelError(f"{self.text} has no parameter '{shown(name)}'{nearest(name, known)}")
+
+    def _by_name(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        for typed, value in values.items():
+            name = self._find(typed).name
+            if name in found:
+                raise ModelError(f"{name} is given twice, {found[name]} and {value}; give it once")
+            found[name] = value
+        return found
 
     def _with(self, parameters: Iterable[Parameter]) -> Model:
         return replace(self, parameters=linked.with_linked_values(tuple(parameters)))
