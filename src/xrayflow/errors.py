@@ -19,7 +19,14 @@ XrayflowWarning(UserWarning)      an assumption was made that the user should kn
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+Place = tuple[int | str, ...]
+"""Where in a table something is wrong: names of keys and numbers of items."""
 
 
 class XrayflowError(Exception):
@@ -88,3 +95,31 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{by_lower[close[0]]}'?"
     return f"; known: {', '.join(by_lower.values())}"
+
+
+def explain(error: ValidationError, known: Callable[[Place], Iterable[str]], table: str = "") -> str:
+    """The first thing that is wrong with the values of a table, in one line.
+
+    Args:
+        error: Of pydantic.
+        known: The keys that exist where an unknown one was found.
+        table: The key of the table itself.
+
+    Returns:
+        `"layout.bins: Input should be greater than or equal to 1 (found 0)"`.
+    """
+    first = error.errors()[0]
+    loc = first["loc"]
+    if loc and isinstance(loc[0], int):  # an argument by its position
+        loc = (list(known(()))[loc[0]], *loc[1:])
+    place = [*([table] if table else []), *(repr(str(part))[1:-1] for part in loc)]
+    where = ".".join(place)
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"unknown key '{where}'{nearest(place[-1], known(loc))}"
+    if first["type"].startswith("missing"):
+        return f"'{where}' is missing; give it"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "dataclass_type":
+        message = "give a table of names and values"
+    found = "" if first["type"] == "value_error" else f" (found {first['input']!r:.60})"
+    return f"{where}: {message}{found}" if place else f"{message}{found}"

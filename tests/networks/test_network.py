@@ -172,9 +172,8 @@ def test_weights_follow_the_seed_and_leave_torchs_noise_alone(tmp_path: Path) ->
         ({"instrument": {"rmf": "none.rmf"}}, XrayflowError, r"none\.rmf"),
         ({"instrument": {"arf": "none"}}, RecipeError, r"^toy: instrument\.arf is 'none', and toy\.rmf holds no area;"),
         ({"layout": {"starts": [0, 400]}}, DataError, r"layout: starts \(0, 400\) of channels 0-119"),
-        ({"layout": {"starts": [0]}}, DataError, "layout: starts"),
-        ({"training_prior": {"exposre": 5.0}}, DataError, "unknown 'exposre'; did you mean 'exposure'"),
-        ({"training_prior": {"rate": [5.0, 1.0]}}, DataError, "rate"),
+        ({"layout": {"starts": [0]}}, DataError, r"layout: widths \(4, 10\); give one for each of the 1 starts"),
+        ({"model": {"expression": "(" * 10_000}}, ModelError, "more than 30 brackets within each other"),
         (
             {"network": PAPER | {"convolutions": [[9, 9, 4], [2, 1, 4]]}},
             RecipeError,

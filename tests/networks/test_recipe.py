@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from network_zoo import PAPER, toy_table
+from network_zoo import PAPER, toy_table, write_toy
 from xrayflow.errors import FormatError, RecipeError, XrayflowError
+from xrayflow.networks.network import prepare
 from xrayflow.networks.recipe import (
     LARGEST_FILE,
     DataSection,
@@ -81,12 +82,29 @@ def test_a_recipe_survives_a_networks_header_with_its_hash() -> None:
         ("stage", 3, "stage: Input should be a valid tuple (found 3)"),
         ("stage.0.trains", [], "stage.0.trains: Tuple should have at least 1 item"),
         ("stage.0.rate", float("inf"), "stage.0.rate: Input should be a finite number (found inf)"),
+        ("stage.0.rate", 1e300, "stage.0.rate: Input should be less than or equal to 10 (found 1e+300)"),
+        ("stage.0.clip", 1e300, "stage.0.clip: Input should be less than or equal to 1000000 (found 1e+300)"),
+        ("network.hidden", [8] * 17, "network.hidden: Tuple should have at most 16 items after validation, not 17"),
+        ("network.blocks", 65, "network.blocks: Input should be less than or equal to 64 (found 65)"),
+        ("network.decoder_layers", 400, "network.decoder_layers: Input should be less than or equal to 64 (found 400)"),
+        ("model.expression", "(" * 20_000, "model.expression: String should have at most 10000 characters (found '(("),
+        ("layout.starts", [0] * 1001, "layout.starts: Tuple should have at most 1000 items"),
+        ("model.prior", ["a.b=1:2"] * 1001, "model.prior: Tuple should have at most 1000 items"),
         ("stage.0.rate", 10**400, "stage.0.rate: Input should be a valid number (found 1000"),
         ("stage.0.name", "End", "stage.0.name: String should match pattern"),
         ("stage.0.trains", ["head"], "stage.0.trains.0: Input should be 'encoder', 'flow', "),
         ("name", "../etc", "name: String should match pattern"),
         ("name", "checkpoint", "name: 'checkpoint' is another file of the run's folder; give another name"),
         ("training_prior.rate", "bright", "training_prior.rate: give a number, or numbers in brackets"),
+        ("training_prior.exposre", 5.0, "toy.toml: unknown key 'training_prior.exposre'; did you mean 'exposure'?"),
+        (
+            "training_prior.exposure",
+            5.0,
+            "toy.toml: training_prior.exposure: Input should be a valid tuple (found 5.0)",
+        ),
+        ("training_prior.rate", [5.0, 1.0], "toy.toml: training_prior.rate: 5 .. 1; give lo <= hi, above 0"),
+        ("training_prior.self", 5.0, "toy.toml: unknown key 'training_prior.self'; known: prior, rate, exposure"),
+        ("training_prior.rate", [1.0] * 1001, "training_prior.rate: give a number, or numbers in brackets"),
         ("training_prior.prior", [], "training_prior: its box is that of the model; change it in [model], prior ="),
         (
             "instrument",
@@ -112,6 +130,12 @@ def test_a_key_or_a_value_that_cannot_be_is_named(path: str, value: Any, message
     ("stages", "network", "message"),
     [
         ([{}], {"decoder": "recurrent"}, "network: a decoder reconstructs the paper's values: scaling = 'paper'"),
+        (
+            [{}],
+            {"latent": "autoregressive", "hidden": [4096] * 8, "transforms": 64},
+            "network: it has 7.5e+09 weights; make it smaller, at most 1e+08",
+        ),
+        ([{}], {"context": 4096, "blocks": 64}, "network: it has 2.1e+09 weights; make it smaller"),
         ([{}], {"hidden": [8, 8]}, "network: hidden: a coupling flow takes one number, as hidden = [64]"),
         ([{"flow": 0.0}], {}, "stage flow: all weights are 0; give flow, latent, reconstruction or decoder"),
         ([{}, {}], {}, "stage: two have one name; logs and checkpoints need different ones"),
@@ -226,3 +250,12 @@ def test_the_guide_names_every_key_and_its_run_file_parses() -> None:
     keys = {name for section in sections for name in section.model_fields} | {"name", "description", "seed"}
     keys |= {field.name for field in fields(TrainingPrior)} - {"prior"}
     assert {key for key in keys if f"`{key}`" not in guide} == set()
+
+
+@pytest.mark.parametrize("latent", ["coupling", "autoregressive"])
+@pytest.mark.parametrize("encoder", ["residual", "convolutional"])
+def test_inner_weights_are_some_of_those_of_the_network(tmp_path: Path, latent: str, encoder: str) -> None:
+    parts = {"latent": latent, "encoder": encoder, "decoder": "recurrent", "scaling": "paper", "local": True}
+    recipe = parse_recipe(toy_table(network=parts | {"convolutions": [[2, 2, 4], [3, 1, 8]]}), "toy.toml")
+    network, _ = prepare(recipe, write_toy(tmp_path))
+    assert 0.2 * network.weights < recipe.network.inner_weights < network.weights

@@ -96,23 +96,30 @@ def test_a_response_survives_a_header(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"probe": None}, "its response cannot be read"),
-        ({"probe": [[1.0, "x"]]}, "its response cannot be read"),
-        ({"energies": [[1.0]]}, "its response cannot be read"),
-        ({"probe": [[1.0] * 14] * 2}, "its response is not one of 14 bins"),
-        ({"probe": [[1.0] * 13] * 3}, "its response is not one of 14 bins"),
-        ({"probe": [[float("nan")] * 14] * 3}, "its response is not one of 14 bins"),
-        ({"probe": [[0.0] * 14] * 3}, "its response is not one of 14 bins"),
-        ({"energies": [[1.0, 2.0]] * 3}, "its response is not one of 14 bins"),
-        ({"energies": [[1.0, float("inf")]] * 14}, "its response is not one of 14 bins"),
+        ({"probe": None}, r"response\.probe: Input should be a valid tuple \(found None\)"),
+        ({"prope": None}, r"unknown key 'response\.prope'; did you mean 'probe'"),
+        ({"probe": [[1.0, "x"]]}, r"response\.probe\.0\.1: Input should be a valid number \(found 'x'\)"),
+        ({"energies": [[1.0]]}, r"'response\.energies\.0\.1' is missing; give it"),
+        ({"probe": [[1.0] * 14] * 2}, r"response\.probe: Tuple should have at least 3 items"),
+        ({"probe": [[1.0] * 13] * 3}, "response: a probe is not counts in the 14 bins of its energies"),
+        ({"probe": [[float("nan")] * 14] * 3}, r"response\.probe\.0\.0: Input should be a finite number \(found nan\)"),
+        ({"probe": [[0.0] * 14] * 3}, "response: a probe is not counts in the 14 bins of its energies"),
+        ({"energies": [[1.0, 2.0]] * 3}, "response: a probe is not counts in the 3 bins of its energies"),
+        ({"energies": [[1.0, float("inf")]] * 14}, r"response\.energies\.0\.1: Input should be a finite number"),
     ],
 )
 def test_a_response_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     response = Response.of(*toy(tmp_path)).to_dict()
-    with pytest.raises(NetworkError, match=message):
+    with pytest.raises(NetworkError, match=f"^{message}"):
         Response.from_dict({**response, **changes}, 14)
 
 
+def test_a_response_of_other_bins_is_refused(tmp_path: Path) -> None:
+    response = Response.of(*toy(tmp_path)).to_dict()
+    with pytest.raises(NetworkError, match=r"^response: it has 14 bins, the network 13$"):
+        Response.from_dict(response, 13)
+
+
 def test_a_header_without_a_response_is_refused() -> None:
-    with pytest.raises(NetworkError, match="its response cannot be read"):
+    with pytest.raises(NetworkError, match=r"^'response.rmf_sha256' is missing; give it$"):
         Response.from_dict({}, 14)

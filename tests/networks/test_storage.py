@@ -73,10 +73,13 @@ def test_a_network_comes_back_exactly(tmp_path: Path, changes: dict[str, Any]) -
         ({"trained": 5}, "its header holds other kinds of values"),
         ({"recipe": 5}, "not a network of this version: recipe: Input should be a valid dictionary"),
         ({"recipe": {"name": "a"}}, "not a network of this version: recipe: 'model' is missing"),
-        ({"training_prior": {"prior": []}}, "not a network of this version: training prior: prior []"),
-        ({"layout": {"starts": [0]}}, "not a network of this version: layout"),
-        ({"response": {"probe": 3}}, "its response cannot be read"),
-        ({"bins": 13}, "its response is not one of 13 bins"),
+        (
+            {"training_prior": {"prior": []}},
+            "a prior of no parameter for powerlaw; train it anew",
+        ),
+        ({"layout": {"starts": [0]}}, "not a network of this version: 'layout.widths' is missing; give it"),
+        ({"response": {"probe": 3}}, "'response.rmf_sha256' is missing; give it"),
+        ({"bins": 13}, "response: it has 14 bins, the network 13"),
     ],
 )
 def test_a_header_that_is_no_networks_is_refused(path: Path, header: dict[str, Any], message: str) -> None:
@@ -97,7 +100,7 @@ def test_a_prior_of_other_parameters_is_refused(path: Path, network: Network) ->
 def test_a_response_without_any_area_is_refused(path: Path, network: Network) -> None:
     response = network.response.to_dict()
     rewritten(path, response={**response, "probe": [[0.0] * network.bins] * 3})
-    with pytest.raises(NetworkError, match="its response is not one of 14 bins"):
+    with pytest.raises(NetworkError, match="response: a probe is not counts in the 14 bins of its energies"):
         load_network(path)
 
 
@@ -106,6 +109,14 @@ def test_weights_for_other_bins_are_refused(path: Path, tmp_path: Path) -> None:
     tensors, _ = read_tensors(save_network(wide, tmp_path / "wide.safetensors"))
     rewritten(path, tensors)
     with pytest.raises(NetworkError, match=r"weights scaling.mean: \(3, 9\) float64, its recipe asks for \(3, 14\)"):
+        load_network(path)
+
+
+def test_a_recipe_that_asks_for_many_more_weights_is_refused_before_they_are_made(path: Path, network: Network) -> None:
+    recipe = network.recipe.model_dump(mode="json")
+    there = sum(tensor.numel() for tensor in read_tensors(path)[0].values())
+    rewritten(path, recipe={**recipe, "network": {**recipe["network"], "transforms": 64, "hidden": [1024]}})
+    with pytest.raises(NetworkError, match=f"it has {there} weights, its recipe asks for more; it is broken"):
         load_network(path)
 
 

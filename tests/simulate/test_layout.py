@@ -130,26 +130,31 @@ def test_a_layout_goes_through_json(layout: Layout) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"start": [0]}, "unknown 'start'; did you mean 'starts'"),
-        ({"starts": [0, 30, 20]}, "starts .* for 120 channels; give ascending"),
-        ({"starts": []}, r"starts \(\) for 120 channels"),
-        ({"widths": [2, 0, 7]}, "widths .*; give one of at least 1 channel"),
-        ({"energies": [0.0, 1.0]}, "energies .*; give one for each start and one more"),
-        ({"band": [3.0, 1.0]}, "band 3 .. 1; give lo <= hi"),
-        ({"band": 3.0}, "cannot be read"),
-        ({"bins": 0}, "0 bins; give at least one"),
-        ({"channels": "many"}, "cannot be read"),
+        ({"start": [0]}, "unknown key 'layout.start'; did you mean 'starts'"),
+        ({"starts": [0, 30, 20]}, "layout: starts .* for 120 channels; give ascending"),
+        ({"starts": []}, "layout.starts: Tuple should have at least 1 item"),
+        ({"starts": [0] * 1001}, "layout.starts: Tuple should have at most 1000 items"),
+        ({"widths": [2, 0, 7]}, r"layout.widths.1: Input should be greater than or equal to 1 \(found 0\)"),
+        ({"widths": [2, 1.5, 7]}, r"layout.widths.1: Input should be a valid integer \(found 1.5\)"),
+        ({"widths": [2]}, r"layout: widths \(2,\); give one for each of the 3 starts"),
+        ({"energies": [0.0, 1.0]}, "layout: energies .*; give one for each start and one more"),
+        ({"band": [3.0, 1.0]}, "layout: band 3 .. 1; give lo <= hi"),
+        ({"band": 3.0}, r"layout.band: Input should be a valid tuple \(found 3.0\)"),
+        ({"band": [1.0, float("inf")]}, r"layout.band.1: Input should be a finite number \(found inf\)"),
+        ({"bins": 0}, r"layout.bins: Input should be greater than or equal to 1 \(found 0\)"),
+        ({"channels": "many"}, r"layout.channels: Input should be a valid integer \(found 'many'\)"),
+        ({"channels": 10**7}, "layout.channels: Input should be less than or equal to 1000000"),
     ],
 )
 def test_a_layout_that_cannot_be_is_refused(layout: Layout, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=f"^layout: {message}"):
+    with pytest.raises(DataError, match=f"^{message}"):
         Layout.from_dict(layout.to_dict() | changes)
 
 
 def test_a_layout_without_all_its_values_is_refused(layout: Layout) -> None:
     values = layout.to_dict()
     del values["widths"]
-    with pytest.raises(DataError, match="layout: widths is missing"):
+    with pytest.raises(DataError, match=r"^'layout.widths' is missing; give it$"):
         Layout.from_dict(values)
 
 

@@ -16,6 +16,7 @@ from xrayflow.prior import Prior
 from xrayflow.simulate import TrainingPrior
 
 BOX = Prior.of(parse_model("TBabs*simpl*ezdiskbb"), ["TBabs.nH~N(1.1,0.3)"])
+MARGINAL = {"name": "a", "unit": "", "lo": 1, "hi": 2, "scale": "log"}
 EDGES = np.linspace(0.3, 10.0, 195)
 
 
@@ -35,36 +36,67 @@ def test_what_is_left_out_has_its_default() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rates": [1, 2]}, "unknown 'rates'; did you mean 'rate'"),
-        ({"rate": [2.0, 1.0]}, "rate 2 .. 1; give lo <= hi, above 0"),
-        ({"rate": [1.0]}, r"rate \(1.0,\); give two numbers"),
-        ({"exposure": [0.0, 1.0]}, "exposure 0 .. 1; give lo <= hi, above 0"),
-        ({"exposure": [1.0, float("inf")]}, "exposure 1 .. inf; give lo <= hi"),
-        ({"area": "much"}, "area 'much'; give numbers"),
-        ({"systematic": [0.01, 0.5]}, "systematic 0.01 .. 0.5; give lo <= hi, above 0, up to 0.5"),
-        ({"without_background": 1.5}, "without_background 1.5; give 0 .. 1"),
-        ({"partial": "a"}, "partial 'a'; give a number"),
-        ({"background_edges": [0.3, 10.0]}, "background_edges .*; give one more than shares"),
-        ({"background_shares": [0.1, 0.2, 0.2, 0.2, 0.2, -0.1]}, "background_shares .*; give positive ones"),
-        ({"background_slope": -1.0}, "background_slope -1; give 0 .. 5"),
-        ({"highest_start": 6.0}, "highest_start .. lowest_stop 6 .. 5; give lo <= hi"),
-        ({"group_reach": [-1.0, 0.0]}, "group_reach .*; give two numbers, 0 or more"),
-        ({"prior": []}, r"prior \[\]; give one table for each parameter"),
-        ({"prior": [3]}, "prior: 3 is no table"),
-        ({"prior": [{"name": "a"}]}, "prior: unit, lo, hi, scale is missing"),
-        ({"prior": [{"name": "a", "unit": "", "lo": "x", "hi": 1, "scale": "log"}]}, "prior: could not convert"),
-        ({"prior": [{"name": "a", "unit": "", "lo": 0, "hi": 1, "scale": "log"}]}, "give lo < hi, scale log"),
-        ({"prior": [{"name": "a", "unit": "", "lo": 0, "hi": 1, "scale": "linear", "mean": 1}]}, "give both, sd > 0"),
+        ({"rates": [1, 2]}, "unknown key 'training_prior.rates'; did you mean 'rate'"),
+        ({"rate": [2.0, 1.0]}, "training_prior.rate: 2 .. 1; give lo <= hi, above 0"),
+        ({"rate": [1.0, 1e300]}, r"training_prior.rate: 1 .. 1e\+300; give lo <= hi, above 0, up to 1e\+30"),
+        ({"rate": [1.0]}, "'training_prior.rate.1' is missing; give it"),
+        ({"rate": ["1", 2.0]}, r"training_prior.rate.0: Input should be a valid number \(found '1'\)"),
+        ({"exposure": [0.0, 1.0]}, "training_prior.exposure: 0 .. 1; give lo <= hi, above 0"),
+        (
+            {"exposure": [1.0, float("inf")]},
+            r"training_prior.exposure.1: Input should be a finite number \(found inf\)",
+        ),
+        ({"area": "much"}, r"training_prior.area: Input should be a valid tuple \(found 'much'\)"),
+        ({"systematic": [0.01, 0.5]}, "training_prior.systematic: 0.01 .. 0.5; give lo <= hi, above 0, up to 0.5"),
+        (
+            {"without_background": 1.5},
+            r"training_prior.without_background: Input should be less than or equal to 1 \(found 1.5\)",
+        ),
+        ({"partial": "a"}, r"training_prior.partial: Input should be a valid number \(found 'a'\)"),
+        ({"background_edges": [0.3, 10.0]}, "training_prior: background_edges .*; give one more than background_sha"),
+        ({"background_edges": [1.0] * 1001}, "training_prior.background_edges: Tuple should have at most 1000 items"),
+        (
+            {"background_shares": [0.1, 0.2, 0.2, 0.2, 0.2, -0.1]},
+            r"training_prior.background_shares.5: Input should be greater than 0 \(found -0.1\)",
+        ),
+        (
+            {"background_slope": -1.0},
+            r"training_prior.background_slope: Input should be greater than or equal to 0 \(found -1.0\)",
+        ),
+        ({"highest_start": 6.0}, "training_prior: highest_start .. lowest_stop 6 .. 5; give lo <= hi"),
+        ({"group_reach": [-1.0, 0.0]}, "training_prior.group_reach.0: Input should be greater than or equal to 0"),
+        ({"prior": [3]}, r"training_prior.prior.0: give a table of names and values \(found 3\)"),
+        ({"prior": [{"name": "a"}]}, "'training_prior.prior.0.unit' is missing; give it"),
+        ({"prior": [MARGINAL | {"high": 2}]}, "unknown key 'training_prior.prior.0.high'; did you mean 'hi'"),
+        ({"prior": [MARGINAL | {"lo": "x"}]}, "training_prior.prior.0.lo: Input should be a valid number, .*found 'x'"),
+        ({"prior": [MARGINAL | {"hi": float("inf")}]}, "training_prior.prior.0.hi: Input should be a finite number"),
+        ({"prior": [MARGINAL | {"lo": 0}]}, "training_prior.prior.0: a is 0 .. 2 log; give lo < hi, and lo above 0"),
+        ({"prior": [MARGINAL | {"scale": "ln"}]}, "training_prior.prior.0: a has scale 'ln'; give log or linear"),
+        ({"prior": [MARGINAL | {"mean": 1}]}, "training_prior.prior.0: a has mean 1.0, sd None; give both, sd > 0, or"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
     values = TrainingPrior(BOX).to_dict() | changes
-    with pytest.raises(DataError, match=f"^training prior.*{message}"):
+    with pytest.raises(DataError, match=f"^{message}"):
         TrainingPrior.from_dict(values)
 
 
+def test_a_table_must_be_given() -> None:
+    with pytest.raises(DataError, match=r"^training_prior: give a table of names and values \(found 3\)$"):
+        TrainingPrior.from_dict(3)  # type: ignore[arg-type]
+
+
+def test_values_of_python_are_checked_alike() -> None:
+    with pytest.raises(DataError, match=r"^training_prior\.rate: 2 \.\. 1; give lo <= hi"):
+        TrainingPrior(BOX, rate=(2.0, 1.0))
+    with pytest.raises(DataError, match=r"^training_prior\.prior: Input should be a valid tuple \(found 3\)$"):
+        TrainingPrior(3)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"^training_prior\.partial: Input should be less than or equal to 1"):
+        replace(TrainingPrior(BOX), partial=2.0)
+
+
 def test_a_prior_must_be_there() -> None:
-    with pytest.raises(DataError, match="training prior: prior is missing"):
+    with pytest.raises(DataError, match=r"^'training_prior.prior' is missing; give it$"):
         TrainingPrior.from_dict({})
 
 

@@ -59,9 +59,9 @@ class Sum:
 Node = Leaf | Product | Sum
 MOST_COMPONENTS = 100
 DEEPEST = 30
-"""Brackets within brackets."""
+"""The most brackets within each other."""
 LONGEST = 10_000
-"""Characters of an expression."""
+"""The longest expression [characters]."""
 PRINTED = re.compile(
     r"(?:mo(?:d(?:el?)?)?\s+)?(?P<text>.*?)(?:Source No\.: *\d+\s*Active/(?:On|Off))?", re.IGNORECASE | re.DOTALL
 )

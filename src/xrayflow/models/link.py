@@ -26,11 +26,11 @@ from xrayflow.models.names import shown
 Range = tuple[float, float]
 
 DEEPEST = 30
-"""Brackets and signs within each other."""
+"""The most brackets and signs within each other."""
 MOST_TERMS = 100
-"""Names and numbers: the tree is as deep as they are many."""
+"""The most names and numbers; the tree is as deep as they are many."""
 LONGEST = 10_000
-"""Characters of a link."""
+"""The longest link [characters]."""
 TOKENS = re.compile(r"[A-Za-z_]\w*(?:\.\w+)?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|\S", re.ASCII)
 """A component may carry its place, gaussian_3.Sigma; a number may have an exponent with a sign."""
 

@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from xrayflow.errors import ModelError
 
 SHORTEST = 2
-"""Letters of an abbreviation."""
+"""The shortest abbreviation [letters]."""
 SHOWN = 200
-"""Characters of the user's text in an error line."""
+"""The longest piece of the user's text in an error line [characters]."""
 
 _XSPEC = """
 agauss agnsed agnslim apec bapec bcempow bcheb6 bcie bcoolflow bcph bequil bexpcheb6 bgadem bgnei bnei bsnapec btapec

@@ -7,28 +7,41 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from xrayflow.errors import FormatError, RecipeError, nearest
+from xrayflow.errors import DataError, FormatError, Place, RecipeError, explain
+from xrayflow.prior import Prior
+from xrayflow.simulate import TrainingPrior
 
 Whole = Annotated[int, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 Width = Annotated[int, Field(strict=True, ge=1, le=4096)]
 Depth = Annotated[int, Field(strict=True, ge=1, le=64)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
+Weight = Annotated[float, Field(strict=True, ge=0, le=1e6, allow_inf_nan=False)]
+Rate = Annotated[float, Field(strict=True, gt=0, le=10, allow_inf_nan=False)]
+LastRate = Annotated[float, Field(strict=True, ge=0, le=10, allow_inf_nan=False)]
 YesNo = Annotated[bool, Field(strict=True)]
 
 BUNDLED, NO_ARF = "nicer", "none"
 """Words in place of a file: the bundled response, and no effective area."""
 
 LARGEST_FILE = 1_000_000
-"""Bytes of a run file."""
+"""The largest run file [bytes]."""
+LONGEST_EXPRESSION = 10_000
+"""The longest model [characters]."""
+MOST_WEIGHTS = 100_000_000
+"""The largest network, without the layers whose sizes follow from its bins and parameters."""
+MOST_LAYERS = 16
+"""The longest list of layers."""
+MOST_VALUES = 1000
+"""The longest of all other lists."""
 
 TAKEN = ("checkpoint", "modes", "not-finite")
 """Names of other files in a run's folder."""
@@ -50,10 +63,10 @@ class ModelSection(Section):
         prior: Changes of the box, as `--prior` takes them. The training prior and the network's coordinates use it.
     """
 
-    expression: str
+    expression: Annotated[str, Field(max_length=LONGEST_EXPRESSION)]
     abund: str = "wilm"
-    freeze: dict[str, Finite] = {}
-    prior: tuple[str, ...] = ()
+    freeze: Annotated[dict[str, Finite], Field(max_length=MOST_VALUES)] = {}
+    prior: Annotated[tuple[str, ...], Field(max_length=MOST_VALUES)] = ()
 
 
 class InstrumentSection(Section):
@@ -86,8 +99,8 @@ class LayoutSection(Section):
         bins: At most so many, from the lowest energy.
     """
 
-    starts: tuple[Whole, ...] = (0, 20, 248, 600, 1200, 1494)
-    widths: tuple[Count, ...] = (2, 3, 4, 5, 6, 2)
+    starts: Annotated[tuple[Whole, ...], Field(max_length=MOST_VALUES)] = (0, 20, 248, 600, 1200, 1494)
+    widths: Annotated[tuple[Count, ...], Field(max_length=MOST_VALUES)] = (2, 3, 4, 5, 6, 2)
     energies: tuple[Positive, Positive] = (0.3, 10.0)
     bins: Count | None = 240
 
@@ -136,7 +149,7 @@ class NetworkSection(Section):
     encoder: Literal["residual", "convolutional"] = "residual"
     context: Width = 256
     blocks: Depth = 3
-    convolutions: tuple[tuple[Width, Width, Width], ...] = (
+    convolutions: Annotated[tuple[tuple[Width, Width, Width], ...], Field(max_length=MOST_LAYERS)] = (
         (2, 2, 16),
         (3, 1, 32),
         (2, 2, 32),
@@ -147,9 +160,9 @@ class NetworkSection(Section):
     latent: Literal["coupling", "autoregressive", "gaussian", "point"] = "coupling"
     transforms: Depth = 6
     splines: Annotated[int, Field(strict=True, ge=2, le=64)] = 8
-    hidden: tuple[Width, ...] = (64,)
+    hidden: Annotated[tuple[Width, ...], Field(max_length=MOST_LAYERS)] = (64,)
     decoder: Literal["none", "recurrent", "physical"] = "none"
-    decoder_widths: tuple[Width, ...] = (120, 120)
+    decoder_widths: Annotated[tuple[Width, ...], Field(max_length=MOST_LAYERS)] = (120, 120)
     decoder_layers: Depth = 2
     dropout: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
     local: YesNo = False
@@ -165,7 +178,29 @@ class NetworkSection(Section):
             raise ValueError("a decoder reconstructs the paper's values: scaling = 'paper' or 'paper-centred'")
         if self.latent == "coupling" and len(self.hidden) != 1:
             raise ValueError("hidden: a coupling flow takes one number, as hidden = [64]")
+        if self.inner_weights > MOST_WEIGHTS:
+            raise ValueError(f"it has {self.inner_weights:.1e} weights; make it smaller, at most {MOST_WEIGHTS:.0e}")
         return self
+
+    @property
+    def inner_weights(self) -> int:
+        """Weights between layers whose sizes stand here: the others need the bins and the parameters."""
+        encoder = 2 * self.context**2 * (self.blocks if self.encoder == "residual" else 1)
+        if self.encoder == "convolutional":
+            encoder += sum(one[2] * other[0] * other[2] for one, other in pairwise(self.convolutions))
+        flow = 0
+        if self.latent in ("coupling", "autoregressive"):
+            flow = self.transforms * _between((self.context, *self.hidden))
+        decoder = _between(self.decoder_widths) if self.decoder == "recurrent" else 0
+        local = (
+            2 * self.local_width**2 + self.local_transforms * (self.local_width + self.local_hidden) * self.local_hidden
+        )
+        return encoder + flow + decoder + (local if self.local else 0)
+
+
+def _between(widths: Sequence[int]) -> int:
+    """Weights between layers of these widths."""
+    return sum(one * other for one, other in pairwise(widths))
 
 
 class StageSection(Section):
@@ -206,10 +241,10 @@ class StageSection(Section):
     epochs: Count
     steps: Count | None = None
     batch: Annotated[int, Field(strict=True, ge=2, le=65_536)] = 512
-    rate: Positive = 1.5e-3
-    last_rate: Weight = 0.0
+    rate: Rate = 1.5e-3
+    last_rate: LastRate = 0.0
     schedule: Literal["cosine", "plateau"] = "cosine"
-    warmup: Annotated[int, Field(strict=True, ge=0)] = 200
+    warmup: Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)] = 200
     clip: Weight = 5.0
     patience: Count = 10
     stop: Count = 30
@@ -257,7 +292,7 @@ class Recipe(Section):
     model: ModelSection
     instrument: InstrumentSection = InstrumentSection()
     layout: LayoutSection = LayoutSection()
-    training_prior: dict[str, Finite | tuple[Finite, ...]] = {}
+    training_prior: dict[str, Finite | Annotated[tuple[Finite, ...], Field(max_length=MOST_VALUES)]] = {}
     data: DataSection = DataSection()
     network: NetworkSection = NetworkSection()
     stage: Annotated[tuple[StageSection, ...], Field(min_length=1, max_length=20)]
@@ -274,6 +309,12 @@ class Recipe(Section):
     def _has_no_box(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and "prior" in values:
             raise ValueError("its box is that of the model; change it in [model], prior = ['NAME=lo:hi']")
+        return values
+
+    @field_validator("training_prior")
+    @classmethod
+    def _is_possible(cls, values: dict[str, Any]) -> dict[str, Any]:
+        TrainingPrior.from_dict({**values, "prior": Prior(())})  # the model's box is not known here
         return values
 
     @model_validator(mode="after")
@@ -345,25 +386,15 @@ def parse_recipe(table: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_first_line(error)}") from None
+        place = [repr(str(part))[1:-1] for part in error.errors()[0]["loc"]]
+        if place[:1] == ["training_prior"] and len(place) > 1:
+            raise RecipeError(f"{where}: {'.'.join(place[:2])}: give a number, or numbers in brackets") from None
+        raise RecipeError(f"{where}: {explain(error, _known)}") from None
+    except DataError as error:  # of the training prior
+        raise RecipeError(f"{where}: {error}") from None
 
 
-def _first_line(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line."""
-    first = error.errors()[0]
-    place = [repr(str(part))[1:-1] for part in first["loc"]]
-    if first["type"] == "extra_forbidden":
-        return f"unknown key '{'.'.join(place)}'{nearest(place[-1], _known(first['loc']))}"
-    if first["type"] == "missing":
-        return f"'{'.'.join(place)}' is missing; give it"
-    if place[:1] == ["training_prior"] and len(place) > 1:
-        return f"{'.'.join(place[:2])}: give a number, or numbers in brackets"
-    message = first["msg"].removeprefix("Value error, ")
-    found = "" if first["type"] == "value_error" else f" (found {first['input']!r:.60})"
-    return f"{'.'.join(place)}: {message}{found}" if place else message
-
-
-def _known(place: tuple[int | str, ...]) -> list[str]:
+def _known(place: Place) -> list[str]:
     """The keys of the section that a place lies in."""
     section: type[BaseModel] = Recipe
     sections: dict[str, type[BaseModel]] = {

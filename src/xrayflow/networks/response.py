@@ -8,14 +8,16 @@ observation may differ by one factor (the detectors that were on), which the net
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import fields
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
-from xrayflow.errors import MismatchError, NetworkError
+from xrayflow.errors import MismatchError, NetworkError, explain
 from xrayflow.ogip import ARF, RMF
 from xrayflow.simulate import Layout
 
@@ -26,8 +28,13 @@ ALIKE = 0.08
 """Median relative difference of a bin's counts, after the common factor, at which a response is another instrument's.
 NICER's own observations differ by up to 0.02 (`benchmarks/network.py`)."""
 
+MOST_BINS = 100_000
 
-@dataclass(frozen=True)
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Row = Annotated[tuple[Number, ...], Field(max_length=MOST_BINS)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Response:
     """The instrument of a network.
 
@@ -39,8 +46,25 @@ class Response:
 
     rmf_sha256: str
     arf_sha256: str
-    probe: tuple[tuple[float, ...], ...]
-    energies: tuple[tuple[float, float], ...]
+    probe: Annotated[tuple[Row, ...], Field(min_length=len(INDICES), max_length=len(INDICES))]
+    energies: Annotated[tuple[tuple[Number, Number], ...], Field(max_length=MOST_BINS)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        bins = len(self.energies)
+        for row in self.probe:
+            if len(row) != bins or not max(row, default=0.0) > 0:
+                raise ValueError(f"a probe is not counts in the {bins} bins of its energies")
+        return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_words(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return read(values)
+        except ValidationError as error:
+            known = [one.name for one in fields(Response)]
+            raise NetworkError(explain(error, lambda _: known, "response")) from None
 
     @classmethod
     def of(cls, rmf: RMF, arf: ARF | None, layout: Layout) -> Response:
@@ -88,7 +112,8 @@ class Response:
 
     def to_dict(self) -> dict[str, Any]:
         """For a header in JSON."""
-        return asdict(self)
+        found: dict[str, Any] = TypeAdapter(Response).dump_python(self, mode="json")
+        return found
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], bins: int) -> Response:
@@ -101,20 +126,9 @@ class Response:
         Raises:
             NetworkError: Values that cannot be.
         """
-        try:
-            probe = tuple(tuple(float(one) for one in row) for row in values["probe"])
-            energies = tuple((float(lo), float(hi)) for lo, hi in values["energies"])
-            found = cls(str(values["rmf_sha256"]), str(values["arf_sha256"]), probe, energies)
-        except (KeyError, TypeError, ValueError):
-            raise NetworkError("its response cannot be read") from None
-        fits = len(probe) == len(INDICES) and all(len(row) == bins for row in (*probe, energies))
-        if (
-            not fits
-            or not np.isfinite(probe).all()
-            or not np.isfinite(energies).all()
-            or np.max(probe, axis=1).min() <= 0
-        ):
-            raise NetworkError(f"its response is not one of {bins} bins")
+        found = TypeAdapter(Response).validate_python(values)
+        if len(found.energies) != bins:
+            raise NetworkError(f"response: it has {len(found.energies)} bins, the network {bins}")
         return found
 
 

@@ -84,8 +84,9 @@ def _read(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> Net
     recipe = parse_recipe(header["recipe"], "recipe")
     model = parse_model(recipe.model.expression, recipe.model.abund).freeze(recipe.model.freeze)
     training_prior = TrainingPrior.from_dict(header["training_prior"])
-    if training_prior.prior.names != model.names:
-        raise NetworkError(f"a prior of {', '.join(training_prior.prior.names)} for {model.text}; train it anew")
+    names = training_prior.prior.names
+    if names != model.names:
+        raise NetworkError(f"a prior of {', '.join(names) or 'no parameter'} for {model.text}; train it anew")
     layout = Layout.from_dict(header["layout"])
     network = Network(
         recipe,
@@ -106,6 +107,9 @@ def _core(recipe: Recipe, training_prior: TrainingPrior, bins: int, tensors: dic
     widest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
     if max(bins, recipe.network.context) > widest:
         raise NetworkError(f"its weights are at most {widest} wide, its recipe asks for more; it is broken")
+    there = sum(tensor.numel() for tensor in tensors.values())
+    if recipe.network.inner_weights > there:
+        raise NetworkError(f"it has {there} weights, its recipe asks for more; it is broken")
     core = build_core(recipe, training_prior.prior, torch.ones(bins), None)
     own = core.state_dict()
     for name in [*own, *tensors]:

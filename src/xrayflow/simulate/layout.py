@@ -7,23 +7,32 @@ likelihood, statistic and degrees of freedom keep the user's bins.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from itertools import pairwise
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
-from xrayflow.errors import DataError, MismatchError
+from xrayflow.errors import DataError, MismatchError, explain
 from xrayflow.ogip import RMF, Spectrum
-from xrayflow.simulate.fields import known_fields, pair
 
 TOLERANCE = 0.1
 """Of a channel's width: so far may EBOUNDS be from the layout's."""
+MOST_RUNS = 1000
+"""The most runs of groups of one width."""
+MOST_CHANNELS = 1_000_000
+
+Channel = Annotated[int, Field(strict=True, ge=0, le=MOST_CHANNELS)]
+Count = Annotated[int, Field(strict=True, ge=1, le=MOST_CHANNELS)]
+Energy = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Filled:
     """What one spectrum gives to a network.
 
@@ -35,13 +44,13 @@ class Filled:
         exposure: EXPOSURE x AREASCAL [s].
     """
 
-    counts: NDArray[np.float64] = field(repr=False)
-    background: NDArray[np.float64] = field(repr=False)
-    noticed: NDArray[np.float64] = field(repr=False)
+    counts: NDArray[np.float64] = dataclasses.field(repr=False)
+    background: NDArray[np.float64] = dataclasses.field(repr=False)
+    noticed: NDArray[np.float64] = dataclasses.field(repr=False)
     exposure: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Layout:
     """Groups of native channels, and what tells the detector that they belong to.
 
@@ -54,27 +63,35 @@ class Layout:
         bins: At most so many bins, from the lowest energy; None for all.
     """
 
-    starts: tuple[int, ...]
-    widths: tuple[int, ...]
-    band: tuple[float, float]
-    channels: int
-    energies: tuple[float, ...]
-    bins: int | None = None
+    starts: Annotated[tuple[Channel, ...], Field(min_length=1, max_length=MOST_RUNS)]
+    widths: Annotated[tuple[Count, ...], Field(max_length=MOST_RUNS)]
+    band: tuple[Energy, Energy]
+    channels: Count
+    energies: Annotated[tuple[Energy, ...], Field(max_length=MOST_RUNS + 1)]
+    bins: Count | None = None
 
-    def __post_init__(self) -> None:
-        starts = self.starts
-        ends = (*starts[1:], starts[0] + self.channels) if starts else ()
-        if not starts or len(starts) != len(self.widths) or any(a >= b for a, b in zip(starts, ends, strict=True)):
-            raise DataError(f"layout: starts {starts} for {self.channels} channels; give ascending ones below the last")
-        if min(self.widths) < 1:
-            raise DataError(f"layout: widths {self.widths}; give one of at least 1 channel for each start")
-        if len(self.energies) != len(starts) + 1 or any(
-            not a < b for a, b in zip(self.energies, self.energies[1:], strict=False)
-        ):
-            raise DataError(f"layout: energies {self.energies}; give one for each start and one more, ascending")
-        pair("layout", "band", self.band, 0.0)
-        if self.bins is not None and self.bins < 1:
-            raise DataError(f"layout: {self.bins} bins; give at least one")
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        starts, ends = self.starts, (*self.starts[1:], self.starts[0] + self.channels)
+        if any(start >= end for start, end in zip(starts, ends, strict=True)):
+            raise ValueError(f"starts {starts} for {self.channels} channels; give ascending ones below the last")
+        if len(self.widths) != len(starts):
+            raise ValueError(f"widths {self.widths}; give one for each of the {len(starts)} starts")
+        if len(self.energies) != len(starts) + 1 or any(lo >= hi for lo, hi in pairwise(self.energies)):
+            raise ValueError(f"energies {self.energies}; give one for each start and one more, ascending")
+        lo, hi = self.band
+        if not 0.0 < lo <= hi:
+            raise ValueError(f"band {lo:g} .. {hi:g}; give lo <= hi, above 0")
+        return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_words(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return read(values)
+        except ValidationError as error:
+            known = [one.name for one in dataclasses.fields(Layout)]
+            raise DataError(explain(error, lambda _: known, "layout")) from None
 
     @classmethod
     def paper(cls) -> Layout:
@@ -216,7 +233,8 @@ class Layout:
 
     def to_dict(self) -> dict[str, Any]:
         """For a header in JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        found: dict[str, Any] = TypeAdapter(Layout).dump_python(self, mode="json")
+        return found
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Layout:
@@ -225,20 +243,7 @@ class Layout:
         Raises:
             DataError: Unknown or missing names, or values that cannot be.
         """
-        given = known_fields("layout", cls, values)
-        try:
-            return cls(
-                starts=tuple(int(value) for value in given["starts"]),
-                widths=tuple(int(value) for value in given["widths"]),
-                band=(float(given["band"][0]), float(given["band"][1])),
-                channels=int(given["channels"]),
-                energies=tuple(float(value) for value in given["energies"]),
-                bins=None if given.get("bins") is None else int(given["bins"]),
-            )
-        except (TypeError, ValueError, KeyError, IndexError) as error:
-            raise DataError(
-                f"layout: cannot be read ({error!r}); it holds starts, widths, band, channels, energies"
-            ) from None
+        return TypeAdapter(Layout).validate_python(values)
 
     def _check_channels(self, number: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
         """Refuse another detector, or a file whose channels were summed before."""

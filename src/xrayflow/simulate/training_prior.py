@@ -12,26 +12,85 @@ Source: the modelled background is that of 160 NICER background files of MAXI J1
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import fields
+from itertools import pairwise
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    ModelWrapValidatorHandler,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from xrayflow.errors import DataError
+from xrayflow.errors import DataError, Place, explain
 from xrayflow.prior import Marginal, Prior
-from xrayflow.simulate.fields import known_fields, number, pair
 from xrayflow.statistics.likelihood import MOST_SYSTEMATIC
 
-TITLE = "training prior"
+TABLE = "training_prior"
+LARGEST = 1e30
+"""The largest rate, exposure, area or energy, in its unit."""
+MOST_VALUES = 1000
+"""The longest list."""
 
 
-@dataclass(frozen=True)
+def _above_zero(most: float) -> AfterValidator:
+    """A check that a range has 0 < lo <= hi <= most."""
+
+    def check(value: tuple[float, float]) -> tuple[float, float]:
+        lo, hi = value
+        if not 0.0 < lo <= hi <= most:
+            raise ValueError(f"{lo:g} .. {hi:g}; give lo <= hi, above 0, up to {most:g}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _possible(marginal: Marginal) -> Marginal:
+    """Refuses a marginal that is no distribution."""
+    if marginal.scale not in ("log", "linear"):
+        raise ValueError(f"{marginal.name} has scale '{marginal.scale}'; give log or linear")
+    if not marginal.lo < marginal.hi or (marginal.scale == "log" and marginal.lo <= 0):
+        raise ValueError(f"{marginal.name} is {marginal}; give lo < hi, and lo above 0 where the scale is log")
+    if (marginal.mean is None) != (marginal.sd is None) or (marginal.sd is not None and not marginal.sd > 0):
+        raise ValueError(f"{marginal.name} has mean {marginal.mean}, sd {marginal.sd}; give both, sd > 0, or neither")
+    return marginal
+
+
+Number = Annotated[float, Field(strict=True)]
+Pair = tuple[Number, Number]
+Range = Annotated[Pair, _above_zero(LARGEST)]
+Fractions = Annotated[Pair, _above_zero(MOST_SYSTEMATIC * (1.0 - 1e-12))]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Energy = Annotated[Number, Field(gt=0, le=LARGEST)]
+Energies = Annotated[tuple[Energy, ...], Field(max_length=MOST_VALUES)]
+Shares = Annotated[tuple[Annotated[Number, Field(gt=0, le=LARGEST)], ...], Field(min_length=1, max_length=MOST_VALUES)]
+Reach = Annotated[Number, Field(ge=0, le=LARGEST)]
+Marginals = Annotated[
+    tuple[Annotated[Marginal, AfterValidator(_possible)], ...],
+    Field(max_length=MOST_VALUES),
+    BeforeValidator(lambda value: value.marginals if isinstance(value, Prior) else value),
+    AfterValidator(Prior),
+    PlainSerializer(lambda prior: prior.marginals),
+]
+Box = Annotated[Prior, GetPydanticSchema(lambda _, handler: handler.generate_schema(Marginals))]
+"""A prior that a header holds as the list of its marginals."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class TrainingPrior:
     """Distribution of the sources and observations that a network learns from.
 
@@ -55,44 +114,46 @@ class TrainingPrior:
         group_reach: keV; how far such a loss reaches at the lower and the upper end, uniform from 0.
     """
 
-    prior: Prior
-    rate: tuple[float, float] = (0.1, 1e5)
-    exposure: tuple[float, float] = (50.0, 50_000.0)
-    systematic: tuple[float, float] = (0.005, 0.03)
-    without_systematic: float = 0.5
-    background_rate: tuple[float, float] = (0.3, 10.0)
-    background_edges: tuple[float, ...] = (0.3, 0.5, 1.0, 2.0, 4.0, 7.0, 10.0)
-    background_shares: tuple[float, ...] = (0.15, 0.20, 0.20, 0.17, 0.16, 0.12)
-    background_slope: float = 0.15
-    without_background: float = 1.0 / 3.0
-    area: tuple[float, float] = (0.3, 1.0)
-    partial: float = 0.3
-    highest_start: float = 1.0
-    lowest_stop: float = 5.0
-    grouped: float = 0.5
-    group_reach: tuple[float, float] = (0.03, 0.4)
+    prior: Box
+    rate: Range = (0.1, 1e5)
+    exposure: Range = (50.0, 50_000.0)
+    systematic: Fractions = (0.005, 0.03)
+    without_systematic: Share = 0.5
+    background_rate: Range = (0.3, 10.0)
+    background_edges: Energies = (0.3, 0.5, 1.0, 2.0, 4.0, 7.0, 10.0)
+    background_shares: Shares = (0.15, 0.20, 0.20, 0.17, 0.16, 0.12)
+    background_slope: Annotated[Number, Field(ge=0, le=5)] = 0.15
+    without_background: Share = 1.0 / 3.0
+    area: Range = (0.3, 1.0)
+    partial: Share = 0.3
+    highest_start: Energy = 1.0
+    lowest_stop: Energy = 5.0
+    grouped: Share = 0.5
+    group_reach: tuple[Reach, Reach] = (0.03, 0.4)
 
-    def __post_init__(self) -> None:
-        for name in ("rate", "exposure", "background_rate", "area"):
-            pair(TITLE, name, getattr(self, name), 0.0)
-        pair(TITLE, "systematic", self.systematic, 0.0, MOST_SYSTEMATIC * (1.0 - 1e-12))
-        for name in ("without_systematic", "without_background", "partial", "grouped"):
-            number(TITLE, name, getattr(self, name), 0.0, 1.0)
-        number(TITLE, "background_slope", self.background_slope, 0.0, 5.0)
-        if len(self.group_reach) != 2 or not all(0.0 <= reach < math.inf for reach in self.group_reach):
-            raise DataError(f"{TITLE}: group_reach {self.group_reach}; give two numbers, 0 or more")
-        pair(TITLE, "highest_start .. lowest_stop", (self.highest_start, self.lowest_stop), 0.0)
-        edges, shares = np.array(self.background_edges), np.array(self.background_shares)
-        if edges.size != shares.size + 1 or shares.size < 1 or edges[0] <= 0 or not (np.diff(edges) > 0).all():
-            raise DataError(f"{TITLE}: background_edges {self.background_edges}; give one more than shares, ascending")
-        if not (np.isfinite(edges).all() and (shares > 0).all() and np.isfinite(shares).all()):
-            raise DataError(f"{TITLE}: background_shares {self.background_shares}; give positive ones")
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.highest_start > self.lowest_stop:
+            raise ValueError(
+                f"highest_start .. lowest_stop {self.highest_start:g} .. {self.lowest_stop:g}; give lo <= hi"
+            )
+        edges = self.background_edges
+        if len(edges) != len(self.background_shares) + 1 or any(a >= b for a, b in pairwise(edges)):
+            raise ValueError(f"background_edges {edges}; give one more than background_shares, ascending")
+        return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_words(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return read(values)
+        except ValidationError as error:
+            raise DataError(explain(error, _known, TABLE)) from None
 
     def to_dict(self) -> dict[str, Any]:
         """For a header in JSON."""
-        found = {one.name: getattr(self, one.name) for one in fields(self)}
-        found["prior"] = [asdict(marginal) for marginal in self.prior.marginals]
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+        found: dict[str, Any] = TypeAdapter(TrainingPrior).dump_python(self, mode="json")
+        return found
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingPrior:
@@ -101,16 +162,7 @@ class TrainingPrior:
         Raises:
             DataError: Unknown names, or values that cannot be.
         """
-        given = dict(known_fields(TITLE, cls, values))
-        prior = _read_prior(given.pop("prior"))
-        read: dict[str, Any] = {}
-        for name, value in given.items():
-            is_tuple = isinstance(getattr(cls, name), tuple)
-            try:
-                read[name] = tuple(float(one) for one in value) if is_tuple else float(value)
-            except (TypeError, ValueError):
-                raise DataError(f"{TITLE}: {name} {value!r}; give {'numbers' if is_tuple else 'a number'}") from None
-        return cls(prior, **read)
+        return TypeAdapter(TrainingPrior).validate_python(values)
 
     def draw_exposure(self, rows: int, generator: torch.Generator) -> Float[Tensor, " source"]:
         """s."""
@@ -190,29 +242,6 @@ def _log_uniform(limits: tuple[float, float], rows: int, generator: torch.Genera
     return torch.clamp(lo * (hi / lo) ** _chance(rows, generator), lo, hi)
 
 
-def _read_prior(values: Any) -> Prior:
-    if not isinstance(values, list | tuple) or not values:
-        raise DataError(f"{TITLE}: prior {values!r}; give one table for each parameter")
-    marginals = []
-    for one in values:
-        given = known_fields(f"{TITLE}, prior", Marginal, one)
-        try:
-            mean, sd = (None if given.get(name) is None else float(given[name]) for name in ("mean", "sd"))
-            marginal = Marginal(
-                str(given["name"]),
-                str(given["unit"]),
-                float(given["lo"]),
-                float(given["hi"]),
-                str(given["scale"]),
-                mean,
-                sd,
-            )
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{TITLE}, prior: {error}; give name, unit, lo, hi, scale") from None
-        log = marginal.scale == "log"
-        if marginal.scale not in ("log", "linear") or not marginal.lo < marginal.hi or (log and marginal.lo <= 0):
-            raise DataError(f"{TITLE}, prior: {marginal.name} {marginal}; give lo < hi, scale log (above 0) or linear")
-        if (mean is None) != (sd is None) or (sd is not None and not sd > 0):
-            raise DataError(f"{TITLE}, prior: {marginal.name} mean {mean}, sd {sd}; give both, sd > 0, or neither")
-        marginals.append(marginal)
-    return Prior(tuple(marginals))
+def _known(place: Place) -> list[str]:
+    """The keys of the table that a place lies in."""
+    return [one.name for one in fields(Marginal if len(place) > 1 else TrainingPrior)]
