@@ -152,3 +152,10 @@ def test_a_theta_of_the_wrong_width_or_precision_is_refused() -> None:
 def test_a_parameter_that_is_named_twice_is_refused(change: Callable[[Model, dict[str, Any]], Model]) -> None:
     with pytest.raises(ModelError, match=r"TBabs\.nH is given twice, 1 and 2; give it once"):
         change(parse_model("TBabs*powerlaw"), {"TBabs.nH": "1", "tbabs.nh": "2"})
+
+
+def test_the_identity_tells_all_that_the_components_compute_from() -> None:
+    model = parse_model("tb*po")
+    assert model.identity == "TBabs*powerlaw (abund wilm, xsect vern)"
+    assert model.freeze({"TBabs.nH": 1.0}).identity == model.identity
+    assert len({model.identity, parse_model("tb*po", "angr").identity, parse_model("pha*po").identity}) == 3

@@ -47,6 +47,11 @@ class Model:
     tree: Node = field(repr=False, kw_only=True, compare=False)
 
     @property
+    def identity(self) -> str:
+        """All that decides what the components compute: two models of one identity differ in their parameters alone."""
+        return f"{self.text} (abund {self.abund}, xsect {self.xsect})"
+
+    @property
     def free(self) -> tuple[Parameter, ...]:
         """The free parameters: the columns of theta."""
         return tuple(parameter for parameter in self.parameters if parameter.is_free)

@@ -81,10 +81,8 @@ class Network:
         """
         if model.text != self.model.text:
             raise MismatchError(f"it was made for {self.model.text}, not {model.text}")
-        if model.abund != self.model.abund:
-            raise MismatchError(f"it was made for abundances {self.model.abund}, not {model.abund}")
-        if model.xsect != self.model.xsect:
-            raise MismatchError(f"it was made for cross-sections {self.model.xsect}, not {model.xsect}")
+        if model.identity != self.model.identity:
+            raise MismatchError(f"it was made for {self.model.identity}, not {model.identity}")
         for own, other in zip(self.model.parameters, model.parameters, strict=True):
             if _state(own) != _state(other):
                 raise MismatchError(f"it was made with {own.name} {_state(own)}, not {_state(other)}")
