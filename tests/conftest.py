@@ -33,6 +33,15 @@ def data_folder() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def cases_folder(data_folder: Path) -> Path:
+    """Small inputs on which the program was wrong once, beside the real spectra; the test skips without them."""
+    folder = data_folder.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"no cases at {folder}")
+    return folder
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """On CI, where the real spectra are, nothing may be skipped: a skipped test there is a test that nobody runs."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -6,6 +6,7 @@ rows sum to at most 0.95, and its area is a smooth bump of some hundred cm^2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,31 @@ def write_rmf(
     )
     tables = [ebounds, table] if ebounds_first else [table, ebounds]
     fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(path, overwrite=True)
+    return path
+
+
+def write_parts(
+    path: Path, parts: Sequence[tuple[FloatArray, FloatArray]], keywords: Sequence[dict[str, Any]] = (), **form: Any
+) -> Path:
+    """Write an RMF of several matrices, EXTVER 1, 2, ..., and one EBOUNDS.
+
+    Args:
+        path: The file.
+        parts: Energy edges and dense matrix of each.
+        keywords: Of the header of each.
+        form: As of `write_rmf`.
+    """
+    # joined as bytes: astropy does not copy variable arrays from file to file
+    tables, end = b"", b""
+    for number, (energy_edges, matrix) in enumerate(parts):
+        write_rmf(path, matrix=matrix, energy_edges=energy_edges, **form)
+        for keyword, value in {"EXTVER": number + 1, **(keywords[number] if keywords else {})}.items():
+            fits.setval(path, keyword, value=value, ext=1)
+        with fits.open(path) as units:
+            begin, ebounds = (units[extension].fileinfo()["hdrLoc"] for extension in (1, 2))
+        content = path.read_bytes()
+        tables, end = (tables or content[:begin]) + content[begin:ebounds], content[ebounds:]
+    path.write_bytes(tables + end)
     return path
 
 

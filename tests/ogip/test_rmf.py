@@ -11,9 +11,9 @@ from astropy.io import fits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ogip_zoo import CHANNEL_EDGES, ENERGY_EDGES, redistribution, toy_files, write_rmf
-from xrayflow.errors import FormatError, XrayflowWarning
-from xrayflow.ogip import read_rmf
+from ogip_zoo import CHANNEL_EDGES, ENERGY_EDGES, redistribution, toy_files, write_arf, write_parts, write_rmf
+from xrayflow.errors import FileError, FormatError, XrayflowWarning
+from xrayflow.ogip import read_observation, read_rmf, rmf
 
 
 @pytest.mark.parametrize("groups", ["scalar", "fixed", "variable"])
@@ -196,7 +196,6 @@ def test_elements_must_be_numbers(tmp_path: Path) -> None:
         ("E_MIN", 3, np.nan, "E_MIN and E_MAX are no increasing pairs of numbers"),
         ("E_MAX", 3, 0.1, "E_MIN and E_MAX are no increasing pairs of numbers"),
         ("E_MIN", 3, 0.15, "E_MIN is not in order"),
-        ("CHANNEL", 3, 7, "CHANNEL is not consecutive"),
     ],
 )
 def test_contradictions_of_ebounds_are_refused(tmp_path: Path, column: str, row: int, value: float, found: str) -> None:
@@ -232,3 +231,175 @@ def test_a_matrix_needs_all_its_columns(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"'N_GRP   '", b"'GROUPS  '"))
     with pytest.raises(FormatError, match=r"\[MATRIX\]: no column N_GRP"):
         read_rmf(path)
+
+
+def halves() -> list[tuple[Any, Any]]:
+    """A 60/40 split of one matrix."""
+    return [(ENERGY_EDGES, 0.6 * redistribution()), (ENERGY_EDGES, 0.4 * redistribution())]
+
+
+@pytest.mark.parametrize("name", ["MATRIX", "SPECRESP MATRIX"])
+def test_the_matrices_of_a_file_are_summed(tmp_path: Path, name: str) -> None:
+    split = read_rmf(write_parts(tmp_path / "a.rmf", halves(), name=name))
+    assert np.array_equal(split.energy_edges, ENERGY_EDGES)
+    np.testing.assert_allclose(split.matrix.toarray(), redistribution(), rtol=1e-7, atol=0.0)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_matrix_of_a_file_can_be_chosen(tmp_path: Path, number: int) -> None:
+    path = write_parts(tmp_path / "a.rmf", halves())
+    share = (0.6, 0.4)[number - 1]
+    for chosen in (read_rmf(f"{path}{{{number}}}"), read_rmf(path, number)):
+        np.testing.assert_allclose(chosen.matrix.toarray(), share * redistribution(), rtol=1e-7, atol=0.0)
+
+
+def test_a_matrix_that_is_not_there_cannot_be_chosen(tmp_path: Path) -> None:
+    path = write_parts(tmp_path / "a.rmf", halves())
+    with pytest.raises(FormatError, match=r"matrix 3 was asked for, it holds 2; choose one with a\.rmf\{1\} to \{2\}"):
+        read_rmf(f"{path}{{3}}")
+    with pytest.raises(FileError, match=r"\{1-2\} is not one number; choose one at a time"):
+        read_rmf(f"{path}{{1-2}}")
+
+
+@pytest.mark.parametrize("first", ["sharp", "tails"])
+def test_a_part_on_coarser_energies_counts_for_each_bin_inside(tmp_path: Path, first: str) -> None:
+    # float32 in one part, as XRISM's, and double in the other: the edges are the same all the same
+    coarse = ENERGY_EDGES[::5].astype(np.float32).astype(np.float64)
+    tails = np.full((30, 120), 1e-4)
+    parts = [(ENERGY_EDGES, redistribution()), (coarse, tails)]
+    read = read_rmf(write_parts(tmp_path / "a.rmf", parts if first == "sharp" else parts[::-1]))
+    assert np.array_equal(read.energy_edges, ENERGY_EDGES)
+    np.testing.assert_allclose(read.matrix.toarray(), redistribution() + np.float32(1e-4), rtol=1e-6)
+    arf = write_arf(tmp_path / "a.arf")
+    assert read_observation(toy_files(tmp_path), rmf=read, arf=arf).arf is not None
+
+
+def test_parts_on_any_energies_are_summed_on_the_edges_of_both(tmp_path: Path) -> None:
+    one, other = np.array([1.0, 2.0, 4.0]), np.array([1.5, 3.0, 5.0])
+    a, b = np.array([[0.1, 0.0], [0.2, 0.3]]), np.array([[0.0, 0.4], [0.5, 0.0]])
+    path = write_parts(tmp_path / "a.rmf", [(one, a), (other, b)], channel_edges=np.array([1.0, 2.0, 3.0]))
+    read = read_rmf(path)
+    assert read.energy_edges.tolist() == [1.0, 1.5, 2.0, 3.0, 4.0, 5.0]
+    none = np.zeros(2)
+    wanted = np.array([a[0] + none, a[0] + b[0], a[1] + b[0], a[1] + b[1], none + b[1]])
+    np.testing.assert_allclose(read.matrix.toarray(), wanted, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"), [("TSTART", (10.0, 20.0)), ("DETNAM", ("CCD1", "CCD2")), ("INSTRUME", ("A", "B"))]
+)
+def test_matrices_of_two_times_or_detectors_are_no_parts(tmp_path: Path, keyword: str, values: Any) -> None:
+    path = write_parts(tmp_path / "a.rsp2", halves(), [{keyword: value} for value in values])
+    with pytest.raises(
+        FormatError, match=rf"a\.rsp2: its 2 matrices differ in {keyword} .*choose one with a\.rsp2\{{1"
+    ):
+        read_rmf(path)
+    assert read_rmf(f"{path}{{2}}").matrix.shape == (150, 120)
+
+
+def test_a_matrix_with_the_area_is_no_part_of_one_without(tmp_path: Path) -> None:
+    path = write_parts(tmp_path / "a.rmf", halves(), [{"HDUCLAS3": "REDIST"}, {"HDUCLAS3": "FULL"}])
+    with pytest.raises(FormatError, match=r"differ in area \(not included, included\), so they are no parts of one"):
+        read_rmf(path)
+
+
+def test_matrices_of_other_channels_are_no_parts(tmp_path: Path) -> None:
+    path = write_parts(tmp_path / "a.rmf", halves())
+    with fits.open(path, mode="append") as units:
+        second = units["EBOUNDS"].copy()
+        second.data["E_MAX"] += 0.001
+        second.header["EXTVER"] = 2
+        units.append(second)
+    with pytest.raises(FormatError, match=r"a\.rmf\[EBOUNDS,2\]: other channels than in .*a\.rmf\[EBOUNDS\]"):
+        read_rmf(path)
+    assert read_rmf(f"{path}{{1}}").matrix.shape == (150, 120)
+
+
+def test_a_copy_of_a_matrix_is_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(XrayflowWarning, match=r"its 2 matrices sum to 1\.9 of the photons; if they are no parts of one"):
+        read_rmf(write_parts(tmp_path / "a.rmf", [(ENERGY_EDGES, redistribution())] * 2))
+
+
+def test_a_sum_that_no_memory_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [(ENERGY_EDGES, redistribution()), (ENERGY_EDGES[::150], np.full((1, 120), 1e-4))]
+    path = write_parts(tmp_path / "a.rmf", parts)
+    monkeypatch.setattr(rmf, "MOST_ELEMENTS", 150 * 120)
+    with pytest.raises(FormatError, match=r"its 2 matrices on one energy grid have 2e\+04 elements, the limit is"):
+        read_rmf(path)
+
+
+def test_the_second_of_two_matrices_has_its_number_in_the_error(tmp_path: Path) -> None:
+    path = write_parts(tmp_path / "a.rmf", halves())
+    with fits.open(path, mode="update") as units:
+        units[2].data["N_GRP"][5] = -1
+    with pytest.raises(FormatError, match=r"a\.rmf\[MATRIX,2\]: N_GRP is not one count per row"):
+        read_rmf(path)
+
+
+def test_rows_of_no_width_hold_no_photons(tmp_path: Path) -> None:
+    edges = np.sort(np.append(ENERGY_EDGES, ENERGY_EDGES[[40, 90]]))
+    matrix = np.insert(redistribution(), [40, 90], 0.01, axis=0)
+    with pytest.warns(XrayflowWarning, match=r"2 rows have ENERG_LO = ENERG_HI and so hold no photons; they are left"):
+        read = read_rmf(write_rmf(tmp_path / "a.rmf", matrix=matrix, energy_edges=edges))
+    assert np.array_equal(read.energy_edges, ENERGY_EDGES)
+    assert np.array_equal(read.matrix.toarray(), redistribution())
+
+
+def test_rows_of_no_width_may_stand_in_the_rmf_the_arf_or_both(tmp_path: Path) -> None:
+    # the float32 of an ARF may not tell two edges that the double of an RMF does
+    edges = np.sort(np.append(ENERGY_EDGES, ENERGY_EDGES[40] * (1.0 + 1e-9)))
+    matrix = np.insert(redistribution(), 40, 0.01, axis=0)
+    plain, pha = write_rmf(tmp_path / "plain.rmf"), toy_files(tmp_path)
+    odd = write_rmf(tmp_path / "odd.rmf", matrix=matrix, energy_edges=edges)
+    odd_arf, arf = write_arf(tmp_path / "odd.arf", energy_edges=edges), write_arf(tmp_path / "plain.arf")
+    for a, b in ((odd, odd_arf), (odd, arf), (plain, odd_arf)):
+        with pytest.warns(XrayflowWarning, match="1 rows have ENERG_LO = ENERG_HI"):
+            assert len(read_observation(pha, rmf=a, arf=b).rmf.energy_edges) == 151
+
+
+def test_rows_that_all_have_no_width_are_refused(tmp_path: Path) -> None:
+    path = alter(write_rmf(tmp_path / "a.rmf"), "MATRIX", "ENERG_HI", slice(None), ENERGY_EDGES[:-1])
+    with pytest.raises(FormatError, match="ENERG_LO and ENERG_HI are equal in all rows"):
+        read_rmf(path)
+
+
+@pytest.mark.parametrize("rows", [[3], [0], [119], [0, 1, 2, 50]])
+@pytest.mark.parametrize("value", [7, -9, 2**28])
+def test_damaged_channel_numbers_of_rows_in_order_are_read_by_row(tmp_path: Path, rows: list[int], value: int) -> None:
+    path = alter(write_rmf(tmp_path / "a.rmf"), "EBOUNDS", "CHANNEL", np.array(rows), value)
+    found = rf"a\.rmf\[EBOUNDS\]: CHANNEL is damaged in {len(rows)} of 120 rows; .* numbered from 0"
+    with pytest.warns(XrayflowWarning, match=found):
+        assert read_rmf(path).channel.tolist() == list(range(120))
+
+
+def test_channel_numbers_that_are_no_numbers_are_read_by_row(tmp_path: Path) -> None:
+    path = write_rmf(tmp_path / "a.rmf", channel_format="E", first_channel=1, tlmin=1)
+    alter(path, "EBOUNDS", "CHANNEL", slice(None), np.nan)
+    with pytest.warns(XrayflowWarning, match=r"CHANNEL is damaged in 120 of 120 rows; .* numbered from 1"):
+        assert read_rmf(path).channel.tolist() == list(range(1, 121))
+
+
+def test_rows_in_another_order_or_missing_are_refused(tmp_path: Path) -> None:
+    path = write_rmf(tmp_path / "a.rmf")
+    for value in (np.arange(120)[::-1], np.roll(np.arange(120), 1)):
+        with pytest.raises(FormatError, match="CHANNEL is not consecutive; sort EBOUNDS by channel"):
+            read_rmf(alter(path, "EBOUNDS", "CHANNEL", slice(None), value))
+    fits.setval(path, "DETCHANS", value=130, extname="MATRIX")
+    for value in (np.where(np.arange(120) < 30, 0, 10) + np.arange(120), np.zeros(120)):
+        with pytest.raises(FormatError, match="CHANNEL is not consecutive; sort EBOUNDS by channel"):
+            read_rmf(alter(path, "EBOUNDS", "CHANNEL", slice(None), value))
+
+
+def test_the_two_matrices_of_a_real_file_are_the_one_it_was_split_from(cases_folder: Path, data_folder: Path) -> None:
+    split = read_rmf(cases_folder / "two-matrix" / "r.rmf.gz")
+    one = read_rmf(data_folder / "chandra_acis_3C273_459" / "3c273.rmf")
+    assert np.array_equal(split.energy_edges, one.energy_edges)
+    np.testing.assert_allclose(split.matrix.toarray(), one.matrix.toarray(), rtol=2e-7, atol=0.0)
+
+
+def test_a_rosat_matrix_is_read(cases_folder: Path) -> None:
+    with pytest.warns(XrayflowWarning, match="19 rows have ENERG_LO = ENERG_HI and so hold no photons") as said:
+        read = read_rmf(cases_folder / "zero-width-rows" / "pspcc_gain1_256.rsp.gz")
+    assert len(said) == 1
+    assert read.matrix.shape == (729 - 19, 256)
+    assert np.all(np.diff(read.energy_edges) > 0.0)

@@ -15,6 +15,15 @@ from numpy.typing import NDArray
 from xrayflow.errors import XrayflowWarning
 from xrayflow.ogip.fits import Table, read_fits
 
+THOUSANDTH = 1e-3
+"""Of a bin: edges of two files, or of two neighbours, that differ by less are one."""
+
+LAST_DIGITS = 5e-7
+"""Relative: the last digits of float32, in which most files hold their energies."""
+
+NO_WIDTH = float(np.finfo(np.float32).eps)
+"""Relative: a narrower bin has no width in float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class ARF:
@@ -64,6 +73,10 @@ def read_arf(path: str | Path) -> ARF:
 def energy_edges(table: Table, used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The photon-energy grid of a response table.
 
+    No photon falls into a row whose bounds are equal (ROSAT's PSPC matrices, written in float32, have such rows), or
+    equal but for the rounding of float32: it is left out with a warning, so that an ARF that has it and an RMF that has
+    not are on one grid.
+
     Args:
         table: With ENERG_LO and ENERG_HI [keV].
         used: Rows that hold any response. First or last rows without one whose bounds are not increasing (EXOSAT's
@@ -85,17 +98,43 @@ def energy_edges(table: Table, used: NDArray[np.bool_]) -> tuple[NDArray[np.floa
     if table.rows > 1 and low[0] > low[-1]:
         order = order[::-1]
     order = order[_increasing(table, low[order], high[order], used[order])]
+    order = order[_wide(table, low[order], high[order])]
     low, high = low[order], high[order]
     if not np.all(low < high):
         row = int(order[np.argmin(low < high)]) + 1
         table.fail(f"row {row} has ENERG_LO >= ENERG_HI", "rebuild the response")
     gap = np.abs(low[1:] - high[:-1])
     # neighbours may differ in the last digits of float32, or by a thousandth of a bin
-    tolerance = np.maximum(1e-3 * np.minimum(np.diff(low), np.diff(high)), 5e-7 * low[1:])
-    if np.any(gap > tolerance):
-        row = int(order[1 + np.argmax(gap > tolerance)]) + 1
+    bearable = np.maximum(THOUSANDTH * np.minimum(np.diff(low), np.diff(high)), LAST_DIGITS * low[1:])
+    if np.any(gap > bearable):
+        row = int(order[1 + np.argmax(gap > bearable)]) + 1
         table.fail(f"row {row} begins at {low[row - 1]:g} keV, not where its neighbour ends", "rebuild the response")
     return np.append(low, high[-1]), order
+
+
+def tolerance(edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far an edge of another grid may lie from each of these and still be the same [keV].
+
+    Args:
+        edges: Increasing [keV].
+    """
+    width = np.diff(edges)
+    narrow = np.minimum(np.append(width, width[-1]), np.append(width[0], width))
+    return np.asarray(np.maximum(THOUSANDTH * narrow, LAST_DIGITS * edges))
+
+
+def _wide(table: Table, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The rows without those whose bounds are equal, which are warned of."""
+    wide = np.abs(high - low) > NO_WIDTH * high
+    if not np.any(wide):
+        table.fail("ENERG_LO and ENERG_HI are equal in all rows", "rebuild the response")
+    if narrow := int(np.sum(~wide)):
+        warnings.warn(
+            f"{table.where}: {narrow} rows have ENERG_LO = ENERG_HI and so hold no photons; they are left out",
+            XrayflowWarning,
+            stacklevel=4,
+        )
+    return wide
 
 
 def _increasing(table: Table, low: NDArray[np.float64], high: NDArray[np.float64], used: NDArray[np.bool_]) -> slice:

@@ -43,6 +43,9 @@ CARD = 80
 _STRING = re.compile(r"((?:[^']|'')*)' *(?:/.*)?")
 """What follows the first quote of a card whose value is a text: the text, a quote, perhaps a comment."""
 
+_CHOICE = re.compile(r"(.*\S)\s*\{([^{}]*)\}\s*")
+"""XSPEC's choice of one spectrum or matrix of a file: file{3}."""
+
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, fits.VerifyError)
 
 
@@ -60,7 +63,7 @@ class Table:
     """One binary table of a file.
 
     Args:
-        where: `file[EXTNAME]`, the beginning of every error line.
+        where: `file[EXTNAME]`, or `file[EXTNAME,2]` of a second one; the beginning of every error line.
         name: EXTNAME in capitals, without surrounding blanks.
         header: The header of the extension.
         primary: The header of the file's first unit.
@@ -264,6 +267,33 @@ def read_fits(path: str | Path) -> FitsFile:
     return FitsFile(path, hashlib.sha256(packed).hexdigest(), tables, names)
 
 
+def split_choice(path: str | Path) -> tuple[Path, int | None]:
+    """The file and the number of XSPEC's `file{3}`; None where nothing is chosen, or a file has just that name.
+
+    Args:
+        path: As the user wrote it.
+
+    Raises:
+        FileError: What stands in the braces is not one number.
+
+    >>> split_choice("pha2.fits{3}"), split_choice("pha2.fits")
+    ((PosixPath('pha2.fits'), 3), (PosixPath('pha2.fits'), None))
+    """
+    match = _CHOICE.fullmatch(str(path))
+    if match is None or _exists(Path(path)):
+        return Path(path), None
+    if not re.fullmatch(r"[0-9]{1,9}", match[2]):
+        raise FileError(f"{path}: {{{match[2]}}} is not one number; choose one at a time, as {match[1]}{{3}}")
+    return Path(match[1]), int(match[2])
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         size = path.stat().st_size
@@ -338,7 +368,8 @@ def _check_extents(path: Path, units: Any, available: int) -> int:
 def _table(path: Path, unit: Any, primary: fits.Header, content: bytes) -> Table:
     header = unit.header
     name = unit.name.strip().upper()
-    where = f"{path}[{name or unit.ver}]"
+    version = f",{unit.ver}" if name and unit.ver != 1 else ""
+    where = f"{path}[{name or unit.ver}{version}]"
     rows, width = int(header["NAXIS2"]), int(header["NAXIS1"])
     start = int(unit.fileinfo()["datLoc"])
     # upper case and no surrounding blanks: FITS column names do not distinguish case

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from xrayflow.errors import DataError, FileError, MismatchError, XrayflowWarning
 from xrayflow.ogip import grouping as rules
-from xrayflow.ogip.arf import ARF, read_arf
+from xrayflow.ogip.arf import ARF, read_arf, tolerance
 from xrayflow.ogip.grouping import Bins
 from xrayflow.ogip.locate import find, is_match, selected_row
 from xrayflow.ogip.pha import NO_FILE, PHA, read_pha
@@ -327,9 +327,7 @@ def _check_grids(rmf: RMF, arf: ARF) -> None:
     todo = f"{rmf.path} has {len(one) - 1}, {one[0]:g}-{one[-1]:g} keV; give an ARF and an RMF made for each other"
     if len(one) != len(other):
         raise MismatchError(f"{what}, {todo}")
-    width = np.diff(one)
-    narrow = np.minimum(np.append(width, width[-1]), np.append(width[0], width))
-    apart = np.abs(one - other) > np.maximum(1e-3 * narrow, 5e-7 * one)
+    apart = np.abs(one - other) > tolerance(one)
     if np.any(apart):
         raise MismatchError(f"{what}, different at {int(np.sum(apart))} edges: {todo}")
 

@@ -7,12 +7,19 @@ running index plus an offset per group, so no Python loop sees an element.
 
 Rows that do not sum to 1 are kept as they are: the sum is the chance that a photon is seen at all.
 
-Source: OGIP Calibration Memo CAL/GEN/92-002 (George et al. 2007), section 3, extensions MATRIX and EBOUNDS.
+A matrix may be split into parts, one extension each (EXTVER 1, 2, ...): a sharp one on fine energy bins, and one of
+long tails on bins that are several of these together (XRISM). The response is their sum, on the edges of all of them:
+a row is the chance of any photon of its bin, so it holds for each piece of that bin, and nothing is interpolated.
+Extensions that differ in detector or time are no parts but alternatives (Fermi's rsp2), of which `file{2}` takes one.
+
+Source: OGIP Calibration Memo CAL/GEN/92-002 (George et al. 2007; parts: 2020), sections 2.1 and 3, extensions MATRIX
+and EBOUNDS; release notes of XSPEC 12.11.0h on responses in parts and `resp.rsp{n}`.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +27,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from xrayflow.errors import XrayflowWarning
-from xrayflow.ogip.arf import energy_edges
-from xrayflow.ogip.fits import LARGEST, FitsFile, Ragged, Table, read_fits
+from xrayflow.errors import FormatError, XrayflowWarning
+from xrayflow.ogip.arf import energy_edges, tolerance
+from xrayflow.ogip.fits import LARGEST, MAX_BYTES, FitsFile, Ragged, Table, read_fits, split_choice
+
+Part = tuple[NDArray[np.float64], csr_array]
+"""Energy edges [keV] and matrix of one extension."""
+
+MOST_ELEMENTS = MAX_BYTES // 12
+"""Of a sum of matrices: with 8 bytes of value and 4 of channel each, as much memory as the largest file."""
+
+ONE_OF_MANY = ("TELESCOP", "INSTRUME", "DETNAM", "FILTER", "ORDER", "TG_M", "TSTART", "TSTOP")
+"""Extensions that differ in one of these are no parts of one matrix."""
+
+MOST_SEEN = 1.01
+"""No detector sees more photons than come in; a hundredth for what a calibration rounds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,52 +70,139 @@ class RMF:
     sha256: str
 
 
-def read_rmf(path: str | Path) -> RMF:
+def read_rmf(path: str | Path, number: int | None = None) -> RMF:
     """Read a redistribution matrix, whatever the order of its extensions and the form of its columns.
 
     Args:
-        path: The file.
+        path: The file; `file{2}` takes the second of its matrices alone, as in XSPEC.
+        number: The same choice, from 1; None: all its matrices, which are summed.
 
     Returns:
         The matrix.
 
     Raises:
         FileError: The file is missing, not FITS, or cut short.
-        FormatError: An extension or column is missing, or its values contradict each other.
+        FormatError: An extension or column is missing, its values contradict each other, or several matrices are no
+            parts of one.
     """
+    path, chosen = split_choice(path)
     file = read_fits(path)
-    table, ebounds = _matrix_table(file), _ebounds_table(file)
-    channel, e_min, e_max = _channels(ebounds)
-    matrix = _matrix(table, len(channel))
-    edges, order = energy_edges(table, np.diff(matrix.indptr) > 0)
-    if not np.array_equal(order, np.arange(table.rows)):
-        matrix = matrix[order]
-    kind = table.text("HDUCLAS3").upper()
-    includes_area = kind == "FULL" or (table.name == "SPECRESP MATRIX" and kind not in {"REDIST", "DETECTOR"})
+    tables = _matrix_tables(file, chosen if number is None else number)
+    channel, e_min, e_max = _channels(_ebounds_table(file, several=len(tables) > 1), tables[0])
+    parts = [_part(table, len(channel)) for table in tables]
+    edges, matrix = parts[0] if len(parts) == 1 else _sum(file.path, parts)
+    includes_area = _includes_area(tables[0])
+    if len(parts) > 1 and not includes_area:
+        _check_sum(file.path, [part for _, part in parts], matrix)
     return RMF(file.path, edges, matrix, channel, e_min, e_max, includes_area, file.sha256)
 
 
-def _matrix_table(file: FitsFile) -> Table:
-    needed = {"ENERG_LO", "ENERG_HI", "N_GRP", "F_CHAN", "N_CHAN", "MATRIX"}
-    named = [table for table in file.tables if table.name in {"MATRIX", "SPECRESP MATRIX"} or "MATRIX" in table]
+def _matrix_tables(file: FitsFile, number: int | None) -> list[Table]:
+    """The parts of the matrix, or the chosen one."""
+    named = [table for table in file.tables if table.name in {"MATRIX", "SPECRESP MATRIX"}]
+    named = named or [table for table in file.tables if "MATRIX" in table]
     if not named:
         file.missing("MATRIX", "an RMF")
-    table = named[0]
+    if number is not None:
+        if not 1 <= number <= len(named):
+            raise FormatError(
+                f"{file.path}: matrix {number} was asked for, it holds {len(named)}; choose one with "
+                f"{file.path.name}{{1}} to {{{len(named)}}}"
+            )
+        named = named[number - 1 : number]
+    for table in named:
+        _check_columns(table)
+    said = {keyword: [table.text(keyword) or "''" for table in named] for keyword in ONE_OF_MANY}
+    said["area"] = ["included" if _includes_area(table) else "not included" for table in named]
+    for keyword, words in said.items():
+        if len(set(words)) > 1:
+            raise FormatError(
+                f"{file.path}: its {len(named)} matrices differ in {keyword} ({', '.join(dict.fromkeys(words))[:80]}), "
+                f"so they are no parts of one; choose one with {file.path.name}{{1}} to {{{len(named)}}}"
+            )
+    return named
+
+
+def _includes_area(table: Table) -> bool:
+    kind = table.text("HDUCLAS3").upper()
+    return kind == "FULL" or (table.name == "SPECRESP MATRIX" and kind not in {"REDIST", "DETECTOR"})
+
+
+def _check_columns(table: Table) -> None:
+    needed = {"ENERG_LO", "ENERG_HI", "N_GRP", "F_CHAN", "N_CHAN", "MATRIX"}
     if lacking := needed - table.columns.keys():
         table.fail(f"no column {', '.join(sorted(lacking))}", "give a complete RMF")
     if table.rows == 0:
         table.fail("no rows", "give a complete RMF")
-    return table
 
 
-def _ebounds_table(file: FitsFile) -> Table:
+def _part(table: Table, channels: int) -> Part:
+    """Edges and matrix of one extension, in the order of increasing energy."""
+    matrix = _matrix(table, channels)
+    edges, order = energy_edges(table, np.diff(matrix.indptr) > 0)
+    return edges, matrix if np.array_equal(order, np.arange(table.rows)) else matrix[order]
+
+
+def _sum(path: Path, parts: Sequence[Part]) -> Part:
+    """The sum of all parts on the edges of all, which is exact; edges that differ in their last digits are one."""
+    edges = max((own for own, _ in parts), key=len)
+    for own, _ in parts:
+        nearest = _nearest(edges, own)
+        apart = np.abs(edges[nearest] - own) > np.minimum(tolerance(edges)[nearest], tolerance(own))
+        edges = np.union1d(edges, own[apart])
+    rows = [np.searchsorted(_nearest(edges, own), np.arange(len(edges) - 1), side="right") - 1 for own, _ in parts]
+    inside = [(row >= 0) & (row < matrix.shape[0]) for row, (_, matrix) in zip(rows, parts, strict=True)]
+    held = [np.diff(matrix.indptr)[row[here]].sum() for row, here, (_, matrix) in zip(rows, inside, parts, strict=True)]
+    if sum(held) > MOST_ELEMENTS:
+        raise FormatError(
+            f"{path}: its {len(parts)} matrices on one energy grid have {sum(held):.2g} elements, the limit is "
+            f"{MOST_ELEMENTS:.2g}; make a response with fewer channels or energies, or choose one with "
+            f"{path.name}{{1}} to {{{len(parts)}}}"
+        )
+    total = csr_array((len(edges) - 1, parts[0][1].shape[1]), dtype=np.float64)
+    for row, here, (_, matrix) in zip(rows, inside, parts, strict=True):
+        whole = len(row) == matrix.shape[0] and np.array_equal(row, np.arange(len(row)))
+        total = total + (matrix if whole else _take(matrix, row, here))
+    return edges, total
+
+
+def _nearest(edges: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Index of the edge nearest to each wanted one."""
+    return np.searchsorted((edges[1:] + edges[:-1]) / 2, wanted).astype(np.int64)
+
+
+def _take(matrix: csr_array, row: NDArray[np.int64], inside: NDArray[np.bool_]) -> csr_array:
+    """The rows of a matrix in another order, some of them often; empty where `inside` is false."""
+    end = np.concatenate([[0], np.cumsum(inside)])
+    return csr_array((np.ones(end[-1]), row[inside], end), shape=(len(row), matrix.shape[0])) @ matrix
+
+
+def _check_sum(path: Path, parts: Sequence[csr_array], total: csr_array) -> None:
+    """Warn of a sum that sees more photons than come in, though none of its parts does: one may be a copy."""
+    seen = float(total.sum(axis=1).max())
+    if seen > MOST_SEEN and all(float(part.sum(axis=1).max()) <= MOST_SEEN for part in parts):
+        warnings.warn(
+            f"{path}: its {len(parts)} matrices sum to {seen:.3g} of the photons; if they are no parts of one, choose "
+            f"one with {path.name}{{1}} to {{{len(parts)}}}",
+            XrayflowWarning,
+            stacklevel=3,
+        )
+
+
+def _ebounds_table(file: FitsFile, *, several: bool) -> Table:
     named = [table for table in file.tables if table.name == "EBOUNDS" or {"E_MIN", "E_MAX"} <= table.columns.keys()]
     if not named:
         file.missing("EBOUNDS", "an RMF")
+    for other in named[1:] if several else ():
+        if any(not np.array_equal(named[0].column(name), other.column(name)) for name in ("E_MIN", "E_MAX")):
+            other.fail(
+                f"other channels than in {named[0].where}, so its matrices are no parts of one",
+                f"choose one with {file.path.name}{{1}}",
+            )
     return named[0]
 
 
-def _channels(table: Table) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+def _channels(table: Table, matrix: Table) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Numbers and nominal energies [keV] of the channels, in the order of the rows."""
     for name in ("E_MIN", "E_MAX"):
         if name in table and (unit := str(table.columns[name].unit or "keV").strip()).lower() != "kev":
@@ -107,10 +213,41 @@ def _channels(table: Table) -> tuple[NDArray[np.int64], NDArray[np.float64], NDA
     if len(e_min) > 1 and np.any(np.diff(e_min) * (e_min[-1] - e_min[0]) <= 0.0):
         table.fail("E_MIN is not in order", "sort EBOUNDS by channel")
     values = table.column("CHANNEL").reshape(-1)
+    if len(values) != len(e_min):
+        table.fail(f"CHANNEL has {len(values)} values in {len(e_min)} rows", "rebuild the RMF")
     # some files store the numbers as floats: the row order counts, so the numbers must be consecutive
-    if not np.all(np.abs(values) <= LARGEST) or np.any(np.diff(values) != 1) or values[0] != np.floor(values[0]):
+    if np.all(np.abs(values) <= LARGEST) and np.all(np.diff(values) == 1) and values[0] == np.floor(values[0]):
+        return values.astype(np.int64), e_min, e_max
+    return _mend_channels(table, matrix, values.astype(np.float64)), e_min, e_max
+
+
+def _mend_channels(table: Table, matrix: Table, values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Channel numbers of rows that are in order of energy though their numbers are damaged.
+
+    Raises:
+        FormatError: It is not sure that all rows are there and in order.
+    """
+    rows = len(values)
+    sane = np.isfinite(values) & (np.abs(values) <= LARGEST) & (values == np.floor(values))
+    start, votes = np.unique((values - np.arange(rows))[sane], return_counts=True)
+    most = int(votes.max(initial=0))
+    complete = (table.number("DETCHANS") or matrix.number("DETCHANS")) == rows
+    # whole numbers, each once: rows in another order where they are all there, rows that are missing where they are not
+    each_once = bool(np.all(sane)) and len(np.unique(values)) == rows
+    moved = each_once and (np.ptp(values) == rows - 1 or not complete)
+    if moved or not (complete or 2 * most > rows):
         table.fail("CHANNEL is not consecutive", "sort EBOUNDS by channel")
-    return values.astype(np.int64), e_min, e_max
+    legal = table.first_legal("CHANNEL")
+    if legal is None:
+        legal = matrix.first_legal("F_CHAN")
+    first = int(start[votes.argmax()]) if 2 * most > rows else 1 if legal is None else legal
+    warnings.warn(
+        f"{table.where}: CHANNEL is damaged in {rows - int(np.sum(values == first + np.arange(rows)))} of {rows} rows; "
+        f"the rows are in order of energy and are numbered from {first}",
+        XrayflowWarning,
+        stacklevel=4,
+    )
+    return first + np.arange(rows, dtype=np.int64)
 
 
 def _matrix(table: Table, channels: int) -> csr_array:
