@@ -259,4 +259,5 @@ def _objects(rows: list[Any]) -> NDArray[np.object_]:
 
 def _any_column(name: str, values: NDArray[Any], formats: dict[str, str]) -> fits.Column:
     width = str(values.shape[1]) if values.ndim == 2 else ""
-    return fits.Column(name, width + formats[values.dtype.kind], array=values)
+    form = "E" if values.dtype == np.float32 else formats[values.dtype.kind]
+    return fits.Column(name, width + form, array=values)

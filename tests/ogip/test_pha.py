@@ -275,3 +275,54 @@ def test_flags_are_whole_numbers(tmp_path: Path, name: str, value: float) -> Non
 def test_a_first_legal_channel_is_a_channel(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"TLMIN1 = 1e\+300 is no channel number"):
         spectrum(tmp_path, TLMIN1=1e300)
+
+
+MANY = np.random.default_rng(7).poisson(np.geomspace(0.1, 3e4, 200)).astype(np.float64)
+EXPOSURE = 38564.608926889
+
+
+def rates(folder: Path, rate: Any, **header: Any) -> PHA:
+    columns = {"CHANNEL": np.arange(len(rate)), "RATE": rate}
+    return read_pha(write_spectrum(folder / "a.pha", columns, EXPOSURE=EXPOSURE, **header))
+
+
+@pytest.mark.parametrize("kind", ["single", "double", "double that was single"])
+@pytest.mark.parametrize("background", [False, True])
+def test_rates_that_are_whole_counts_within_their_precision_are_these(
+    tmp_path: Path, kind: str, background: bool
+) -> None:
+    rate = MANY / EXPOSURE
+    if kind != "double":
+        rate = rate.astype(np.float32)
+    if kind == "double that was single":
+        rate = rate.astype(np.float64)
+    assert not np.array_equal(np.float64(rate) * EXPOSURE, MANY)
+    columns = {"CHANNEL": np.arange(len(rate)), "RATE": rate}
+    pha = read_pha(write_spectrum(tmp_path / "a.pha", columns, EXPOSURE=EXPOSURE), background=background)
+    assert pha.is_rate
+    assert np.array_equal(pha.counts, MANY)
+
+
+def test_rates_that_are_no_counts_stay_as_they_are(tmp_path: Path) -> None:
+    bent = np.where(np.arange(200) == 150, MANY + 0.01, MANY)
+    for rate in (bent / EXPOSURE, (bent / EXPOSURE).astype(np.float32)):
+        np.testing.assert_array_equal(rates(tmp_path, rate).counts, np.float64(rate) * EXPOSURE)
+
+
+def test_negative_rates_are_never_counts(tmp_path: Path) -> None:
+    rate = np.where(np.arange(200) == 150, -2.0, MANY) / EXPOSURE
+    np.testing.assert_array_equal(rates(tmp_path, rate).counts, rate * EXPOSURE)
+
+
+def test_numbers_too_large_for_their_precision_are_not_taken_for_counts(tmp_path: Path) -> None:
+    # a float32 knows 3e7 to +-2 only: any number passes, so nothing is shown
+    rate = np.array([3.1e7, 2.2e7, 1.7e7], dtype=np.float32) / np.float32(EXPOSURE)
+    np.testing.assert_array_equal(rates(tmp_path, rate).counts, np.float64(rate) * EXPOSURE)
+
+
+def test_counts_of_single_precision_are_whole_too(tmp_path: Path) -> None:
+    # as mathpha leaves them: a rate of single precision times the exposure
+    counts = (np.float32(EXPOSURE) * (MANY / EXPOSURE).astype(np.float32)).astype(np.float32)
+    assert not np.array_equal(counts, MANY)
+    pha = read_pha(write_spectrum(tmp_path / "a.pha", {"CHANNEL": np.arange(200), "COUNTS": counts}))
+    assert np.array_equal(pha.counts, MANY)

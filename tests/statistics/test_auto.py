@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from ogip_zoo import toy_observation
+from ogip_zoo import power_law_counts, toy_files, toy_observation, write_spectrum
 from xrayflow.errors import DataError, XrayflowWarning
 from xrayflow.ogip import Spectrum, read_observation
 from xrayflow.statistics import STATISTICS, Choice, choose, statistic_per_bin
 from xrayflow.statistics import statistic as formulas
-from xrayflow.statistics.auto import background_in_source, gaussian_variance
+from xrayflow.statistics.auto import background_in_source, error_formula, gaussian_variance
 
 BAND = ((1.0, 6.0),)
 
@@ -88,6 +88,84 @@ def test_counts_that_are_none_are_shown_by_chi2(plain: Spectrum, shift: float) -
 def test_counts_with_errors_of_their_own_are_shown_by_chi2(plain: Spectrum) -> None:
     found = choose(with_errors(plain))
     assert found == Choice("chi2", "POISSERR is F and STAT_ERR gives the errors", gaussian=True)
+
+
+FORMULAS = {
+    "sqrt(N)": np.sqrt,
+    "sqrt(max(N, 1))": lambda n: np.sqrt(np.maximum(n, 1.0)),
+    "Gehrels": lambda n: 1.0 + np.sqrt(n + 0.75),
+}
+
+
+def in_disguise(
+    folder: Path, formula: str, *, rate: bool = False, single: bool = True, background: bool = False, scale: float = 1.0
+) -> Spectrum:
+    """Counts of a toy (or of its background) with POISSERR = F and errors that are a formula of the counts."""
+    pha = toy_files(folder, background=background, norm=0.002)
+    path = folder / "toy.bkg" if background else pha
+    exposure = 1000.0
+    counts = np.random.default_rng(3).poisson(20.0 if background else power_law_counts(norm=0.002), 120)
+    unit = exposure if rate else 1.0
+    columns = {
+        "CHANNEL": np.arange(120),
+        "RATE" if rate else "COUNTS": (counts / unit).astype(np.float32 if single and rate else np.float64),
+        "STAT_ERR": (scale * FORMULAS[formula](counts) / unit).astype(np.float32 if single else np.float64),
+    }
+    header = {"EXPOSURE": exposure, "POISSERR": False, "DETCHANS": 120, "RESPFILE": "toy.rmf", "ANCRFILE": "toy.arf"}
+    write_spectrum(path, columns, **header, BACKSCAL=4.0 if background else 1.0)
+    return read_observation(pha).bin(energies=((0.3, 11.0),))
+
+
+@pytest.mark.parametrize("formula", list(FORMULAS))
+@pytest.mark.parametrize("rate", [False, True])
+@pytest.mark.parametrize("single", [False, True])
+def test_counts_whose_errors_follow_from_them_are_counts(
+    tmp_path: Path, formula: str, rate: bool, single: bool
+) -> None:
+    spectrum = in_disguise(tmp_path, formula, rate=rate, single=single)
+    assert (spectrum.counts == 0).any()
+    found = choose(spectrum)
+    assert (found.name, found.gaussian) == ("cstat", False)
+    said = "1+sqrt(N+0.75)" if formula == "Gehrels" else "sqrt(N)"
+    assert f"POISSERR is F, but STAT_ERR is {said}" in found.reason
+    assert ("RATE x EXPOSURE is whole" in found.reason) is rate
+
+
+@pytest.mark.parametrize("formula", list(FORMULAS))
+@pytest.mark.parametrize("rate", [False, True])
+def test_a_background_whose_errors_follow_from_its_counts_is_counts(tmp_path: Path, formula: str, rate: bool) -> None:
+    found = choose(in_disguise(tmp_path, formula, rate=rate, background=True))
+    assert found.name == "wstat"
+    assert "a background of counts (" in found.reason
+
+
+def test_errors_that_say_something_of_their_own_are_taken(tmp_path: Path) -> None:
+    assert choose(in_disguise(tmp_path, "sqrt(N)", scale=1.1)).name == "chi2"
+    assert choose(in_disguise(tmp_path, "sqrt(N)", scale=1.1, background=True)).name == "pgstat"
+    fourfold = in_disguise(tmp_path, "sqrt(max(N, 1))", scale=2.0)
+    assert choose(fourfold).reason == "POISSERR is F and STAT_ERR gives the errors"
+
+
+def test_errors_of_empty_channels_that_differ_are_of_their_own(tmp_path: Path) -> None:
+    spectrum = in_disguise(tmp_path, "sqrt(max(N, 1))")
+    pha = spectrum.observation.pha
+    assert pha.stat_err is not None
+    used = spectrum.bin_of_channel >= 0
+    assert error_formula(pha, used) == "sqrt(N)"
+    empty = np.flatnonzero((pha.counts == 0) & used)
+    for change in (np.array([0.0, 2.0]), np.array([0.5])):
+        errors = pha.stat_err.copy()
+        errors[empty[: change.size]] = change
+        assert error_formula(replace(pha, stat_err=errors), used) == ""
+
+
+def test_a_systematic_error_of_the_file_keeps_chi2_where_it_matters(tmp_path: Path) -> None:
+    spectrum = in_disguise(tmp_path, "sqrt(N)")
+    strong, weak = (replace(spectrum, sys_err=np.full(spectrum.counts.size, s)) for s in (0.5, 0.001))
+    found = choose(strong)
+    assert found == Choice("chi2", "STAT_ERR is sqrt(N), and SYS_ERR adds errors that only chi2 takes", gaussian=True)
+    with pytest.warns(XrayflowWarning, match="its SYS_ERR column is not used with cstat"):
+        assert choose(weak).name == "cstat"
 
 
 def test_subtracting_is_warned_of(measured: Spectrum) -> None:
@@ -219,3 +297,20 @@ def test_real_spectra_take_their_branch(data_folder: Path, pha: str, statistic: 
     background = None if statistic == "cstat" else data_folder / pha.replace(".jsgrp.gz", ".bg.gz")
     observation = read_observation(data_folder / pha, rmf=rmf, arf=arf, background=background)
     assert choose(observation.bin()).name == statistic
+
+
+def test_real_counts_in_disguise_are_shown_by_w(data_folder: Path, cases_folder: Path) -> None:
+    ours = read_observation(data_folder / "chandra_acis_3C273_459" / "3c273.pi").bin(energies=((0.5, 7.0),))
+    theirs = read_observation(cases_folder / "float-rates" / "s.pi").bin(energies=((0.5, 7.0),))
+    errors = "(POISSERR is F, but STAT_ERR is sqrt(N))"
+    assert choose(ours).reason == f"Poisson counts {errors}, a background of counts {errors}"
+    assert choose(theirs).reason == "Poisson counts (RATE x EXPOSURE is whole), a background of counts"
+    assert (choose(ours).name, choose(theirs).name) == ("wstat", "wstat")
+    np.testing.assert_array_equal(theirs.counts, ours.counts)
+
+
+def test_a_real_spectrum_of_a_million_counts_and_a_percent_keeps_chi2(data_folder: Path) -> None:
+    folder = data_folder / "rxte_pca_GRS1915+105_10258-01-02-00"
+    spectrum = read_observation(folder / "src_pcu2.pha").bin(energies=((3.0, 25.0),))
+    with pytest.warns(XrayflowWarning, match="chi2 subtracts the background"):
+        assert choose(spectrum).name == "chi2"

@@ -189,6 +189,12 @@ class Table:
         values = np.concatenate(pieces) if pieces else np.empty(0, element)
         return Ragged(self._scaled(name, values), np.cumsum(length) - length, length)
 
+    def is_single(self, name: str) -> bool:
+        """Whether a column holds numbers in single precision."""
+        variable = self._variable(name)
+        kind = self.data[name].dtype if variable is None else np.dtype(_ELEMENT[variable.group(2)])
+        return kind.kind == "f" and kind.itemsize == 4
+
     def _variable(self, name: str) -> re.Match[str] | None:
         return _VARIABLE.match(str(self.columns[name].format).strip())
 

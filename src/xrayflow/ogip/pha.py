@@ -1,7 +1,9 @@
 """Spectra: OGIP PHA files of TYPE:I (one spectrum, a row per channel) and TYPE:II (a row per spectrum).
 
 Everything that a row or the header may state is looked up in one order: a column of that name, else the keyword, else
-OGIP's default. Counts stay as they are in the file: never clipped, never rounded; a rate is multiplied by the exposure.
+OGIP's default. Counts stay as they are in the file: never clipped; a rate is multiplied by the exposure. Where all
+values then are whole numbers >= 0 within the precision of the column, they are these: counts that were divided by the
+exposure. Nothing else is rounded.
 
 Source: OGIP Memo OGIP/92-007 (Arnaud, George & Tennant 2009, HEASARC), and its 92-007a for TYPE:II.
 """
@@ -23,6 +25,14 @@ NO_FILE = frozenset({"", "none", "null", "n/a"})
 """What stands in RESPFILE and its like where there is no file (compared in lower case)."""
 
 
+SINGLE, DOUBLE = 2.0**-22, 1e-12
+"""Relative errors of a number that was stored in one precision and divided and multiplied before; the second leaves
+room for the 15 digits of EXPOSURE."""
+
+BY_CHANCE = 1e-6
+"""Numbers that are no counts pass for them with at most this probability."""
+
+
 @dataclass(frozen=True, eq=False)
 class PHA:
     """A spectrum as its file holds it; nothing grouped, nothing left out.
@@ -30,7 +40,8 @@ class PHA:
     Args:
         path: The file.
         channel: Channel numbers as in the file, increasing.
-        counts: Counts per channel; a RATE column times EXPOSURE [counts]. May be negative or fractional.
+        counts: Counts per channel; a RATE column times EXPOSURE [counts], whole where it is within its precision. May
+            be negative or fractional.
         stat_err: Statistical error [counts]; None where the file gives none.
         sys_err: Systematic error as a fraction of the counts; None where the file gives none, or zeros only.
         quality: OGIP quality: 0 good, 1, 2, 5 bad.
@@ -213,7 +224,8 @@ class _Row:
     def read(self) -> PHA:
         table = self.table
         is_rate = "COUNTS" not in table
-        raw = self.cell("RATE" if is_rate else "COUNTS")
+        name = "RATE" if is_rate else "COUNTS"
+        raw = self.cell(name)
         if raw is None or len(raw) == 0:
             table.fail("no counts", "give a spectrum with channels")
         size = len(raw)
@@ -225,9 +237,9 @@ class _Row:
         stat_err = self.per_channel("STAT_ERR", size, 0.0) * unit
         has_errors = "STAT_ERR" in table or bool(np.any(stat_err > 0.0))
         sys_err = self.per_channel("SYS_ERR", size, 0.0)
-        for name, values in (("STAT_ERR", stat_err), ("SYS_ERR", sys_err)):
+        for column, values in (("STAT_ERR", stat_err), ("SYS_ERR", sys_err)):
             if np.any(values < 0.0):
-                table.fail(f"{name} is negative in {np.sum(values < 0.0)} channels", "correct the errors")
+                table.fail(f"{column} is negative in {np.sum(values < 0.0)} channels", "correct the errors")
         if "BACKSCAL" not in table and table.number("BACKSCAL") is None:
             warnings.warn(f"{table.where}: no BACKSCAL; 1 is assumed", XrayflowWarning, stacklevel=4)
         channel = self.channel(size)
@@ -235,7 +247,7 @@ class _Row:
         return PHA(
             path=self.file.path,
             channel=channel,
-            counts=raw.astype(np.float64) * unit,
+            counts=as_counts(raw.astype(np.float64) * unit, single=table.is_single(name) or _fits_single(raw)),
             stat_err=stat_err if has_errors else None,
             sys_err=sys_err if np.any(sys_err > 0.0) else None,
             quality=self.flags("QUALITY", size),
@@ -257,3 +269,32 @@ class _Row:
             where=table.where,
             obs_id=self.text("OBS_ID", primary=True),
         )
+
+
+def as_counts(values: NDArray[np.float64], *, single: bool) -> NDArray[np.float64]:
+    """The whole numbers that all values are but for the precision in which they were stored; else the values.
+
+    A float32 of 1e6 counts is known to a tenth, so any number would pass: values that would be whole by chance with
+    more than `BY_CHANCE` stay as they are, and so do negative ones.
+
+    Args:
+        values: Counts, or rates times the exposure.
+        single: They were stored in single precision.
+
+    >>> as_counts(np.array([0.0, 2.9999998, 7.0000005]), single=True)
+    array([0., 3., 7.])
+    >>> as_counts(np.array([0.0, 2.999, 7.0]), single=True)
+    array([0.   , 2.999, 7.   ])
+    """
+    whole = np.round(values)
+    room = (SINGLE if single else DOUBLE) * np.abs(values)
+    if np.any(values < 0.0) or np.any(np.abs(values - whole) > room):
+        return values
+    chance = np.log(np.clip(2.0 * room[whole > 0.0], 1e-300, 1.0)).sum()
+    return whole if chance < np.log(BY_CHANCE) else values
+
+
+def _fits_single(raw: NDArray[Any]) -> bool:
+    """Whether a column of doubles was filled with single precision."""
+    with np.errstate(over="ignore"):
+        return bool(np.array_equal(raw, raw.astype(np.float32)))

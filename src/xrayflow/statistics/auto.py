@@ -2,16 +2,21 @@
 
 | data | statistic | likelihood |
 |---|---|---|
-| negative or fractional source counts, or POISSERR = F with STAT_ERR | chi2 | Gaussian |
+| negative or fractional source counts, or POISSERR = F with STAT_ERR of its own | chi2 | Gaussian |
 | no background | cstat | Poisson |
-| background of whole counts >= 0 without errors | wstat | Poisson, background known |
+| background of whole counts >= 0 without errors of its own | wstat | Poisson, background known |
 | background with STAT_ERR > 0 (modelled) | pgstat | Poisson, background known |
 | any other background without errors | pstat | Poisson, background known |
+
+Counts go in disguise: as rates (`ogip.pha` finds their whole numbers), or with POISSERR = F and a STAT_ERR that is only
+a function of the counts, their root or Gehrels' 1 + sqrt(N + 0.75). Such errors say nothing that the counts do not, and
+weights that are drawn with the data pull a fit down by a count per bin; so these are counts, in either file. Only where
+the file's SYS_ERR adds to the errors, chi2 stays (RXTE: a million counts per bin, 1 %): no Poisson statistic takes it.
 
 A systematic error turns Poisson into negative binomial. The error of a background is not in the likelihood yet, so with
 a background the likelihood is labelled approximate.
 
-Source: XSPEC manual, appendix B, on which statistic suits which data.
+Source: XSPEC manual, appendix B, on which statistic suits which data; Gehrels 1986 (ApJ 303, 336), equation 7.
 """
 
 from __future__ import annotations
@@ -25,8 +30,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xrayflow.errors import DataError, XrayflowWarning, nearest
-from xrayflow.ogip import Spectrum
+from xrayflow.ogip import PHA, Spectrum
 from xrayflow.statistics import statistic as formulas
+
+ERROR_DIGITS = 1e-6
+"""Relative: how well an error of single precision, perhaps divided by the exposure, meets its formula."""
+
+MOST_OF_NONE = 1.87
+"""Error of a channel without counts: 0, 1, or up to Gehrels' 1 + sqrt(0.75)."""
+
+SOME_SYSTEMATIC = 0.1
+"""Of the variance: with less, the bias of chi2 costs more than a Poisson likelihood without SYS_ERR."""
 
 STATISTICS = ("auto", "cstat", "pstat", "wstat", "pgstat", "pgstat-xspec", "chi2")
 
@@ -62,7 +76,7 @@ def choose(spectrum: Spectrum, asked: str = "auto") -> Choice:
     if asked not in STATISTICS:
         raise DataError(f"--statistic {asked}: no such statistic{nearest(asked, STATISTICS)}")
     where = spectrum.observation.pha.path.name
-    poisson = _whole(spectrum.counts)
+    poisson = is_whole(spectrum.counts)
     if asked == "auto":
         found = _auto(spectrum, poisson)
     else:
@@ -83,36 +97,78 @@ def choose(spectrum: Spectrum, asked: str = "auto") -> Choice:
     return found
 
 
-def _whole(counts: NDArray[np.float64]) -> bool:
+def is_whole(counts: NDArray[np.float64]) -> bool:
     """Whether these can be counts."""
     return bool((counts >= 0).all() and np.equal(counts, np.round(counts)).all())
 
 
+def error_formula(pha: PHA, used: NDArray[np.bool_]) -> str:
+    """What the errors of whole counts are a function of; "" where they say something of their own, or are not given.
+
+    Args:
+        pha: A file of counts.
+        used: The channels that matter.
+
+    Returns:
+        "sqrt(N)" or "1+sqrt(N+0.75)". The error of an empty channel may be any one number up to Gehrels' 1.87.
+    """
+    if pha.poisserr or pha.stat_err is None or not is_whole(pha.counts[used]):
+        return ""
+    counts, error = pha.counts[used], pha.stat_err[used]
+    some, empty = counts > 0, error[counts == 0]
+    if empty.size and (np.ptp(empty) > 0 or empty[0] > MOST_OF_NONE):
+        return ""
+    for name, formula in (("sqrt(N)", np.sqrt(counts)), ("1+sqrt(N+0.75)", 1.0 + np.sqrt(counts + 0.75))):
+        if np.allclose(error[some], formula[some], rtol=ERROR_DIGITS, atol=0.0):
+            return name
+    return ""
+
+
 def _auto(spectrum: Spectrum, poisson: bool) -> Choice:
     """The table of the module's docstring."""
-    where = spectrum.observation.pha.path.name
+    pha, background = spectrum.observation.pha, spectrum.observation.background
+    where, used = pha.path.name, spectrum.bin_of_channel >= 0
     if not poisson:
         return Choice("chi2", "the counts are negative or not whole numbers", gaussian=True)
-    if spectrum.stat_err is not None and not spectrum.observation.pha.poisserr:
+    formula = error_formula(pha, used)
+    if spectrum.stat_err is not None and not pha.poisserr and not formula:
         return Choice("chi2", "POISSERR is F and STAT_ERR gives the errors", gaussian=True)
-    if spectrum.background is None or spectrum.observation.background is None:
-        return Choice("cstat", "Poisson counts, no background", gaussian=False)
-    if spectrum.background_err is not None and (spectrum.background_err > 0).any():
-        return Choice("pgstat", "Poisson counts, a background with errors (STAT_ERR)", gaussian=False)
-    if _whole(spectrum.background):
-        if not spectrum.observation.background.poisserr:
+    if formula and _systematic_matters(spectrum):
+        return Choice("chi2", f"STAT_ERR is {formula}, and SYS_ERR adds errors that only chi2 takes", gaussian=True)
+    source = "Poisson counts" + _disguise(pha, formula)
+    if spectrum.background is None or background is None:
+        return Choice("cstat", f"{source}, no background", gaussian=False)
+    formula = error_formula(background, used) if is_whole(spectrum.background) else ""
+    if spectrum.background_err is not None and (spectrum.background_err > 0).any() and not formula:
+        return Choice("pgstat", f"{source}, a background with errors (STAT_ERR)", gaussian=False)
+    if is_whole(spectrum.background):
+        if not background.poisserr and not formula:
             warnings.warn(
                 f"{where}: its background has POISSERR = F and no STAT_ERR; taken as counts, since it is whole numbers",
                 XrayflowWarning,
                 stacklevel=3,
             )
-        return Choice("wstat", "Poisson counts, a background of counts", gaussian=False)
+        return Choice("wstat", f"{source}, a background of counts{_disguise(background, formula)}", gaussian=False)
     warnings.warn(
         f"{where}: its background is neither counts nor has errors; taken as known exactly",
         XrayflowWarning,
         stacklevel=3,
     )
-    return Choice("pstat", "Poisson counts, a background without errors", gaussian=False)
+    return Choice("pstat", f"{source}, a background without errors", gaussian=False)
+
+
+def _systematic_matters(spectrum: Spectrum) -> bool:
+    """Whether SYS_ERR adds more than a tenth to the variance of the counts."""
+    if spectrum.sys_err is None:
+        return False
+    return float(((spectrum.sys_err * spectrum.counts) ** 2).sum()) > SOME_SYSTEMATIC * float(spectrum.counts.sum())
+
+
+def _disguise(pha: PHA, formula: str) -> str:
+    """In what form the counts came, for the reason; "" where they came as counts."""
+    words = ["RATE x EXPOSURE is whole"] if pha.is_rate else []
+    words += [f"POISSERR is F, but STAT_ERR is {formula}"] if formula else []
+    return f" ({'; '.join(words)})" if words else ""
 
 
 def _check(spectrum: Spectrum, asked: str, poisson: bool, where: str) -> None:
