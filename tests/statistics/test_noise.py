@@ -62,9 +62,32 @@ def test_the_noise_says_what_it_is(plain: Spectrum, with_background: Spectrum) -
         (noise_of([with_background], [CSTAT]), "Poisson, known background", "approximate"),
         (noise_of([with_background], [CSTAT], 0.02), "negative binomial, known background", "approximate"),
         (noise_of([replace(plain, stat_err=np.ones(plain.counts.size))], [CHI2]), "Gaussian", "exact"),
+        (noise_of([plain], [CHI2]), "Gaussian", "approximate"),
+        (noise_of([with_background], [CHI2]), "Gaussian", "approximate"),
+        (errors_of([3.0], [1.0]), "Gaussian", "exact"),
+        (counts_of([3.0]), "Poisson", "exact"),
+        (counts_of([3.0], [1.0]), "Poisson, known background", "approximate"),
     ]
     for noise, name, kind in said:
-        assert (noise.name, noise.kind) == (name, kind)
+        assert (noise.name, noise.kind, bool(noise.why)) == (name, kind, kind == "approximate")
+        assert noise.negligible or kind == "approximate"
+    assert counts_of([3.0], [1.0]).why == "the background's own error is not in the likelihood"
+
+
+def test_each_source_of_a_batch_has_its_own_reason(plain: Spectrum, with_background: Spectrum) -> None:
+    assert with_background.background is not None
+    faint = replace(
+        with_background, background=np.ones_like(plain.counts), background_exposure=np.full(plain.counts.size, 1e7)
+    )
+    for spectra, choice in (([plain, faint, with_background], CSTAT), ([plain, with_background], CHI2)):
+        noise = noise_of(spectra, [choice] * len(spectra))
+        alone = [noise_of([spectrum], [choice]) for spectrum in spectra]
+        for source, one in enumerate(alone):
+            chosen = noise.select(torch.tensor([source, source]))
+            assert (chosen.kind, chosen.why, chosen.negligible) == (one.kind, one.why, one.negligible)
+        matter = [one.why for one in alone if not one.negligible]
+        assert noise.why == (matter or [one.why for one in alone if one.why])[0]
+        assert noise.negligible is not bool(matter)
 
 
 def test_the_background_is_scaled_to_the_source(with_background: Spectrum) -> None:

@@ -124,6 +124,16 @@ def error_formula(pha: PHA, used: NDArray[np.bool_]) -> str:
     return ""
 
 
+def background_is_counts(spectrum: Spectrum) -> bool:
+    """Whether the background is Poisson: whole counts, without errors or with ones that only follow from them."""
+    background = spectrum.observation.background
+    if spectrum.background is None or background is None or not is_whole(spectrum.background):
+        return False
+    if spectrum.background_err is None or not (spectrum.background_err > 0).any():
+        return True
+    return bool(error_formula(background, spectrum.bin_of_channel >= 0))
+
+
 def _auto(spectrum: Spectrum, poisson: bool) -> Choice:
     """The table of the module's docstring."""
     pha, background = spectrum.observation.pha, spectrum.observation.background
@@ -138,10 +148,8 @@ def _auto(spectrum: Spectrum, poisson: bool) -> Choice:
     source = "Poisson counts" + _disguise(pha, formula)
     if spectrum.background is None or background is None:
         return Choice("cstat", f"{source}, no background", gaussian=False)
-    formula = error_formula(background, used) if is_whole(spectrum.background) else ""
-    if spectrum.background_err is not None and (spectrum.background_err > 0).any() and not formula:
-        return Choice("pgstat", f"{source}, a background with errors (STAT_ERR)", gaussian=False)
-    if is_whole(spectrum.background):
+    if background_is_counts(spectrum):
+        formula = error_formula(background, used)
         if not background.poisserr and not formula:
             warnings.warn(
                 f"{where}: its background has POISSERR = F and no STAT_ERR; taken as counts, since it is whole numbers",
@@ -149,6 +157,8 @@ def _auto(spectrum: Spectrum, poisson: bool) -> Choice:
                 stacklevel=3,
             )
         return Choice("wstat", f"{source}, a background of counts{_disguise(background, formula)}", gaussian=False)
+    if spectrum.background_err is not None and (spectrum.background_err > 0).any():
+        return Choice("pgstat", f"{source}, a background with errors (STAT_ERR)", gaussian=False)
     warnings.warn(
         f"{where}: its background is neither counts nor has errors; taken as known exactly",
         XrayflowWarning,
@@ -239,7 +249,7 @@ def gaussian_variance(spectrum: Spectrum) -> NDArray[np.float64]:
 
     Source: XSPEC manual, `weight`, `systematic`; shown by the published chi^2 of four GRS 1915+105 fits.
     """
-    variance = _own_variance(spectrum.counts, spectrum.stat_err, spectrum.sys_err)
+    variance = source_variance(spectrum)
     if spectrum.background is not None and spectrum.background_exposure is not None:
         scale = spectrum.source_exposure / spectrum.background_exposure
         own = _own_variance(spectrum.background, spectrum.background_err, spectrum.background_sys_err)
@@ -250,6 +260,11 @@ def gaussian_variance(spectrum: Spectrum) -> NDArray[np.float64]:
             "chi2 cannot weigh them; group the spectrum (--grouping min:20) or leave them out with --energies"
         )
     return variance
+
+
+def source_variance(spectrum: Spectrum) -> NDArray[np.float64]:
+    """(bin,) the part of `gaussian_variance` that is the source file's own."""
+    return _own_variance(spectrum.counts, spectrum.stat_err, spectrum.sys_err)
 
 
 def _own_variance(

@@ -32,6 +32,7 @@ from xrayflow.errors import DataError
 from xrayflow.ogip import Spectrum
 from xrayflow.statistics.auto import Choice, background_in_source, gaussian_variance
 from xrayflow.statistics.likelihood import MOST_SYSTEMATIC, log_counts, log_saturated_poisson
+from xrayflow.statistics.shortfall import KNOWN, Shortfall, find_shortfall
 
 Expected = Float[Tensor, "source draw bin"]
 
@@ -43,11 +44,13 @@ class Noise(ABC):
         counts: (source, bin) the observed counts.
         systematic: (source, 1) fractional systematic error of the source model.
         used: (source, bin) 1 for the bins of a source, 0 for those that pad it to the longest of the batch.
+        shortfalls: What the likelihood of each source lacks; empty where nobody asked.
     """
 
     counts: Tensor
     systematic: Tensor
     used: Tensor
+    shortfalls: tuple[Shortfall, ...]
 
     @property
     @abstractmethod
@@ -55,9 +58,23 @@ class Noise(ABC):
         """For products."""
 
     @property
-    @abstractmethod
     def kind(self) -> str:
-        """ "exact", "approximate" or "profile": what a posterior from it may be called."""
+        """ "exact" or "approximate": what a posterior from it may be called."""
+        return "approximate" if self.why else "exact"
+
+    @property
+    def why(self) -> str:
+        """Why the likelihood is not exact and what that costs, in one phrase; "" where it is. Ask one source at a time.
+
+        Of several, the first whose shortfall matters; `select` gives each its own.
+        """
+        lacking = [one for one in self.shortfalls if one.why]
+        return min(lacking, key=lambda one: one.negligible).why if lacking else ""
+
+    @property
+    def negligible(self) -> bool:
+        """Whether nobody would see the difference to an exact likelihood."""
+        return all(one.negligible for one in self.shortfalls)
 
     @abstractmethod
     def log_likelihood_per_bin(self, expected: Expected, counts: Tensor | None = None) -> Expected:
@@ -126,6 +143,7 @@ class CountNoise(Noise):
         systematic: (source, 1) s, a fraction of the source model.
         used: (source, bin).
         saturated: (source, bin) ln Poisson(S | S).
+        shortfalls: What the likelihood of each source lacks; empty where nobody asked.
     """
 
     counts: Tensor
@@ -133,6 +151,7 @@ class CountNoise(Noise):
     systematic: Tensor
     used: Tensor
     saturated: Tensor
+    shortfalls: tuple[Shortfall, ...] = ()
 
     @property
     def name(self) -> str:
@@ -141,9 +160,16 @@ class CountNoise(Noise):
         return f"{name}, known background" if self._has_background else name
 
     @property
-    def kind(self) -> str:
-        """Exact without a background; the background's own error is not in it, so approximate with one."""
-        return "approximate" if self._has_background else "exact"
+    def why(self) -> str:
+        """The background's own error is not in it, which `shortfalls` grade."""
+        if not self.shortfalls:
+            return KNOWN if self._has_background else ""
+        return super().why
+
+    @property
+    def negligible(self) -> bool:
+        """Whether nobody would see the difference to an exact likelihood."""
+        return super().negligible if self.shortfalls else not self._has_background
 
     @property
     def _has_systematic(self) -> bool:
@@ -197,6 +223,7 @@ class CountNoise(Noise):
             self.systematic[sources],
             self.used[sources],
             self.saturated[sources],
+            _chosen(self.shortfalls, sources),
         )
 
     def _phi(self, expected: Expected) -> Tensor | float:
@@ -221,22 +248,20 @@ class GaussianNoise(Noise):
         data_variance: (source, bin).
         systematic: (source, 1) s.
         used: (source, bin).
+        shortfalls: What the likelihood of each source lacks: Gaussian errors may stand for what they are not. Empty
+            where the data's errors are taken at their word.
     """
 
     counts: Tensor
     data_variance: Tensor
     systematic: Tensor
     used: Tensor
+    shortfalls: tuple[Shortfall, ...] = ()
 
     @property
     def name(self) -> str:
         """For products."""
         return "Gaussian"
-
-    @property
-    def kind(self) -> str:
-        """The data's errors are taken at their word."""
-        return "exact"
 
     def total(self, expected: Expected) -> Expected:
         """mu: the background is subtracted from the counts."""
@@ -267,8 +292,16 @@ class GaussianNoise(Noise):
     def select(self, sources: Int[Tensor, " chosen"]) -> GaussianNoise:
         """The noise of some of the sources."""
         return GaussianNoise(
-            self.counts[sources], self.data_variance[sources], self.systematic[sources], self.used[sources]
+            self.counts[sources],
+            self.data_variance[sources],
+            self.systematic[sources],
+            self.used[sources],
+            _chosen(self.shortfalls, sources),
         )
+
+
+def _chosen(shortfalls: tuple[Shortfall, ...], sources: Tensor) -> tuple[Shortfall, ...]:
+    return tuple(shortfalls[source] for source in sources.tolist()) if shortfalls else ()
 
 
 def noise_of(spectra: Sequence[Spectrum], choices: Sequence[Choice], systematic: float = 0.0) -> Noise:
@@ -299,7 +332,8 @@ def noise_of(spectra: Sequence[Spectrum], choices: Sequence[Choice], systematic:
     used = _padded([np.ones_like(spectrum.counts) for spectrum in spectra], bins, 0.0)
     if choices[0].gaussian:
         net = _padded([spectrum.counts - background_in_source(spectrum) for spectrum in spectra], bins, 0.0)
-        return GaussianNoise(net, _padded([gaussian_variance(spectrum) for spectrum in spectra], bins, 1.0), s, used)
+        variance = _padded([gaussian_variance(spectrum) for spectrum in spectra], bins, 1.0)
+        return GaussianNoise(net, variance, s, used, _shortfalls(spectra, choices, systematic))
     backgrounds = [background_in_source(spectrum) for spectrum in spectra]
     for spectrum, background in zip(spectra, backgrounds, strict=True):
         where = spectrum.observation.pha.path.name
@@ -311,7 +345,12 @@ def noise_of(spectra: Sequence[Spectrum], choices: Sequence[Choice], systematic:
         if (spectrum.counts < 0).any() or not np.equal(spectrum.counts, np.round(spectrum.counts)).all():
             raise DataError(f"{where}: its counts are negative or not whole numbers; use --statistic chi2")
     counts = _padded([spectrum.counts for spectrum in spectra], bins, 0.0)
-    return CountNoise(counts, _padded(backgrounds, bins, 0.0), s, used, log_saturated_poisson(counts))
+    behind, saturated = _padded(backgrounds, bins, 0.0), log_saturated_poisson(counts)
+    return CountNoise(counts, behind, s, used, saturated, _shortfalls(spectra, choices, systematic))
+
+
+def _shortfalls(spectra: Sequence[Spectrum], choices: Sequence[Choice], systematic: float) -> tuple[Shortfall, ...]:
+    return tuple(find_shortfall(one, choice, systematic) for one, choice in zip(spectra, choices, strict=True))
 
 
 def _padded(rows: Sequence[NDArray[np.float64]], bins: int, value: float) -> Tensor:
