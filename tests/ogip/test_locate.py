@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from ogip_zoo import toy_files
-from xrayflow.errors import FileError
+from xrayflow.errors import FileError, XrayflowWarning
 from xrayflow.ogip import Observation, Origin, read_observation, read_pha, write_pha
 from xrayflow.ogip.locate import candidates
 
 
-def named(folder: Path, response_file: str, name: str = "toy.pha") -> Path:
+def named(folder: Path, response_file: str | None, name: str = "toy.pha", arf_file: str | None = "toy.arf") -> Path:
     pha = read_pha(folder / "toy.pha")
-    origin = Origin(response_file=response_file, arf_file="toy.arf")
+    origin = Origin(response_file=response_file, arf_file=arf_file)
     return write_pha(folder / name, pha.channel, pha.counts, pha.exposure, origin=origin)
 
 
@@ -88,17 +88,51 @@ def test_match_is_the_name_of_the_spectrum(tmp_path: Path, name: str) -> None:
 def test_a_name_that_no_file_system_takes_is_not_found(tmp_path: Path) -> None:
     toy_files(tmp_path)
     with pytest.raises(FileError, match=r"RESPFILE = 'xxxx.*give --rmf FILE"):
-        read_observation(named(tmp_path, "x" * 400))
+        read_observation(named(tmp_path, "x" * 400, "src.pha"))
 
 
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     toy_files(tmp_path)
     (tmp_path / "folder").mkdir()
     with pytest.raises(FileError, match="RESPFILE = 'folder' is not there"):
-        read_observation(named(tmp_path, "folder"))
+        read_observation(named(tmp_path, "folder", "src.pha"))
 
 
 def test_every_place_is_tried_before_the_twins() -> None:
     places = [str(path) for path in candidates(Path("/a/b/c.pha"), "/x/r.rmf", ".rsp")]
     assert places[:3] == ["/x/r.rmf", "/a/b/r.rmf", "/a/r.rmf"]
     assert places[3:] == ["/x/r.rmf.gz", "/a/b/r.rmf.gz", "/a/r.rmf.gz"]
+
+
+@pytest.mark.parametrize("said", [None, "lost.rmf"])
+@pytest.mark.parametrize("name", ["src.rmf", "src.rsp", "src.rmf.gz"])
+@pytest.mark.parametrize("pha", ["src.pha", "src.pi.gz"])
+def test_a_response_of_the_spectrums_name_is_taken_where_the_header_helps_not(
+    tmp_path: Path, said: str | None, name: str, pha: str
+) -> None:
+    toy_files(tmp_path)
+    (tmp_path / "toy.rmf").rename(tmp_path / name)
+    path = named(tmp_path, said, pha)
+    what = "names no file" if said is None else "= 'lost.rmf' is not there"
+    with pytest.warns(XrayflowWarning, match=rf"RESPFILE {what}; {name} beside it is taken \(--rmf FILE takes another"):
+        assert found(path) == tmp_path / name
+
+
+@pytest.mark.parametrize("said", [None, "lost.arf"])
+def test_an_area_of_the_spectrums_name_is_taken_where_the_header_helps_not(tmp_path: Path, said: str | None) -> None:
+    toy_files(tmp_path)
+    (tmp_path / "toy.arf").rename(tmp_path / "src.arf")
+    path = named(tmp_path, "toy.rmf", "src.pha", said)
+    with pytest.warns(XrayflowWarning, match=r"ANCRFILE .*; src\.arf beside it is taken \(--arf FILE takes another\)"):
+        observation = read_observation(path)
+    assert observation.arf is not None
+    assert observation.arf.path == tmp_path / "src.arf"
+
+
+def test_what_the_header_names_comes_before_what_lies_beside(tmp_path: Path) -> None:
+    toy_files(tmp_path)
+    (tmp_path / "src.rmf").write_bytes((tmp_path / "toy.rmf").read_bytes())
+    (tmp_path / "src.arf").write_bytes((tmp_path / "toy.arf").read_bytes())
+    observation = read_observation(named(tmp_path, "toy.rmf", "src.pha"))
+    assert observation.arf is not None
+    assert (observation.rmf.path.name, observation.arf.path.name) == ("toy.rmf", "toy.arf")

@@ -294,6 +294,21 @@ def test_a_row_of_type_two_takes_the_same_row_of_its_background(tmp_path: Path) 
     assert observation.background.counts.tolist() == (CHANNEL * 2).tolist()
 
 
+def test_a_row_in_the_name_chooses_that_of_the_background_too(tmp_path: Path) -> None:
+    toy_files(tmp_path)
+    pha, rmf, arf = two_spectra(tmp_path / "two.pha"), tmp_path / "toy.rmf", tmp_path / "toy.arf"
+    for row in (1, 2):
+        observation = read_observation(f"{pha}{{{row}}}", rmf, arf, background=pha)
+        again = read_observation(pha, rmf, arf, background=f"{pha}{{{row}}}", row=row)
+        assert observation.background is not None
+        assert again.background is not None
+        assert np.array_equal(observation.pha.counts, again.pha.counts)
+        assert np.array_equal(observation.background.counts, again.background.counts)
+    other = read_observation(f"{pha}{{2}}", rmf, arf, background=f"{pha}{{1}}").background
+    assert other is not None
+    assert np.array_equal(other.counts, read_pha(pha, row=1).counts)
+
+
 def test_a_background_of_type_one_serves_every_row(tmp_path: Path) -> None:
     source = toy_files(tmp_path)
     observation = read_observation(

@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 from ogip_zoo import write_arf, write_rmf, write_spectrum
-from xrayflow.errors import DataError, FormatError, XrayflowWarning
+from xrayflow.errors import DataError, FileError, FormatError, XrayflowWarning
 from xrayflow.ogip import PHA, read_pha
 
 CHANNEL = np.arange(1, 6)
@@ -152,8 +152,31 @@ def test_a_row_of_type_two_is_a_spectrum_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("row", "found"), [(None, "no row was chosen"), (0, "row 0 was"), (3, "row 3 was asked for")])
 def test_a_row_of_type_two_must_be_chosen(tmp_path: Path, row: int | None, found: str) -> None:
-    with pytest.raises(FormatError, match=f"TYPE:II, 2 spectra, but {found}.*choose one with row=1 to 2"):
-        read_pha(two_spectra(tmp_path / "a.pha"), row=row)
+    line = rf"TYPE:II, 2 spectra, but {found}.*choose one with --row 1 to 2, or file\{{1\}}"
+    path = two_spectra(tmp_path / "a.pha")
+    with pytest.raises(FormatError, match=line):
+        read_pha(path, row=row)
+    if row is not None:
+        with pytest.raises(FormatError, match=line):
+            read_pha(f"{path}{{{row}}}")
+
+
+def test_a_row_may_stand_in_the_name_as_in_xspec(tmp_path: Path) -> None:
+    path = two_spectra(tmp_path / "a.pha")
+    for chosen in (read_pha(f"{path}{{2}}"), read_pha(f"{path} {{2}} "), read_pha(f"{path}{{2}}", row=2)):
+        assert chosen.counts.tolist() == (COUNTS + 1).tolist()
+        assert chosen.path == path
+    with pytest.raises(FileError, match=r"a\.pha: row 1 and \{2\} were asked for; give one of them"):
+        read_pha(f"{path}{{2}}", row=1)
+    with pytest.raises(FileError, match=r"\{1-2\} is not one number; choose one at a time, as .*a\.pha\{3\}"):
+        read_pha(f"{path}{{1-2}}")
+    with pytest.raises(FileError, match=r"b\.pha: no such file"):
+        read_pha(tmp_path / "b.pha{1}")
+
+
+def test_a_file_whose_name_ends_like_a_choice_is_read(tmp_path: Path) -> None:
+    path = two_spectra(tmp_path / "a.pha").rename(tmp_path / "a.pha{2}")
+    assert read_pha(path, row=1).path == path
 
 
 def test_channels_of_type_two_count_from_one_where_they_are_not_given(tmp_path: Path) -> None:

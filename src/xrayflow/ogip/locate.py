@@ -3,7 +3,8 @@
 A file is sought where the header says (relative to the spectrum's folder), then under the same name in the spectrum's
 folder, then in the folder above, and in all these places with `.gz` added or taken away: headers often hold paths of
 another machine. `%match%` is the spectrum's own name with another suffix; `file{3}` and `file[EXT]` are XSPEC's ways
-to choose inside a file.
+to choose inside a file. Where the header helps no further, a file of the spectrum's own name beside it (`src.arf`
+beside `src.pha`, as many archives have them) is taken, with a warning.
 
 Source: OGIP/92-007, keywords BACKFILE, RESPFILE, ANCRFILE; XSPEC 12 manual, command `data`.
 """
@@ -11,11 +12,12 @@ Source: OGIP/92-007, keywords BACKFILE, RESPFILE, ANCRFILE; XSPEC 12 manual, com
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 
-from xrayflow.errors import FileError
+from xrayflow.errors import FileError, XrayflowWarning
 from xrayflow.ogip.pha import PHA
 
 _SELECTION = re.compile(r"\s*(?:\{(\d+)\}|\[[^\[\]]*\])$")
@@ -37,7 +39,15 @@ def selected_row(named: str) -> int | None:
     return int(found.group(1)) if found and found.group(1) else None
 
 
-def find(pha: PHA, keyword: str, named: str | None, option: str, match: str, read: Callable[[Path], T]) -> T:
+def find(
+    pha: PHA,
+    keyword: str,
+    named: str | None,
+    option: str,
+    match: str,
+    read: Callable[[Path], T],
+    beside: Sequence[str] = (),
+) -> T:
     """Read the file that a keyword of the spectrum names, wherever it is.
 
     Args:
@@ -47,6 +57,7 @@ def find(pha: PHA, keyword: str, named: str | None, option: str, match: str, rea
         option: What the user can give instead, for the error line.
         match: Suffix that stands for `%match%`.
         read: Reader of the file.
+        beside: Suffixes of files of the spectrum's name that serve where the header's does not.
 
     Returns:
         What `read` returns.
@@ -54,20 +65,33 @@ def find(pha: PHA, keyword: str, named: str | None, option: str, match: str, rea
     Raises:
         FileError: No file is named, or none of that name is found.
     """
-    if named is None:
-        raise FileError(f"{pha.where}: {keyword} names no file; give {option}")
-    paths = candidates(pha.path, named, match)
+    paths = [] if named is None else candidates(pha.path, named, match)
     for path in paths:
-        try:
-            found = path.is_file()
-        except OSError:  # a name that no file system takes
-            found = False
-        if found:
+        if _is_file(path):
             return read(path)
+    found = f"{keyword} names no file" if named is None else f"{keyword} = {named!r} is not there"
+    for suffix in beside:
+        for path in candidates(pha.path, "%match%", suffix):
+            if _is_file(path):
+                warnings.warn(
+                    f"{pha.where}: {found}; {path.name} beside it is taken ({option} takes another)",
+                    XrayflowWarning,
+                    stacklevel=4,
+                )
+                return read(path)
+    if named is None:
+        raise FileError(f"{pha.where}: {found}; give {option}")
     raise FileError(
-        f"{pha.where}: {keyword} = {named!r} is not there, and no {paths[-1].name.removesuffix('.gz')} in "
-        f"{pha.path.parent} or the folder above; give {option}"
+        f"{pha.where}: {found}, and no {paths[-1].name.removesuffix('.gz')} in {pha.path.parent} or the folder above; "
+        f"give {option}"
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 def candidates(spectrum: Path, named: str, match: str) -> list[Path]:

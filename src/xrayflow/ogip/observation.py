@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from xrayflow.errors import DataError, FileError, MismatchError, XrayflowWarning
 from xrayflow.ogip import grouping as rules
 from xrayflow.ogip.arf import ARF, read_arf, tolerance
+from xrayflow.ogip.fits import split_choice
 from xrayflow.ogip.grouping import Bins
 from xrayflow.ogip.locate import find, is_match, selected_row
 from xrayflow.ogip.pha import NO_FILE, PHA, read_pha
@@ -244,11 +245,12 @@ def read_observation(
     """Read a spectrum and the files that belong to it.
 
     Args:
-        pha: The spectrum's file.
-        rmf: The redistribution matrix, read already or to be read; None: as the header says.
+        pha: The spectrum's file; `file{3}` is the third spectrum of a TYPE:II file, as in XSPEC.
+        rmf: The redistribution matrix, read already or to be read; None: as the header says, or the file of the
+            spectrum's name beside it.
         arf: The effective area likewise; "none" where the RMF includes it.
         background: The background likewise; "none" for none although the header names one.
-        row: Which spectrum of a TYPE:II file, from 1.
+        row: Which spectrum of a TYPE:II file, from 1: the same as `file{3}`.
 
     Returns:
         The observation.
@@ -260,6 +262,7 @@ def read_observation(
         DataError: There is no exposure.
     """
     source = pha if isinstance(pha, PHA) else read_pha(pha, row)
+    row = row if isinstance(pha, PHA) else split_choice(pha)[1] or row
     response = rmf if isinstance(rmf, RMF) else _read_response(source, rmf)
     area = arf if isinstance(arf, ARF) else _read_area(source, response, arf)
     other = background if isinstance(background, PHA) else _read_background(source, background, row)
@@ -273,7 +276,16 @@ def read_observation(
 def _read_response(pha: PHA, given: str | Path | None) -> RMF:
     if given is not None:
         return read_rmf(given)
-    return find(pha, "RESPFILE", pha.response_file, "--rmf FILE", ".rsp", read_rmf)
+    number = selected_row(pha.response_file or "")
+    return find(
+        pha,
+        "RESPFILE",
+        pha.response_file,
+        "--rmf FILE",
+        ".rsp",
+        lambda path: read_rmf(path, number),
+        beside=(".rmf", ".rsp"),
+    )
 
 
 def _read_area(pha: PHA, rmf: RMF, given: str | Path | None) -> ARF | None:
@@ -283,7 +295,8 @@ def _read_area(pha: PHA, rmf: RMF, given: str | Path | None) -> ARF | None:
         if given is not None:
             raise FileError(f"{rmf.path}: holds no effective area; give --arf FILE instead of none")
         option = "--arf FILE, or --arf none" if rmf.includes_area else "--arf FILE"
-        area = find(pha, "ANCRFILE", pha.arf_file, option, ".arf", read_arf)
+        beside = () if rmf.includes_area else (".arf",)
+        area = find(pha, "ANCRFILE", pha.arf_file, option, ".arf", read_arf, beside)
     else:
         return None
     if rmf.includes_area:

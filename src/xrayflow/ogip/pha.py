@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xrayflow.errors import DataError, XrayflowWarning
-from xrayflow.ogip.fits import LARGEST, FitsFile, Table, read_fits
+from xrayflow.errors import DataError, FileError, XrayflowWarning
+from xrayflow.ogip.fits import LARGEST, FitsFile, Table, read_fits, split_choice
 
 NO_FILE = frozenset({"", "none", "null", "n/a"})
 """What stands in RESPFILE and its like where there is no file (compared in lower case)."""
@@ -93,8 +93,8 @@ def read_pha(path: str | Path, row: int | None = None, *, background: bool = Fal
     """Read one spectrum.
 
     Args:
-        path: The PHA file.
-        row: Which spectrum of a TYPE:II file, from 1 as in XSPEC's `file{3}`.
+        path: The PHA file; `file{3}` is its third spectrum, as in XSPEC.
+        row: The same choice in a TYPE:II file, from 1.
         background: The file is read as a background: where it holds several spectra, the one that says
             HDUCLAS2 = BKG is taken (else, as for a source, the first that does not).
 
@@ -106,6 +106,10 @@ def read_pha(path: str | Path, row: int | None = None, *, background: bool = Fal
         FormatError: No spectrum in it, a column that is missing or contradicts another, a value that is not a number.
         DataError: The exposure is not positive.
     """
+    path, chosen = split_choice(path)
+    if chosen is not None and row not in (None, chosen) and not background:
+        raise FileError(f"{path}: row {row} and {{{chosen}}} were asked for; give one of them")
+    row = row if chosen is None else chosen
     file = read_fits(path)
     table = _spectrum_table(file, background=background)
     return _Row(file, table, _choose_row(table, row, background=background)).read()
@@ -137,7 +141,8 @@ def _choose_row(table: Table, row: int | None, *, background: bool) -> int | Non
         return 0
     if row is None or not 1 <= row <= table.rows:
         asked = "no row was chosen" if row is None else f"row {row} was asked for"
-        table.fail(f"TYPE:II, {table.rows} spectra, but {asked}", f"choose one with row=1 to {table.rows}")
+        todo = f"choose one with --row 1 to {table.rows}, or file{{1}}"
+        table.fail(f"TYPE:II, {table.rows} spectra, but {asked}", todo)
     return row - 1
 
 
