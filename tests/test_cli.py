@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from ogip_zoo import ENERGY_EDGES, power_law_counts, toy_files, write_arf
+from ogip_zoo import ENERGY_EDGES, power_law_counts, toy_files, write_arf, write_spectrum
 from test_summary_schema import validate
 from xrayflow import cli
 from xrayflow.cli import options
@@ -246,6 +246,26 @@ def test_bad_files_are_one_line_each(
     run: Run, tmp_path: Path, make: Callable[[Path], list[object]], message: str
 ) -> None:
     assert refused(run("fit", *make(tmp_path), "--model", "TBabs*powerlaw"), 1, message)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "row", "message"),
+    [
+        ("", [], r"TYPE:II, 2 spectra, but no row was chosen; choose one with --row 1 to 2, or file\{1\}"),
+        ("", ["--row", 3], "TYPE:II, 2 spectra, but row 3 was asked for"),
+        ("", ["--row", 2], "two.pha: no counts in .* keV"),
+        ("{2}", [], "two.pha: no counts in .* keV"),
+        ("{2}", ["--row", 1], r"two.pha: row 1 and \{2\} were asked for; give one of them"),
+    ],
+)
+def test_a_spectrum_of_several_is_chosen(
+    run: Run, tmp_path: Path, chosen: str, row: list[object], message: str
+) -> None:
+    toy_files(tmp_path)
+    channel = np.arange(120)
+    columns = {"CHANNEL": np.stack([channel, channel]), "COUNTS": np.stack([channel, 0 * channel])}
+    path = write_spectrum(tmp_path / "two.pha", columns, TLMIN2=0, RESPFILE="toy.rmf", ANCRFILE="toy.arf", DETCHANS=120)
+    assert refused(run("fit", f"{path}{chosen}", *row, "--model", "TBabs*powerlaw"), 1, message)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def fit(
         str | None,
         typer.Option(metavar="FILE|none", help="Background spectrum, instead of BACKFILE.", rich_help_panel=FILES),
     ] = None,
+    row: options.Row = None,
     model: options.ModelText = "TBabs*simpl*ezdiskbb",
     freeze: options.Freeze = None,
     link: Annotated[
@@ -143,7 +144,7 @@ def fit(
             products_folder(out)
         with show_progress() as progress:
             spectral = parse_model(model, abund, xsect)
-            observation = read_observation(pha, rmf, arf, background)
+            observation = read_observation(pha, rmf, arf, background, row)
             posterior = infer(
                 observation,
                 model=spectral,

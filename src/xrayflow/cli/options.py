@@ -23,6 +23,10 @@ PriorChanges = Annotated[
 Abund = Annotated[
     str, typer.Option(metavar="wilm|angr|aspl|grsa|lodd", help="Abundances of absorbers.", rich_help_panel=MODEL)
 ]
+Row = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Which spectrum of a TYPE:II file; the same as PHA{N}.", rich_help_panel=FILES),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=OUTPUT)]
 
 _NUMBER = r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"
