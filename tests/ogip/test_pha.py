@@ -349,3 +349,8 @@ def test_counts_of_single_precision_are_whole_too(tmp_path: Path) -> None:
     assert not np.array_equal(counts, MANY)
     pha = read_pha(write_spectrum(tmp_path / "a.pha", {"CHANNEL": np.arange(200), "COUNTS": counts}))
     assert np.array_equal(pha.counts, MANY)
+
+
+def test_rates_beyond_all_numbers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"RATE x EXPOSURE = 1e\+300 s is beyond all numbers; correct the header"):
+        read_pha(write_spectrum(tmp_path / "a.pha", {"CHANNEL": CHANNEL, "RATE": COUNTS * 1e10}, EXPOSURE=1e300))

@@ -239,6 +239,10 @@ class _Row:
             table.fail(f"{bad} of {size} counts are not numbers", "mark those channels bad with a count of 0")
         exposure = self.exposure()
         unit = exposure if is_rate else 1.0
+        with np.errstate(over="ignore"):
+            counts = raw.astype(np.float64) * unit
+        if not np.all(np.isfinite(counts)):
+            table.fail(f"RATE x EXPOSURE = {exposure:g} s is beyond all numbers", "correct the header")
         stat_err = self.per_channel("STAT_ERR", size, 0.0) * unit
         has_errors = "STAT_ERR" in table or bool(np.any(stat_err > 0.0))
         sys_err = self.per_channel("SYS_ERR", size, 0.0)
@@ -252,7 +256,7 @@ class _Row:
         return PHA(
             path=self.file.path,
             channel=channel,
-            counts=as_counts(raw.astype(np.float64) * unit, single=table.is_single(name) or _fits_single(raw)),
+            counts=as_counts(counts, single=table.is_single(name) or _fits_single(raw)),
             stat_err=stat_err if has_errors else None,
             sys_err=sys_err if np.any(sys_err > 0.0) else None,
             quality=self.flags("QUALITY", size),
