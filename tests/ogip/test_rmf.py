@@ -363,6 +363,21 @@ def test_rows_that_all_have_no_width_are_refused(tmp_path: Path) -> None:
         read_rmf(path)
 
 
+def test_ebounds_of_vectors_are_refused(tmp_path: Path) -> None:
+    path = write_rmf(tmp_path / "a.rmf")
+    with fits.open(path) as units:
+        channel, e_max = (units["EBOUNDS"].data[name] for name in ("CHANNEL", "E_MAX"))
+        columns = [
+            fits.Column("CHANNEL", "J", array=channel),
+            fits.Column("E_MIN", "4D", unit="keV", array=np.zeros((120, 4))),
+            fits.Column("E_MAX", "D", unit="keV", array=e_max),
+        ]
+        units["EBOUNDS"] = fits.BinTableHDU.from_columns(columns, name="EBOUNDS")
+        units.writeto(tmp_path / "b.rmf")
+    with pytest.raises(FormatError, match="E_MIN and E_MAX have 480 and 120 values in 120 rows; rebuild the RMF"):
+        read_rmf(tmp_path / "b.rmf")
+
+
 @pytest.mark.parametrize("rows", [[3], [0], [119], [0, 1, 2, 50]])
 @pytest.mark.parametrize("value", [7, -9, 2**28])
 def test_damaged_channel_numbers_of_rows_in_order_are_read_by_row(tmp_path: Path, rows: list[int], value: int) -> None:

@@ -34,8 +34,8 @@ from xrayflow.ogip.fits import LARGEST, MAX_BYTES, FitsFile, Ragged, Table, read
 Part = tuple[NDArray[np.float64], csr_array]
 """Energy edges [keV] and matrix of one extension."""
 
-MOST_ELEMENTS = MAX_BYTES // 12
-"""Of a sum of matrices: with 8 bytes of value and 4 of channel each, as much memory as the largest file."""
+MOST_ELEMENTS = MAX_BYTES // 24
+"""Of a sum of matrices: 8 bytes of value and 4 of channel each, and as much again while they are added."""
 
 ONE_OF_MANY = ("TELESCOP", "INSTRUME", "DETNAM", "FILTER", "ORDER", "TG_M", "TSTART", "TSTOP")
 """Extensions that differ in one of these are no parts of one matrix."""
@@ -208,6 +208,8 @@ def _channels(table: Table, matrix: Table) -> tuple[NDArray[np.int64], NDArray[n
         if name in table and (unit := str(table.columns[name].unit or "keV").strip()).lower() != "kev":
             table.fail(f"{name} is in {unit}", "give energies in keV")
     e_min, e_max = (table.column(name).reshape(-1).astype(np.float64) for name in ("E_MIN", "E_MAX"))
+    if not len(e_min) == len(e_max) == table.rows:
+        table.fail(f"E_MIN and E_MAX have {len(e_min)} and {len(e_max)} values in {table.rows} rows", "rebuild the RMF")
     if len(e_min) == 0 or not (np.all(np.isfinite(e_min)) and np.all(np.isfinite(e_max)) and np.all(e_min <= e_max)):
         table.fail("E_MIN and E_MAX are no increasing pairs of numbers", "rebuild the RMF")
     if len(e_min) > 1 and np.any(np.diff(e_min) * (e_min[-1] - e_min[0]) <= 0.0):
