@@ -174,7 +174,12 @@ def _nearest(edges: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray
 def _take(matrix: csr_array, row: NDArray[np.int64], inside: NDArray[np.bool_]) -> csr_array:
     """The rows of a matrix in another order, some of them often; empty where `inside` is false."""
     end = np.concatenate([[0], np.cumsum(inside)])
-    return csr_array((np.ones(end[-1]), row[inside], end), shape=(len(row), matrix.shape[0])) @ matrix
+    chosen = csr_array((np.ones(end[-1]), _small(row[inside]), _small(end)), shape=(len(row), matrix.shape[0]))
+    return chosen @ matrix
+
+
+def _small(index: NDArray[np.int64]) -> NDArray[np.int32] | NDArray[np.int64]:
+    return index.astype(np.int32) if index.max(initial=0) < LARGEST else index
 
 
 def _check_sum(path: Path, parts: Sequence[csr_array], total: csr_array) -> None:
@@ -274,7 +279,9 @@ def _matrix(table: Table, channels: int) -> csr_array:
     offset = begin - (np.cumsum(count) - count)
     column = np.arange(len(values), dtype=np.int64) + np.repeat(offset, count)
     row_end = np.concatenate([[0], np.cumsum(used)])
-    matrix = csr_array((values, column, row_end), shape=(table.rows, max(channels, int(column.max(initial=-1)) + 1)))
+    width = max(channels, int(column.max(initial=-1)) + 1)
+    # a file of MAX_BYTES has fewer elements than int32 counts, and half the memory does
+    matrix = csr_array((values, _small(column), _small(row_end)), shape=(table.rows, width))
     matrix.eliminate_zeros()
     if matrix.shape[1] > channels:
         lost = matrix[:, channels:]
