@@ -35,7 +35,8 @@ def observation(folder: Path, background: str = "none", **arguments: object) -> 
 
 def fitted(found: Observation, model: str = "powerlaw", statistic: str = "auto", **settings: object) -> BestFit:
     """The best fit by XSPEC's statistic."""
-    problem, choices = build_problem([found], Question(model, energies=BAND, statistic=statistic, **settings))  # type: ignore[arg-type]
+    question = Question(model, energies=BAND, statistic=statistic, **settings)  # type: ignore[arg-type]
+    problem, choices = build_problem([found], question, "statistic")
     return optimise_problem(problem, choices, "statistic")[0]
 
 

@@ -23,7 +23,7 @@ from xrayflow.folding import Fold, Grid
 from xrayflow.models import Model, PhotonFlux, flux_and_jacobian
 from xrayflow.ogip import Spectrum
 from xrayflow.prior import Prior
-from xrayflow.statistics import Noise
+from xrayflow.statistics import Choice, Noise, noise_of
 
 Theta = Float[Tensor, "source draw parameter"]
 
@@ -128,6 +128,19 @@ class Problem:
             return self
         spectra = tuple(self.spectra[i] for i in sources.tolist())
         return replace(self, spectra=spectra, noise=self.noise.select(sources), fold=self.fold.select(sources))
+
+    def as_shown(self, choice: Choice) -> Problem:
+        """The problem of one source in the bins that were asked for: XSPEC's statistic and figures are of those.
+
+        Args:
+            choice: Its statistic.
+        """
+        shown = self.spectra[0].shown
+        if shown is None:
+            return self
+        noise = noise_of([shown], [choice], float(self.noise.systematic[0, 0]))
+        fold = Fold.of([shown], self.fold.grid, dtype=self.fold.dtype)
+        return replace(self, spectra=(shown,), noise=noise, fold=fold)
 
     def _expected(self, theta: Theta) -> Float[Tensor, "source draw bin"]:
         return self.fold(self.photon_flux(self.fold.cast(theta)))

@@ -37,7 +37,8 @@ def with_counts(problem: Problem, counts: torch.Tensor, exposure: float = 1.0) -
 
 def checked(problem: Problem, counts: torch.Tensor, seed: int, exposure: float = 1.0, draws: int = DRAWS) -> Predictive:
     theta = TRUTH.expand(draws, -1)
-    return check(with_counts(problem, counts, exposure), theta, torch.Generator().manual_seed(seed))
+    given = with_counts(problem, counts, exposure)
+    return check(given, given, theta, torch.Generator().manual_seed(seed))
 
 
 def simulated(problem: Problem, count: int, exposure: float = 1.0) -> torch.Tensor:
@@ -102,7 +103,7 @@ def test_bands_hold_the_spread_of_the_draws_and_the_background(tmp_path: Path) -
     found = observation(tmp_path, "counts", exposure=200.0)
     problem, _ = build_problem([found], Question("powerlaw", energies=BAND))
     theta = torch.stack([torch.full((101,), 1.7), torch.linspace(0.04, 0.06, 101)], dim=-1).double()
-    answer = check(problem, theta, torch.Generator().manual_seed(4))
+    answer = check(problem, problem, theta, torch.Generator().manual_seed(4))
     one = problem.expected(TRUTH[None, None])[0, 0].numpy()
     np.testing.assert_allclose(answer.expected, np.outer([0.82, 1.0, 1.18], one), rtol=1e-6)
     assert isinstance(problem.noise, CountNoise)

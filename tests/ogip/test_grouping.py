@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ogip_zoo import toy_observation, write_rmf
+from xrayflow.data import bundled_rmf
 from xrayflow.errors import DataError
-from xrayflow.ogip import Bins, Spectrum, form_bins, read_rmf
-from xrayflow.ogip.grouping import group_min, group_optimal, notice_channels, notice_energies, resolution
+from xrayflow.ogip import RMF, Bins, Spectrum, form_bins, read_rmf
+from xrayflow.ogip.grouping import (
+    group_min,
+    group_optimal,
+    notice_channels,
+    notice_energies,
+    regroup,
+    resolution,
+    undecided,
+)
 
 
 def bins_of(grouping: list[int], quality: list[int] | None = None, *, descending: bool = False) -> Bins:
@@ -221,3 +231,148 @@ def test_no_grouping_makes_every_channel_a_bin(tmp_path: Path) -> None:
 def test_an_unknown_grouping_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(DataError, match=f"grouping '{kind}' is none of file, none, optimal, min:N"):
         grouped(tmp_path, kind)
+
+
+# Groups that the counts decided.
+
+Columns = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def nicer() -> RMF:
+    """A response of 1501 channels, 9 to 19 of them in a FWHM."""
+    return read_rmf(bundled_rmf())
+
+
+def falling(total: float, seed: int, size: int = 1501) -> np.ndarray:
+    """Counts of a spectrum that falls by e in a tenth of the channels."""
+    mean = np.exp(-np.arange(size) / (0.1 * size))
+    return np.random.default_rng(seed).poisson(total * mean / mean.sum()).astype(np.float64)
+
+
+def loosened(nicer: RMF, kind: str, columns: Columns, counts: np.ndarray) -> Columns | None:
+    return undecided(kind, *columns, counts, nicer, np.arange(len(counts)))
+
+
+def at_least(minimum: int, width: int, counts: np.ndarray) -> Columns:
+    """Groups of so many counts and so many channels at least, as specgroup makes them."""
+    grouping, quality = np.full(len(counts), -1), np.zeros(len(counts), dtype=np.int64)
+    first, total = 0, 0.0
+    for index, value in enumerate(counts):
+        total += value
+        if index == first:
+            grouping[index] = 1
+        if total >= minimum and index - first + 1 >= width:
+            first, total = index + 1, 0.0
+    quality[first:] = 2
+    return grouping, quality
+
+
+@pytest.mark.parametrize("total", [300.0, 3e4, 3e6])
+@pytest.mark.parametrize("minimum", [1, 5, 20, 25])
+def test_a_file_grouped_by_its_counts_is_known(nicer: RMF, minimum: int, total: float) -> None:
+    for seed in range(10):
+        counts, none = falling(total, seed), np.zeros(1501, dtype=np.int64)
+        found = loosened(nicer, "file", group_min(none, counts, minimum), counts)
+        known = loosened(nicer, f"min:{minimum}", (none, none), counts)
+        assert found is not None
+        assert np.array_equal(found, known)
+
+
+@pytest.mark.parametrize("total", [30.0, 300.0, 3e4, 3e6])
+@pytest.mark.parametrize("kind", ["optimal", "by 2", "by 5", "by 20"])
+def test_a_file_grouped_by_its_response_is_left_alone(nicer: RMF, kind: str, total: float) -> None:
+    row, none = np.arange(1501), np.zeros(1501, dtype=np.int64)
+    for seed in range(10):
+        counts = falling(total, seed)
+        grouping = np.where(row % int(kind[3:]) == 0, 1, -1) if kind != "optimal" else none
+        columns = regroup("optimal" if kind == "optimal" else "file", grouping, none, counts, nicer, row)
+        assert loosened(nicer, "file", columns, counts) is None
+
+
+def test_groups_that_are_wide_for_the_response_stay_beside_those_that_the_counts_ended(nicer: RMF) -> None:
+    counts = falling(3e4, 1)
+    columns = at_least(20, 7, counts)
+    found = loosened(nicer, "file", columns, counts)
+    assert found is not None
+    starts = np.flatnonzero(columns[0] == 1)
+    total, ending = np.add.reduceat(counts, starts), counts[np.append(starts[1:], 1501) - 1]
+    kept = np.repeat(total - ending >= 20, np.diff(np.append(starts, 1501)))
+    assert 0.2 < kept.mean() < 0.9
+    assert np.array_equal(found[0][kept], columns[0][kept])
+    assert np.sum(found[0] != -1) > 1.2 * len(starts)
+
+
+def test_pieces_are_a_fifth_of_the_resolution_and_do_not_depend_on_the_counts(nicer: RMF) -> None:
+    found = [loosened(nicer, "min:1", (np.zeros(1501, dtype=np.int64),) * 2, falling(300.0, seed)) for seed in range(2)]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert np.array_equal(found[0], found[1])
+    starts = np.flatnonzero(found[0][0] != -1)
+    width = np.diff(np.append(starts, 1501))
+    assert set(width.tolist()) == {1, 2, 3, 4}
+    assert np.all(width <= np.maximum(resolution(nicer)[starts] / 5.0, 1.0))
+
+
+def test_bright_channels_stay_bins_where_faint_groups_are_given_up(nicer: RMF) -> None:
+    counts = np.where(np.arange(1501) < 700, 1000.0, falling(300.0, 3))
+    found = loosened(nicer, "min:20", (np.zeros(1501, dtype=np.int64),) * 2, counts)
+    assert found is not None
+    assert np.all(found[0][:700] == 1)
+    assert np.any(found[0][700:] == -1)
+
+
+def test_what_a_tool_left_incomplete_comes_back_and_what_is_bad_does_not(nicer: RMF) -> None:
+    counts, bad = falling(3000.0, 4), np.zeros(1501, dtype=np.int64)
+    bad[:30], bad[200:210], bad[400] = 5, 5, 1
+    grouping, quality = group_min(bad, counts, 25)
+    assert np.any(quality != bad)
+    for kind, given_quality in (("file", quality), ("min:25", bad)):
+        found = loosened(nicer, kind, (grouping, given_quality), counts)
+        assert found is not None
+        assert np.array_equal(found[1], bad)
+
+
+@pytest.mark.parametrize("kind", ["none", "optimal"])
+def test_channels_and_optimal_bins_count_as_undecided(tmp_path: Path, kind: str) -> None:
+    spectrum = grouped(tmp_path, kind)
+    assert spectrum.undecided() is spectrum
+
+
+def test_groups_of_the_band_become_its_channels_and_are_still_shown(tmp_path: Path) -> None:
+    observation = toy_observation(tmp_path, exposure=0.5)
+    asked = observation.bin(((1.0, 6.0),), grouping="min:5")
+    found, channels = asked.undecided(), observation.bin(((1.0, 6.0),), grouping="none")
+    assert asked.shown is None
+    assert found.shown is asked
+    assert (found.energies, found.grouping) == (asked.energies, asked.grouping)
+    # a channel of 0.1 keV is wider than a fifth of the resolution
+    assert np.array_equal(found.bin_of_channel, channels.bin_of_channel)
+    assert np.sum(found.bin_of_channel >= 0) > np.sum(asked.bin_of_channel >= 0)
+
+
+def test_groups_outside_the_band_change_nothing(tmp_path: Path) -> None:
+    observation = toy_observation(tmp_path, exposure=1000.0)
+    asked = observation.bin(((1.0, 3.0),), grouping="min:5")
+    assert asked.undecided() is asked
+    wide = observation.bin(((0.0, 99.0),), grouping="min:5")
+    assert wide.undecided() is not wide
+
+
+def test_channels_asked_for_by_number_stay_so(tmp_path: Path) -> None:
+    asked = toy_observation(tmp_path, exposure=0.5).bin(channels=(20, 70), grouping="min:5")
+    found = asked.undecided()
+    assert found.channels == (20, 70)
+    assert np.flatnonzero(found.bin_of_channel >= 0).tolist() == list(range(20, 71))
+
+
+def test_groups_stay_where_smaller_bins_would_have_a_negative_background(tmp_path: Path) -> None:
+    observation = toy_observation(tmp_path, exposure=0.5, background=True)
+    assert observation.background is not None
+    modelled = np.where(np.arange(120) == 40, -0.01, 0.1)
+    negative = replace(observation, background=replace(observation.background, counts=modelled))
+    asked = negative.bin(((1.0, 6.0),), grouping="min:5")
+    assert np.all(asked.background >= 0)
+    assert asked.undecided() is asked
+    positive = replace(observation, background=replace(observation.background, counts=np.abs(modelled)))
+    assert positive.bin(((1.0, 6.0),), grouping="min:5").undecided().shown is not None

@@ -49,14 +49,15 @@ def answer_alone(
     log_likelihood = torch.full((draws,), torch.nan, dtype=torch.float64)
     log_likelihood[: asked.shape[0]] = found
     best = asked[torch.where(torch.isnan(found), -torch.inf, found).argmax()]
-    spectrum, noise, shown = problem.spectra[0], problem.noise, AtBest.of(problem, choice, best)
-    predictive = check(problem, asked, generator)
+    spectrum, noise, in_asked = problem.spectra[0], problem.noise, problem.as_shown(choice)
+    shown = AtBest.of(problem, in_asked, choice, best)
+    predictive = check(problem, in_asked, asked, generator)
     said = f"draws of the network {amortised.name} alone, not weighted by the likelihood"
     left = (f"{outside:.0%} of its draws left the prior's box and were drawn anew",) if outside > 0.005 else ()
     return Posterior(
         model=problem.model,
         prior=problem.prior,
-        spectrum=spectrum,
+        spectrum=in_asked.spectra[0],
         draws=theta.numpy(),
         log_weight=np.zeros(draws),
         log_likelihood=log_likelihood.numpy(),

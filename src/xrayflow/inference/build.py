@@ -12,7 +12,7 @@ from xrayflow.errors import DataError
 from xrayflow.folding import Grid
 from xrayflow.models import Model, parse_model
 from xrayflow.networks import Network
-from xrayflow.ogip import Observation
+from xrayflow.ogip import Observation, Spectrum
 from xrayflow.prior import Prior, name_of
 from xrayflow.problem import Problem
 from xrayflow.statistics import Choice, choose, noise_of
@@ -55,12 +55,16 @@ class Question:
     amortised: bool = False
 
 
-def build_problem(observations: Sequence[Observation], question: Question) -> tuple[Problem, list[Choice]]:
+def build_problem(
+    observations: Sequence[Observation], question: Question, objective: str = "posterior"
+) -> tuple[Problem, list[Choice]]:
     """The problem of spectra that share one RMF, and the statistic of each.
 
     Args:
         observations: From `read_observation`, at least one.
         question: What is asked of them.
+        objective: "posterior": in bins that the counts did not decide; "statistic": in those that were asked for, as
+            XSPEC has them.
 
     Raises:
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
@@ -77,8 +81,20 @@ def build_problem(observations: Sequence[Observation], question: Question) -> tu
                 f"{spectrum.energy_hi.max():.3g} keV; choose another band with --energies"
             )
     choices = [choose(spectrum, question.statistic) for spectrum in spectra]
+    if objective == "posterior":
+        pairs = zip(spectra, choices, strict=True)
+        spectra = [one.undecided() if _can_be_split(one, choice) else one for one, choice in pairs]
     noise = noise_of(spectra, choices, question.systematic or 0.0)
     return Problem.of(model, prior, spectra, noise, question.grid), choices
+
+
+def _can_be_split(spectrum: Spectrum, choice: Choice) -> bool:
+    """Whether the likelihood stands bins of few counts.
+
+    chi^2 does not, nor does a background that was counted and is taken as known: in small bins its own scatter is all.
+    """
+    counted = spectrum.background is not None and choice.name == "wstat"
+    return not (choice.gaussian or counted)
 
 
 def _model_and_prior(question: Question) -> tuple[Model, Prior]:

@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from xrayflow.errors import DataError
 from xrayflow.inference.fit_statistic import FitStatistic
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
@@ -105,7 +106,12 @@ class Goal:
             problem: The batch.
             kind: One of `GOALS`.
             choices: The statistic of each source, for "statistic".
+
+        Raises:
+            DataError: The statistic of bins that were not asked for.
         """
+        if kind == "statistic" and any(spectrum.shown is not None for spectrum in problem.spectra):
+            raise DataError("XSPEC's statistic is of the bins asked for; build the problem for objective 'statistic'")
         statistic = FitStatistic.of(problem.spectra, choices) if kind == "statistic" else None
         return cls(problem, kind, kind == "probit", Box.of(problem.prior), statistic)
 

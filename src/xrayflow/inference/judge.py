@@ -18,7 +18,7 @@ from xrayflow.inference.importance import (
     pareto_k,
 )
 from xrayflow.inference.optimiser import Optima, minimise
-from xrayflow.inference.posterior import MAKERS, AtBest, Posterior, resampled_rows
+from xrayflow.inference.posterior import MAKERS, AtBest, Posterior, regrouped, resampled_rows
 from xrayflow.inference.predictive import DRAWS, check
 from xrayflow.inference.refine import distinct_optima
 from xrayflow.inference.search import Search
@@ -102,8 +102,9 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     draws, ess = log_weight.numel(), float(effective_sample_size(log_weight))
     log_evidence = float(log_mean_weight(log_weight))
     best, polish = _best(one)
-    shown = AtBest.of(problem, one.choice, best)
-    predictive = check(problem, problem.prior.to_theta(_resampled(fresh, DRAWS, one.generator)), one.generator)
+    asked = problem.as_shown(one.choice)
+    shown = AtBest.of(problem, asked, one.choice, best)
+    predictive = check(problem, asked, problem.prior.to_theta(_resampled(fresh, DRAWS, one.generator)), one.generator)
     k = pareto_k(log_weight.numpy())
     modes = distinct_optima(one.optima)[0]
     peak = peak_share(one, modes, log_evidence)
@@ -111,7 +112,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     return Posterior(
         model=problem.model,
         prior=problem.prior,
-        spectrum=spectrum,
+        spectrum=asked.spectra[0],
         draws=theta.numpy(),
         log_weight=log_weight.numpy(),
         log_likelihood=fresh.log_likelihood[0].numpy(),
@@ -135,6 +136,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         evaluations={"draws": one.spent, "optimise": int(one.optima.evaluations) + polish},
         seconds={},
         versions=package_versions(*MAKERS),
+        notes=regrouped(spectrum),
     )
 
 

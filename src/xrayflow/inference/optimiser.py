@@ -328,7 +328,7 @@ def optimise_batch(
     Raises:
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
     """
-    problem, choices = build_problem(observations, question or Question())
+    problem, choices = build_problem(observations, question or Question(), objective)
     return optimise_problem(problem, choices, objective, starts, seed)
 
 

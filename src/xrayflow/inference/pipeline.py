@@ -158,7 +158,8 @@ def _told(answer: Posterior, guidance: Guidance, source: int) -> Posterior:
     """The answer with what there is to say about the network."""
     note = guidance.notes[source]
     flags = (*answer.flags, "outside_training") if guidance.outside[source] else answer.flags
-    return replace(answer, network=guidance.name(source), notes=(note,) if note else (), flags=flags)
+    notes = (*answer.notes, note) if note else answer.notes
+    return replace(answer, network=guidance.name(source), notes=notes, flags=flags)
 
 
 def _with_read(answer: Posterior, read: float) -> Posterior:

@@ -51,22 +51,23 @@ class AtBest:
     systematic: float
 
     @classmethod
-    def of(cls, problem: Problem, choice: Choice, best: torch.Tensor) -> AtBest:
+    def of(cls, problem: Problem, asked: Problem, choice: Choice, best: torch.Tensor) -> AtBest:
         """Of one source.
 
         Args:
             problem: Of this source.
+            asked: The same in the bins that were asked for.
             choice: Its statistic.
             best: (parameter,) the point.
         """
-        spectrum, noise = problem.spectra[0], problem.noise
-        expected = problem.expected(best[None, None])
-        dof = spectrum.counts.size - len(problem.prior.names)
+        noise, spectrum, free = problem.noise, asked.spectra[0], len(problem.prior.names)
+        expected = asked.expected(best[None, None])
         systematic = float(noise.systematic[0, 0])
         shown = statistic_per_bin(spectrum, choice, expected[0, 0, : spectrum.counts.size], systematic)
+        deviance = float(noise.deviance(problem.expected(best[None, None])))
         return cls(
-            Value(choice.name, float(shown.sum()), dof, choice.reason),
-            Value("deviance", float(noise.deviance(expected)), dof, noise.name),
+            Value(choice.name, float(shown.sum()), spectrum.counts.size - free, choice.reason),
+            Value("deviance", deviance, problem.spectra[0].counts.size - free, noise.name),
             systematic,
         )
 
@@ -78,7 +79,7 @@ class Posterior:
     Attributes:
         model: The spectral model.
         prior: Of its free parameters.
-        spectrum: The noticed bins.
+        spectrum: The noticed bins, as they were asked for.
         draws: (draw, parameter) in the prior's order and the parameters' units; weighted.
         log_weight: (draw,) natural log of the unnormalised weights; their mean is the evidence.
         log_likelihood: (draw,) natural log of the normalised likelihood.
@@ -257,6 +258,21 @@ class Posterior:
         )
         lines += [f"  - {reason}" for reason in self.reasons]
         return "\n".join(lines)
+
+
+def regrouped(spectrum: Spectrum) -> tuple[str, ...]:
+    """What to say of the likelihood's bins where they are not those asked for; nothing where they are.
+
+    Args:
+        spectrum: What the likelihood sees.
+    """
+    if spectrum.shown is None:
+        return ()
+    bins, asked = spectrum.counts.size, spectrum.shown.counts.size
+    return (
+        f"the counts decided where groups end, so the likelihood and p take {bins} bins that they did not decide; "
+        f"{asked} groups are shown",
+    )
 
 
 def resampled_rows(weights: NDArray[np.float64], n: int, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -9,8 +9,21 @@
 
 These rules give the noticed-bin lists of 160 published XSPEC logs number for number (tests/ogip).
 
+A group that ends where the counts reach a number is no Poisson variable: of `min:1` every group holds one count,
+whatever the model. `undecided` finds such groups and gives their channels back, in pieces far below the resolution. It
+knows them by their last channel: without it they hold less than the number, with it enough. Any group can look so, with
+a probability of at most
+
+    q = max_lambda [ P(X < N; lambda (1 - 1/w)) - P(X < N; lambda) ]
+
+for w channels of expected counts lambda together, X Poisson. Groups that the response decided look so no more often.
+That tells a file grouped by its counts: the groups that look so, each weighed by ln 1/q, weigh W by chance at most with
+
+    min_t exp(-t W) prod (1 - q + q^(1 - t))        (Chernoff).
+
 Source: XSPEC 12 manual, commands `ignore` and `notice`; OGIP/92-007, sections on GROUPING and QUALITY. Optimal bins:
-Kaastra & Bleeker 2016, A&A 587, A151, equations 36, 37 and appendix B.
+Kaastra & Bleeker 2016, A&A 587, A151, equations 36, 37 and appendix B. The bound: Chernoff 1952, Ann. Math. Stat. 23,
+493.
 """
 
 from __future__ import annotations
@@ -21,6 +34,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import pdtr
 
 from xrayflow.errors import DataError
 from xrayflow.ogip.rmf import RMF
@@ -33,6 +47,14 @@ INCOMPLETE = 2
 
 COUNTS_PER_ELEMENT = 1.314
 """Counts of a Gaussian line over those within its full width at half maximum (Kaastra & Bleeker 2016, B.4)."""
+
+CHANCE = 0.01
+"""A file is taken as grouped by its counts where chance makes it look so less often than this. The bound is generous:
+of 5000 files grouped by a response none is taken, and one that were would only be fitted in finer bins."""
+
+PIECES = 5.0
+"""Channels of groups that the counts decided are merged to this part of a FWHM: that widens the error of the energy of
+the narrowest line by 1 % (w^2 / 24 sd^2 for bins of width w)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +227,159 @@ def regroup(
     if word == "min" and colon and number.isascii() and number.isdigit() and int(number) > 0:
         return group_min(quality, counts, int(number))
     raise DataError(f"grouping {kind!r} is none of file, none, optimal, min:N; write it like min:20")
+
+
+def undecided(
+    kind: str, grouping: IntArray, quality: IntArray, counts: FloatArray, rmf: RMF, channel_row: IntArray
+) -> tuple[IntArray, IntArray] | None:
+    """GROUPING and QUALITY like those of `regroup`, but of bins that the counts did not decide.
+
+    Groups that ended because they had enough counts are given up, and so are those that ended without: their channels
+    are merged to pieces of `PIECES` to a FWHM, in places that do not depend on the counts. All others stay. The bins of
+    "optimal" follow the counts so smoothly that they count as undecided (benchmarks/groupings.py).
+
+    Args:
+        kind: As for `regroup`.
+        grouping: GROUPING of the file.
+        quality: QUALITY of the file.
+        counts: Counts of each channel.
+        rmf: The response, for its resolution.
+        channel_row: Row of the RMF's channels for each channel.
+
+    Returns:
+        GROUPING and QUALITY; None where the counts decided no bin of more than one channel.
+    """
+    if kind in ("none", "optimal"):
+        return None
+    asked, marked = regroup(kind, grouping, quality, counts, rmf, channel_row)
+    groups = _Groups.of(asked, marked, counts)
+    least = groups.least() if kind == "file" else int(kind.partition(":")[2])
+    if least is None:
+        return None
+    good = quality if kind != "file" else np.where(_incomplete(quality, counts, least), 0, quality)
+    loose = groups.decided(least) | (good != marked)
+    if not np.any(loose & (groups.width_of_channel != 1)):
+        return None
+    piece = _pieces(resolution(rmf)[channel_row])
+    # a piece that lies wholly in loose channels is a bin; the loose channels of the others stand alone
+    whole = np.bincount(piece, weights=~loose) == 0
+    begins = np.append(True, np.diff(piece) != 0)
+    loosened = np.where(whole[piece], np.where(begins, 1, -1), 0)
+    return np.where(loose, loosened, np.where(_begins(asked), 1, -1)), good
+
+
+def _incomplete(quality: IntArray, counts: FloatArray, least: float) -> NDArray[np.bool_]:
+    """Channels that a grouping tool marked because good ones ended before a group had enough counts.
+
+    They are of quality `INCOMPLETE`, the good ones end where they begin, and where they end nothing good follows.
+    """
+    found = np.zeros(len(quality), dtype=np.bool_)
+    edges = np.flatnonzero(np.diff(quality)) + 1
+    for begin, end in pairwise([*edges.tolist(), len(quality)]):
+        marked = quality[begin] == INCOMPLETE and quality[begin - 1] == 0
+        closed = end == len(quality) or quality[end] != 0
+        found[begin:end] = marked and closed and np.sum(counts[begin:end]) < least
+    return found
+
+
+def _pieces(fwhm: FloatArray) -> IntArray:
+    """Number of the piece of each channel: so many channels as make 1 / `PIECES` of a FWHM."""
+    piece = np.empty(len(fwhm), dtype=np.int64)
+    first, number = 0, 0
+    while first < len(fwhm):
+        last = first + max(int(fwhm[first] / PIECES), 1)
+        piece[first:last] = number
+        first, number = last, number + 1
+    return piece
+
+
+@dataclass(frozen=True, eq=False)
+class _Groups:
+    """The groups of a spectrum and how their counts lie in them.
+
+    Args:
+        of_channel: Number of the group of each channel; -1 in none.
+        good: Whether a group's quality is 0.
+        followed: Whether the next channel begins a good group: such a group did not end for want of channels.
+        width: Number of channels.
+        total: Counts.
+        ending: Counts of the last channel.
+    """
+
+    of_channel: IntArray
+    good: NDArray[np.bool_]
+    followed: NDArray[np.bool_]
+    width: IntArray
+    total: FloatArray
+    ending: FloatArray
+
+    @classmethod
+    def of(cls, grouping: IntArray, quality: IntArray, counts: FloatArray) -> _Groups:
+        """Of the channels of a spectrum."""
+        row, none = np.arange(len(counts)), np.zeros(len(counts))
+        bins = form_bins(row, grouping, quality, none, none)
+        kept = bins.bin_of_channel >= 0
+        index, size = bins.bin_of_channel[kept], len(bins.quality)
+        last = bins.last_channel
+        after = np.append(bins.first_channel[1:], -1)
+        good = bins.quality == 0
+        return cls(
+            of_channel=bins.bin_of_channel,
+            good=good,
+            followed=(after == last + 1) & np.append(good[1:], False),
+            width=np.bincount(index, minlength=size),
+            total=np.asarray(np.bincount(index, weights=counts[kept], minlength=size), dtype=np.float64),
+            ending=counts[last],
+        )
+
+    @property
+    def width_of_channel(self) -> IntArray:
+        """Channels in the group of each channel; 0 in none."""
+        return np.append(self.width, 0)[self.of_channel]
+
+    def _stopped(self, least: float) -> NDArray[np.bool_]:
+        """Whether each group has enough counts with its last channel, and without it has not."""
+        return (self.width > 1) & (self.total - self.ending < least) & (self.total >= least)
+
+    def least(self) -> int | None:
+        """The counts at which a grouping tool ended the groups; None where the counts did not decide them."""
+        complete = self.good & self.followed
+        several = complete & (self.width > 1)
+        if not np.any(several) or np.any(self.total[several] < 0):
+            return None
+        lowest = np.unique(self.total[complete])
+        lowest = lowest[(lowest >= 1) & (lowest <= max(np.quantile(self.total[complete], 0.05), lowest[0]))]
+        chances = [self._chance(several, float(value)) for value in lowest]
+        if chances and min(chances) * len(chances) < CHANCE:
+            return int(np.ceil(lowest[int(np.argmin(chances))]))
+        return self._other_rule(several)
+
+    def _chance(self, several: NDArray[np.bool_], least: float) -> float:
+        """How often chance makes so many groups end where they reach a number."""
+        total, width = self.total[several][:, None], self.width[several][:, None]
+        expected = np.maximum(total + np.sqrt(total) * np.linspace(-2.0, 2.0, 17), 0.0)
+        below = np.ceil(least) - 1.0
+        bound = np.max(pdtr(below, expected * (1.0 - 1.0 / width)) - pdtr(below, expected), axis=1)
+        weight = -np.log(np.clip(bound, 1e-12, 1.0))
+        seen = float(np.sum(weight[self._stopped(least)[several]]))
+        t = np.geomspace(0.1, 10.0, 21)[:, None]
+        log_chance = -t[:, 0] * seen + np.sum(np.log1p(np.exp(-weight) * np.expm1(t * weight)), axis=1)
+        return float(np.exp(min(np.min(log_chance), 0.0)))
+
+    def _other_rule(self, several: NDArray[np.bool_]) -> int | None:
+        """The same of a rule of another kind, as a signal to noise: no group ends with an empty channel."""
+        total = self.total[several]
+        empty = np.exp(-(total + 2.0 * np.sqrt(total)) / self.width[several])
+        chance = np.sum(np.log1p(-np.minimum(empty, 1.0 - 1e-12)))
+        if np.any(self.ending[several] <= 0) or chance > 2.0 * np.log(CHANCE):
+            return None
+        return int(total.max()) + 1
+
+    def decided(self, least: float) -> NDArray[np.bool_]:
+        """Whether the counts decided the end of each channel's group, or could have decided it otherwise."""
+        single = (self.width == 1) & (self.total < least + 5.0 * np.sqrt(least))
+        loose = self.good & (single | self._stopped(least) | (self.total < least))
+        return np.append(loose, False)[self.of_channel]
 
 
 def group_min(quality: IntArray, counts: FloatArray, minimum: int) -> tuple[IntArray, IntArray]:

@@ -54,6 +54,8 @@ class Spectrum:
         grouping: How the bins were made: file, none, optimal, min:N.
         background_sys_err: Largest systematic error of the background, a fraction of its counts; None if there is none.
         channels: First and last channel asked for, where the choice was by channels.
+        shown: The bins that were asked for, where these are others because the counts had decided those: XSPEC's
+            statistic, its degrees of freedom and figures are theirs. None where these are the bins asked for.
     """
 
     observation: Observation = field(repr=False)
@@ -72,6 +74,30 @@ class Spectrum:
     grouping: str
     background_sys_err: NDArray[np.float64] | None = field(default=None, repr=False)
     channels: tuple[int, int] | None = None
+    shown: Spectrum | None = field(default=None, repr=False)
+
+    def undecided(self) -> Spectrum:
+        """The same band in bins that the counts did not decide, for a likelihood.
+
+        Groups that end where the counts reach a number are no Poisson variables, and which of them lie in the band is
+        decided by the counts too. The band is noticed anew, so a group that straddles its edge, or that was left
+        incomplete, gives the channels that belong to it.
+
+        Returns:
+            `shown` in it is this spectrum. This spectrum itself where the counts decided nothing, or where its
+            background is negative in the smaller bins and in none of these.
+        """
+        found = self.observation.undecided(self.energies, self.channels, self.grouping)
+        if found is None or np.array_equal(found.bin_of_channel, self.bin_of_channel):
+            return self
+        if _goes_negative(found) and not _goes_negative(self):
+            return self
+        return replace(found, energies=self.energies, shown=self)
+
+
+def _goes_negative(spectrum: Spectrum) -> bool:
+    """Whether a background is negative anywhere, about which counts cannot scatter."""
+    return spectrum.background is not None and bool(np.any(spectrum.background < 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +153,34 @@ class Observation:
         Raises:
             DataError: No bin is left, or the ranges or the grouping cannot be.
         """
-        bins = self.bins(grouping)
+        return self._noticed(self.bins(grouping), energies, channels, grouping)
+
+    def undecided(
+        self, energies: Sequence[tuple[float, float]], channels: tuple[int, int] | None, grouping: str
+    ) -> Spectrum | None:
+        """The band in bins that the counts did not decide.
+
+        Args:
+            energies, channels, grouping: As for `bin`.
+
+        Returns:
+            The bins; None where the counts decided none of those that `bin` makes.
+
+        Raises:
+            DataError: As `bin`.
+        """
+        pha, rmf, row = self.pha, self.rmf, self.channel_row
+        found = rules.undecided(grouping, pha.grouping, pha.quality, pha.counts, rmf, row)
+        if found is None:
+            return None
+        bins = rules.form_bins(pha.channel, *found, rmf.e_min[row], rmf.e_max[row])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", XrayflowWarning)  # said of the bins asked for
+            return self._noticed(bins, energies, channels, grouping)
+
+    def _noticed(
+        self, bins: Bins, energies: Sequence[tuple[float, float]], channels: tuple[int, int] | None, grouping: str
+    ) -> Spectrum:
         noticed = rules.notice_energies(bins, energies) if channels is None else rules.notice_channels(bins, channels)
         good = bins.quality == 0
         if not np.any(good & noticed):

@@ -126,11 +126,16 @@ class Noise(ABC):
         """2 (saturated - log likelihood), of the likelihood that the posterior rests on."""
         return 2.0 * (self.log_saturated(counts) - self.log_likelihood_per_bin(expected, counts).sum(-1))
 
-    def score(self, expected: Expected) -> Expected:
-        """d ln p / d expected of each bin."""
+    def score(self, expected: Expected, counts: Tensor | None = None) -> Expected:
+        """d ln p / d expected of each bin.
+
+        Args:
+            expected: mu.
+            counts: (source, draw, bin); None: the observed ones.
+        """
         at = expected.detach().clone().requires_grad_(True)
         with torch.enable_grad():
-            return torch.autograd.grad(self.log_likelihood_per_bin(at).sum(), at)[0]
+            return torch.autograd.grad(self.log_likelihood_per_bin(at, counts).sum(), at)[0]
 
 
 @dataclass(frozen=True)

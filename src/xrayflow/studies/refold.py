@@ -104,6 +104,6 @@ def with_xspecs_statistic(observations: list[Observation], question: Question) -
         observations: That share one RMF.
         question: What is asked of them.
     """
-    problem, choices = build_problem(observations, question)
+    problem, choices = build_problem(observations, question, "statistic")
     spectra = zip(problem.spectra, choices, strict=True)
     return problem, [choose(one, "pgstat-xspec") if choice.name == "pgstat" else choice for one, choice in spectra]

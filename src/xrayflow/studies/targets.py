@@ -197,7 +197,7 @@ def _fits(
     if not observations:
         return []
     try:
-        problem, choices = build_problem(observations, question)
+        problem, choices = build_problem(observations, question, wanted.objective)
         guide = find_guidance(question.network, problem, choices).amortised
         return list(optimise_problem(problem, choices, wanted.objective, wanted.starts, wanted.seed, guide))
     except XrayflowError as error:
