@@ -13,7 +13,7 @@ its posterior: p gathers at 0.5. So what the score s = d ln L / d theta tells of
 which makes p uniform under the model; of many counts, b vanishes.
 
 Source: Gelman, Meng & Stern 1996, Statistica Sinica 6, 733 (posterior predictive p-value); Robins, van der Vaart &
-Ventura 2000, JASA 95, 1143, section 4 (discrepancies that do not correlate with the score).
+Ventura 2000, JASA 95, 1143 (why it is not uniform, and that a discrepancy uncorrelated with the score is).
 """
 
 from __future__ import annotations
