@@ -18,6 +18,7 @@ import pytest
 from xrayflow.errors import FileError, XrayflowError, XrayflowWarning
 from xrayflow.ogip import RMF, Spectrum, read_arf, read_observation, read_pha, read_rmf
 from xrayflow.ogip.fits import read_fits
+from xrayflow.ogip.grouping import least_counts
 
 NICER = "nicer_response/nicer.rmf.gz"
 J1535 = "nicer_MAXIJ1535-571"
@@ -162,6 +163,41 @@ def test_optimal_bins_are_nearly_those_of_ftgrouppha(
     middle = (theirs.energy_lo + theirs.energy_hi) / 2
     wide = np.interp(middle, (ours.energy_lo + ours.energy_hi) / 2, ours.energy_hi - ours.energy_lo)
     assert np.quantile(np.abs(wide - (theirs.energy_hi - theirs.energy_lo)), 0.9) < 0.0151  # a channel and a half
+
+
+@pytest.mark.parametrize(
+    ("path", "least"),
+    [
+        ("asca_sis0_HE1104-1805/s0_mar24_bin.pha", 15),
+        ("chandra_acis_3C273_459/3c273.pi", 15),
+        ("swift_xrt_GRB070110_interval0pc/interval0pc.pi", 1),
+        ("swift_xrt_GRB190114C_00883832000/awt.pi", 1),
+        ("xmm_pn_NGC7793-ULX4_0693760101/PN_spectrum_grp20.fits", 20),  # and a least width: 84 of 113 groups stay
+        ("nicer_4U1820-30_1050300108_preburst/pre_burst_spectrum_opt.pha", None),
+        ("nicer_4U1820-30_1050300108_burst/b_008_0.25s_raw_opt.pha", None),
+        ("reader_only_erosita_Crab_em01/em01_crab_Spe_820_SourceSpec_00001.grp", None),
+    ],
+)
+def test_what_decided_the_groups_of_a_file_is_known(data_folder: Path, path: str, least: int | None) -> None:
+    pha = read_pha(data_folder / path)
+    assert least_counts(pha.grouping, pha.quality, pha.counts) == least
+
+
+def test_groups_of_constant_width_are_not_taken_for_groups_of_counts(data_folder: Path) -> None:
+    paths = sorted((data_folder / "nicer_SIMULATED_sixsa_reference").glob("*.pha"))
+    assert len(paths) > 5
+    for path in paths:
+        pha = read_pha(path)
+        assert least_counts(pha.grouping, pha.quality, pha.counts) is None, path
+
+
+def test_maxi_j1535_is_grouped_optimally_with_five_counts_at_least(data_folder: Path) -> None:
+    """Where a spectrum is bright no group needed the five counts, and nothing is to be known."""
+    paths = sorted((data_folder / J1535).glob("*/*.jsgrp.gz"))
+    files = [read_pha(path) for path in paths]
+    found = [least_counts(pha.grouping, pha.quality, pha.counts) for pha in files]
+    assert set(found) == {5, None}
+    assert found.count(5) == 73
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,26 @@ def undecided(
     return np.where(loose, loosened, np.where(_begins(asked), 1, -1)), good
 
 
+def least_counts(grouping: IntArray, quality: IntArray, counts: FloatArray) -> int | None:
+    """The counts at which a grouping tool ended the groups of a file.
+
+    Args:
+        grouping: GROUPING of the file.
+        quality: QUALITY of the file.
+        counts: Counts of each channel.
+
+    Returns:
+        The number, as in grppha's `group min`; None where the counts did not decide the groups.
+
+    >>> counts = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0])
+    >>> least_counts(*group_min(np.zeros(14, int), counts, 1), counts)
+    1
+    >>> least_counts(np.tile([1, -1], 7), np.zeros(14, int), counts) is None
+    True
+    """
+    return _Groups.of(grouping, quality, counts).least()
+
+
 def _incomplete(quality: IntArray, counts: FloatArray, least: float) -> NDArray[np.bool_]:
     """Channels that a grouping tool marked because good ones ended before a group had enough counts.
 
