@@ -1,6 +1,6 @@
 """Made files of every grouping: which are taken for grouped by their counts?
 
-    OMP_NUM_THREADS=1 python benchmarks/grouped_files.py [--files 40] [--out FILE]
+    OMP_NUM_THREADS=1 python benchmarks/grouped_files.py [--files 20] [--out FILE]
 
 Poisson counts in the 1501 channels of the bundled NICER response, of 30 to 1e7 counts: flat, falling by e in 800
 channels, and in 80. Each is grouped to a number of counts (`min N`), to a number of counts and of channels (`min N,
@@ -81,7 +81,7 @@ def ended(columns: Columns, counts: Counts, least: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=40, help="of each kind, shape and number of counts")
+    parser.add_argument("--files", type=int, default=20, help="of each kind, shape and number of counts")
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()

@@ -124,6 +124,23 @@ def grid_table() -> list[str]:
     return table(headings, rows)
 
 
+def grouping_table() -> list[str]:
+    """The groupings of `benchmarks/groupings.py`."""
+    measured = json.loads((RESULTS / "groupings.json").read_text(encoding="utf-8"))["counts"]
+    rows = [
+        [
+            counts,
+            name,
+            *(f"{100.0 * found['coverage']['90'][of][0]:.1f} %" for of in ("powerlaw.PhoIndex", "powerlaw.norm")),
+            number(found["p_value"]["mean"]),
+            number(found["p_value"]["ks_p"]),
+        ]
+        for counts, groupings in measured.items()
+        for name, found in groupings.items()
+    ]
+    return table(["counts", "grouping", "Gamma in 90 %", "norm in 90 %", "p, mean", "p uniform"], rows)
+
+
 def with_tables(text: str, tables: dict[str, list[str]]) -> str:
     """A page with the parts between its markers made anew."""
     for name, lines in tables.items():
@@ -143,7 +160,7 @@ def make() -> dict[Path, str]:
     components = describe()["components"]
     pages = {PAGES / f"{c['name']}.md": page(c, results["components"][c["name"]]) for c in components}
     pages[PAGES / "README.md"] = index(components)
-    tables = guide_tables(components, results) | {"grids": grid_table()}
+    tables = guide_tables(components, results) | {"grids": grid_table(), "groupings": grouping_table()}
     pages[GUIDE] = with_tables(GUIDE.read_text(encoding="utf-8"), tables)
     return pages
 
