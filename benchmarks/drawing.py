@@ -23,7 +23,7 @@ from torch import Tensor
 
 from provenance import provenance
 from xrayflow.networks import load_network
-from xrayflow.networks.autoregressive import Autoregressive
+from xrayflow.networks.nn.autoregressive import Autoregressive
 
 RESULTS = Path(__file__).resolve().parent / "results" / "drawing.json"
 SHAPES = ((1, 20), (1, 1000), (2000, 1))

@@ -33,16 +33,13 @@ from scipy import stats
 from provenance import provenance
 from xrayflow.data import bundled_arf, bundled_rmf
 from xrayflow.errors import XrayflowWarning
-from xrayflow.inference import Posterior
-from xrayflow.inference.build import Question, build_problem
-from xrayflow.inference.guidance import find_guidance
-from xrayflow.inference.pipeline import infer_problem
-from xrayflow.inference.search import Effort
+from xrayflow.inference import Posterior, SamplingBudget, infer_problem
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, read_arf, read_observation, read_rmf
+from xrayflow.ogip.blank import blank_pha
 from xrayflow.ogip.grouping import group_min
+from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import simulate
-from xrayflow.simulate.blank import blank_pha
 
 RESULTS = Path(__file__).resolve().parent / "results" / "groupings.json"
 MODEL, TRUTH = "powerlaw", {"powerlaw.PhoIndex": 1.8, "powerlaw.norm": 1e-3}
@@ -52,7 +49,7 @@ FILE_COUNTS = 25
 CONTRAST = ("min:1", "min:20", "file")
 FEWEST, OF_FEW = 100.0, ("none", "min:1", "optimal")
 """Fainter spectra than this have too few groups of 20 counts to fit."""
-EFFORT = Effort(draws=500, ess=200.0, starts=8)
+BUDGET = SamplingBudget(draws=500, ess=200.0, starts=8)
 """A power law has one mode; every answer must be certified all the same, and how many are is among the numbers."""
 
 LEVELS = {"68": (0.16, 0.84), "90": (0.05, 0.95)}
@@ -82,12 +79,11 @@ def plain(one: Observation) -> Observation:
 
 def fitted(observations: Sequence[Observation], grouping: str, batch: int, objective: str) -> list[Posterior]:
     """All answers; objective "statistic" keeps the groups that were asked for."""
-    question = Question(MODEL, energies=BAND, grouping=grouping)
+    setup = FitSetup(model=MODEL, energies=BAND, grouping=grouping)
     given = list(observations) if grouping == "file" else [plain(one) for one in observations]
     answers: list[Posterior] = []
     for start in range(0, len(given), batch):
-        problem, choices = build_problem(given[start : start + batch], question, objective)
-        answers += infer_problem(problem, choices, find_guidance("none", problem, choices), effort=EFFORT)
+        answers += infer_problem(build_problem(given[start : start + batch], setup, objective), budget=BUDGET)
     return answers
 
 

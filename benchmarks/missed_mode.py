@@ -11,7 +11,8 @@ Simulated NICER spectra whose model allows two readings (`planted.py`), each wit
 3. *Stripped*: a coin picks one mode. Every component and kernel there is removed, nothing of ridges, tails and the
    network is drawn there, and no draw from there shapes a refit; only the prior keeps its share. Its fresh draws are
    judged several times: with the optima that the independent starts of (2) found, as users would have it; with those of
-   `STARTS` others; and *blind*, as if no start had come to the mode, which only the prior's share can then see.
+   `STARTS` others; and *blind*, as if no start had come to the mode, which only the prior's share can then see. A walk
+   on the posterior from its draws (`inference.rungs.widen`), which users' answers have too, is asked apart.
 
 The computation's status counts, not the verdict: one line does not fit two, and a poor fit is no merit of the check.
 
@@ -38,18 +39,29 @@ from torch import Tensor
 
 from planted import FAMILIES, planted
 from provenance import provenance
-from stripped import LEAST_MASS, Side, Split, StrippedSearch, find_split, without
+from stripped import (
+    LEAST_MASS,
+    WITHOUT_WALKS,
+    Side,
+    Split,
+    StrippedDrawing,
+    candidates,
+    climbed,
+    find_split,
+    keys_of,
+    without,
+)
 from xrayflow.errors import XrayflowWarning
-from xrayflow.inference.guidance import find_guidance
-from xrayflow.inference.guide import Guide
-from xrayflow.inference.importance import Round
-from xrayflow.inference.judge import Candidate, candidates, judge, peak_share
-from xrayflow.inference.optimiser import Optima, minimise, starting_points
-from xrayflow.inference.refine import NEAR, SAME, distinct_optima
-from xrayflow.inference.search import Effort, Search
+from xrayflow.fitting import Modes, minimise
+from xrayflow.fitting.multistart import DISTINCT, NEAR
+from xrayflow.inference import SamplingBudget, find_network
+from xrayflow.inference.answer import Candidate, judge
+from xrayflow.inference.checks.modes import peak_share
+from xrayflow.inference.ladder import is_good
+from xrayflow.inference.proposals.draws import WeightedDraws
+from xrayflow.inference.proposals.network import Guide
+from xrayflow.inference.rungs import find_modes, missing_tail
 from xrayflow.problem import Problem
-from xrayflow.seeds import generator_for
-from xrayflow.statistics import Choice
 
 HERE = Path(__file__).resolve().parent
 
@@ -59,8 +71,8 @@ COUNTED = 0.05
 DESCENTS = 6
 """From the likeliest draws of a side."""
 
-KNOWN = Effort(starts=64)
-USUAL = Effort()
+KNOWN = SamplingBudget(starts=64)
+USUAL = SamplingBudget()
 
 STARTS = 8, 16, 32
 """Of the optimiser, with which the stripped answers are judged besides."""
@@ -69,17 +81,12 @@ SHOWN = "computation", "reasons", "peak_share", "starts_inside"
 """Of those judgements."""
 
 
-def search_of(problem: Problem, seed: int, effort: Effort, guide: Guide | None) -> Search:
-    """A search that tells nothing."""
-    return Search(problem, seed, effort, lambda step, fraction: None, guide)
-
-
 def judged(one: Candidate, side: Side) -> dict[str, Any]:
     """What is kept of one answer."""
     answer = judge(one, USUAL.ess, 0)
-    modes = distinct_optima(one.optima)[0]
-    weight = torch.softmax(one.fresh.log_weight[0], 0)
-    inside = side.holds(one.fresh.v[0])
+    modes = one.modes.v[0, one.modes.distinct()[0]]
+    weight = torch.softmax(one.drawn.log_weight[0], 0)
+    inside = side.holds(one.drawn.v[0])
     return {
         "computation": answer.computation.status,
         "reasons": list(answer.computation.reasons),
@@ -87,138 +94,129 @@ def judged(one: Candidate, side: Side) -> dict[str, Any]:
         "draws": int(weight.numel()),
         "evaluations": one.spent,
         "pareto_k": answer.pareto_k,
-        "peak_share": peak_share(one, modes, answer.log_evidence),
+        "peak_share": peak_share(one.problem, one.drawn, modes, answer.log_evidence),
         "grid_spread": one.grid_spread,
         "log_evidence": answer.log_evidence,
         "draws_inside": int(inside.sum()),
         "mass_inside": float(weight[inside].sum()),
-        "starts_inside": int(_seen(one.optima, side).sum()),
+        "starts_inside": int(_seen(one.modes, side).sum()),
     }
 
 
 def shown(one: dict[str, Any]) -> dict[str, Any]:
-    """The part of an answer that the optima decide."""
+    """The part of an answer that the modes decide."""
     return {key: one[key] for key in SHOWN}
 
 
-def _seen(optima: Optima, side: Side) -> Tensor:
+def _seen(modes: Modes, side: Side) -> Tensor:
     """(start,) whether it ended on a side, within reach of the best."""
-    near = optima.objective[0] <= optima.objective[0].min() + NEAR
-    return side.holds(optima.v[0]) & near
+    near = modes.objective[0] <= modes.objective[0].min() + NEAR
+    return side.holds(modes.v[0]) & near
 
 
-def basins(optima: Optima, side: Side) -> list[dict[str, Any]]:
-    """The distinct optima of one source: Laplace's share, how many starts came there, and whether it is on a side."""
-    modes = distinct_optima(optima)[0]
-    v, information = optima.v[0, modes], optima.information[0, modes]
-    share = torch.softmax(-0.5 * (optima.objective[0, modes] + torch.linalg.slogdet(information)[1]), 0)
-    away = optima.v[0][None] - v[:, None]
-    near = (away[..., None, :] @ information[:, None] @ away[..., None])[..., 0, 0] <= SAME**2
-    # a start belongs to the first that it is near to, as in `distinct_optima`
-    near &= torch.isfinite(optima.objective[0]) & (near.cumsum(0) == 1)
+def basins(modes: Modes, side: Side) -> list[dict[str, Any]]:
+    """The distinct modes of one source: Laplace's share, how many starts came there, and whether it is on a side."""
+    distinct = modes.distinct()[0]
+    v, information = modes.v[0, distinct], modes.information[0, distinct]
+    share = torch.softmax(modes.log_evidence(0, distinct), 0)
+    away = modes.v[0][None] - v[:, None]
+    near = (away[..., None, :] @ information[:, None] @ away[..., None])[..., 0, 0] <= DISTINCT**2
+    # a start belongs to the first that it is near to, as in `Modes.distinct`
+    near &= torch.isfinite(modes.objective[0]) & (near.cumsum(0) == 1)
     return [
         {"share": float(part), "starts": int(came.sum()), "inside": bool(side.holds(place))}
         for part, came, place in zip(share, near, v, strict=True)
     ]
 
 
-def _rise(optima: Optima, side: Side) -> float | None:
-    """How far the best optimum of a side is above the best of all, in -2 log posterior; None without one."""
-    inside = torch.where(side.holds(optima.v[0]), optima.objective[0], torch.inf).min()
-    return float(inside - optima.objective[0].min()) if bool(torch.isfinite(inside)) else None
-
-
-def _optima_of(problem: Problem, starts: int, guide: Guide | None) -> Optima:
-    """Where so many starts end, with random numbers of their own."""
-    generators = [generator_for(20 + starts, spectrum.observation.pha.sha256) for spectrum in problem.spectra]
-    return minimise(problem, starting_points(problem, starts, generators, guide)[0])
+def _rise(modes: Modes, side: Side) -> float | None:
+    """How far the best mode of a side is above the best of all, in -2 log posterior; None without one."""
+    inside = torch.where(side.holds(modes.v[0]), modes.objective[0], torch.inf).min()
+    return float(inside - modes.objective[0].min()) if bool(torch.isfinite(inside)) else None
 
 
 def strip_cases(
-    problem: Problem, choices: list[Choice], guide: Guide | None, splits: list[Split], sides: list[Side], known: Search
+    problem: Problem, guide: Guide | None, splits: list[Split], sides: list[Side], known: Modes
 ) -> list[dict[str, Any]]:
     """Rows of the cases with two modes: whole, stripped, and stripped without the starts.
 
     Args:
         problem: Of these cases.
-        choices: Their statistics.
         guide: Of these cases.
         splits: Their modes.
         sides: Which is stripped.
-        known: Their search with many starts.
+        known: Where many starts of them ended.
     """
-    usual = search_of(problem, 0, USUAL, guide)
-    whole = candidates(usual, usual.run(), choices)
-    learnt = {
-        spectrum.observation.pha.sha256: (side, known.optima.select(torch.tensor([i])))
-        for i, (spectrum, side) in enumerate(zip(problem.spectra, sides, strict=True))
-    }
-    search = StrippedSearch(problem, 1, USUAL, usual.progress, guide, known=learnt)
-    stripped = candidates(search, search.run(), choices)
-    optima = {n: _optima_of(problem, n, guide) for n in STARTS}
+    usual = climbed(problem, 0, USUAL, guide)
+    whole = candidates(usual)
+    drawing = StrippedDrawing(dict(zip(keys_of(problem), sides, strict=True)))
+    top = climbed(problem, 1, USUAL, guide, drawing, without(known, sides), WITHOUT_WALKS)
+    stripped = candidates(top, walks=False)
+    # the starts have random numbers of their own
+    others = {n: find_modes(problem, n, problem.generators(20 + n), guide) for n in STARTS}
     rows = []
     for i, (side, split) in enumerate(zip(sides, splits, strict=True)):
-        honest = replace(stripped[i], optima=whole[i].optima)
-        others = {str(n): replace(stripped[i], optima=found.select(torch.tensor([i]))) for n, found in optima.items()}
-        blind_optima = without(whole[i].optima, side)
-        if not bool(torch.isfinite(blind_optima.objective).any()):
-            blind_optima = stripped[i].optima
+        at = torch.tensor([i])
+        honest = replace(stripped[i], modes=whole[i].modes)
+        by_starts = {str(n): replace(stripped[i], modes=modes.select(at)) for n, modes in others.items()}
+        blind = without(whole[i].modes, [side])
+        if not bool(torch.isfinite(blind.objective).any()):
+            blind = stripped[i].modes
         rows.append(
             {
-                "counts": float(problem.spectra[i].counts.sum()),
+                "counts": float(problem.facts.counts[i]),
                 "parameter": problem.prior.names[side.coordinate],
                 "valley": split.depth,
                 "mass": split.above if side.sign > 0 else 1.0 - split.above,
-                "known_starts_inside": int(_seen(known.optima.select(torch.tensor([i])), side).sum()),
-                "basins": basins(usual.optima.select(torch.tensor([i])), side),
-                "rise": _rise(known.optima.select(torch.tensor([i])), side),
+                "known_starts_inside": int(_seen(known.select(at), side).sum()),
+                "basins": basins(usual.modes.select(at), side),
+                "rise": _rise(known.select(at), side),
                 "whole": judged(whole[i], side),
                 "stripped": judged(honest, side),
-                "with_starts": {n: shown(judged(other, side)) for n, other in others.items()},
-                "blind": shown(judged(replace(stripped[i], optima=blind_optima), side)),
+                "with_starts": {n: shown(judged(other, side)) for n, other in by_starts.items()},
+                "blind": shown(judged(replace(stripped[i], modes=blind), side)),
+                "a_walk_tells": missing_tail(top, i) != "",
             }
         )
     return rows
 
 
-def holds_an_optimum(problem: Problem, source: int, fresh: Round, optima: Optima, side: Side) -> bool:
+def holds_a_mode(problem: Problem, source: int, drawn: WeightedDraws, modes: Modes, side: Side) -> bool:
     """Whether a side is a mode: a start ended there, or descending from its likeliest draws stays there.
 
     Else the valley is a fluctuation of few draws, or the side a shoulder.
     """
     at = torch.tensor([source])
-    if bool(_seen(optima.select(at), side).any()):
+    if bool(_seen(modes.select(at), side).any()):
         return True
-    target = torch.where(side.holds(fresh.v[0]), fresh.log_target[0], -torch.inf)
-    best = fresh.v[:, target.topk(DESCENTS).indices]
+    target = torch.where(side.holds(drawn.v[0]), drawn.log_target[0], -torch.inf)
+    best = drawn.v[:, target.topk(DESCENTS).indices]
     return bool(side.holds(minimise(problem.select(at), best, near=True).v[0]).any())
 
 
 def try_batch(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of those of some spectra that have two modes."""
-    problem, choices, truths = planted(FAMILIES[name], seeds)
-    guide = find_guidance(None, problem, choices).amortised
-    known = search_of(problem, 10, KNOWN, guide)
-    answers = known.run()
+    problem, truths = planted(FAMILIES[name], seeds)
+    guide = find_network(None, problem, problem.sets[0].spectra).posterior
+    known = climbed(problem, 10, KNOWN, guide)
     kept, splits, sides = [], [], []
-    for i, one in enumerate(answers):
-        split = find_split(one.v[0], torch.softmax(one.log_weight[0], 0)) if known.good(one) else None
+    for i, one in enumerate(known.answers()):
+        good = is_good(one, KNOWN.ess)
+        split = find_split(one.v[0], torch.softmax(one.log_weight[0], 0)) if good else None
         if split is None:
             continue
         up = np.random.default_rng([seeds[i], 1]).uniform() > 0.5
         side = Side(split.coordinate, split.bound, 1.0 if up else -1.0)
-        left = without(known.optima.select(torch.tensor([i])), side).objective
-        # the first proposal is made from the optima of the side that stays
-        if bool(torch.isfinite(left).any()) and holds_an_optimum(problem, i, one, known.optima, side):
+        left = without(known.modes.select(torch.tensor([i])), [side]).objective
+        # the first proposal is made from the modes of the side that stays
+        if bool(torch.isfinite(left).any()) and holds_a_mode(problem, i, one, known.modes, side):
             kept.append(i)
             splits.append(split)
             sides.append(side)
     if not kept:
         return []
     at = torch.tensor(kept)
-    known.optima = known.optima.select(at)
-    chosen = [choices[i] for i in kept]
-    rows = strip_cases(problem.select(at), chosen, guide and guide.select(at), splits, sides, known)
+    rows = strip_cases(problem.select(at), guide and guide.select(at), splits, sides, known.modes.select(at))
     return [{"family": name, "seed": seeds[i], "truth": truths[i], **row} for i, row in zip(kept, rows, strict=True)]
 
 
@@ -257,6 +255,7 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
             str(n): _share([row["with_starts"][str(n)]["computation"] != "certified" for row in rows]) for n in STARTS
         },
         "not_certified_blind": _share([row["blind"]["computation"] != "certified" for row in rows]),
+        "a_walk_tells": _share([row["a_walk_tells"] for row in rows]),
         "reasons": Counter(word for row in rows for word in _words(row["stripped"])),
         "reasons_blind": Counter(word for row in rows for word in _words(row["blind"])),
     }

@@ -34,13 +34,9 @@ from numpy.typing import NDArray
 from provenance import provenance
 from simulated_set import SimulatedSet, simulated_set
 from xrayflow.errors import XrayflowWarning
-from xrayflow.inference import Posterior
-from xrayflow.inference.guidance import find_guidance
-from xrayflow.inference.optimiser import minimise
-from xrayflow.inference.pipeline import infer_problem
-from xrayflow.inference.search import Effort
+from xrayflow.fitting import minimise
+from xrayflow.inference import Posterior, find_network, infer_problem
 from xrayflow.networks import load_network
-from xrayflow.problem import Problem
 
 HERE = Path(__file__).resolve().parent
 MODEL = "TBabs*simpl*ezdiskbb"
@@ -64,8 +60,8 @@ def rows_of(answers: list[Posterior], batch: SimulatedSet) -> list[dict[str, Any
         gain = best - float(from_truth.objective[i, 0])
         rows.append(
             {
-                "counts": float(answer.spectrum.counts.sum()),
-                "exposure": answer.spectrum.observation.pha.exposure,
+                "counts": float(answer.data[0].counts.sum()),
+                "exposure": answer.data[0].exposure,
                 "rate": float(batch.rate[i]),
                 "systematic": float(batch.systematic[i]),
                 "background": bool(batch.has_background[i]),
@@ -83,8 +79,8 @@ def rows_of(answers: list[Posterior], batch: SimulatedSet) -> list[dict[str, Any
                 "ess": answer.ess,
                 "efficiency": answer.efficiency,
                 "pareto_k": answer.pareto_k,
-                "evaluations": dict(answer.evaluations),
-                "seconds": dict(answer.seconds),
+                "evaluations": dict(answer.weighing.evaluations),
+                "seconds": dict(answer.provenance.seconds),
             }
         )
     return rows
@@ -147,9 +143,8 @@ def good_numbers(row: dict[str, Any]) -> bool:
 
 def answer(batch: SimulatedSet, chosen: torch.Tensor, network: str) -> list[Posterior]:
     """Some of the spectra, as a batch."""
-    problem: Problem = batch.problem.select(chosen)
-    choices = [batch.choices[i] for i in chosen.tolist()]
-    return infer_problem(problem, choices, find_guidance(network, problem, choices), seed=0, effort=Effort())
+    problem = batch.problem.select(chosen)
+    return infer_problem(problem, find_network(network, problem, problem.sets[0].spectra), seed=0)
 
 
 def main() -> None:
@@ -178,7 +173,6 @@ def main() -> None:
         state["wall"] += time.perf_counter() - wall
         part = SimulatedSet(
             whole.problem.select(chosen),
-            [whole.choices[i] for i in chosen.tolist()],
             *(getattr(whole, name)[chosen] for name in ("theta", "systematic", "has_background", "rate")),
         )
         state["rows"] += rows_of(answers, part)

@@ -30,18 +30,16 @@ from torch import Tensor
 from provenance import provenance
 from xrayflow.data import bundled_pha
 from xrayflow.errors import XrayflowWarning
+from xrayflow.fitting import optimise_problem, starting_points
 from xrayflow.folding import Fold, Grid
-from xrayflow.inference.build import Question, build_problem
-from xrayflow.inference.fit_statistic import FitStatistic
-from xrayflow.inference.optimiser import optimise_problem, starting_points
 from xrayflow.models import parse_model
 from xrayflow.models.xspec import XspecLibrary
 from xrayflow.ogip import Observation, read_observation, read_rmf
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
-from xrayflow.seeds import generator_for
+from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import simulate
-from xrayflow.statistics import Choice
+from xrayflow.statistics import FitStatistic
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("XRAYFLOW_TEST_DATA", HERE.parents[1] / "shared" / "data"))
@@ -88,10 +86,8 @@ def pegged_lm(
                 moved[:, i] += step[:, i]
                 columns.append((expected(fresh, moved) - now[fresh]) / step[:, i : i + 1])
                 spent[fresh] += 1
-            jacobian = torch.stack(columns, dim=-1)
-            score, weight = statistic.select(fresh).slopes(now[fresh][:, None])
-            gradient[fresh] = -(jacobian.mT @ score[:, 0, :, None])[..., 0]
-            hessian[fresh] = jacobian.mT @ (weight[:, 0, :, None] * jacobian)
+            found = statistic.select(fresh).curvature(now[fresh][:, None], torch.stack(columns, dim=-1)[:, None])
+            gradient[fresh], hessian[fresh] = -found.gradient[:, 0], found.information[:, 0]
         x, g, h = theta[active], gradient[active], hessian[active]
         free = ~(((x <= lo) & (g > 0)) | ((x >= hi) & (g < 0)))
         scale = torch.sqrt(h.diagonal(dim1=-2, dim2=-1).clamp(min=1e-300))
@@ -117,7 +113,7 @@ def simulated_spectra(count: int) -> list[Observation]:
     """Draws of the box with 0.1 .. 1e5 counts/s, 50 .. 50 000 s and at least 50 counts, NICER's response."""
     template = read_observation(bundled_pha())
     model = parse_model(MODEL)
-    problem, _ = build_problem([template], Question(model, grid=Grid.log(1e-3, 1e3, 900)))
+    problem = build_problem([template], FitSetup(model=model, grid=Grid.log(1e-3, 1e3, 900)))
     generator = torch.Generator().manual_seed(2024)
     theta = problem.prior.sample((1, 20 * count), generator)
     rate = problem.expected(theta)[0].sum(-1) / template.pha.exposure
@@ -141,8 +137,7 @@ def real_spectra(count: int) -> list[Observation]:
 
 def cold_starts(problem: Problem, seed: int = 0) -> Tensor:
     """(source, start, parameter) the starts that `optimise_problem` takes with this seed."""
-    generators = [generator_for(seed, one.observation.pha.sha256) for one in problem.spectra]
-    return problem.prior.to_theta(starting_points(problem, STARTS, generators)[0])
+    return problem.prior.to_theta(starting_points(problem, STARTS, problem.generators(seed))[0])
 
 
 def box_of(prior: Prior) -> tuple[Tensor, Tensor]:
@@ -151,11 +146,17 @@ def box_of(prior: Prior) -> tuple[Tensor, Tensor]:
     return torch.tensor(lo, dtype=torch.float64), torch.tensor(hi, dtype=torch.float64)
 
 
-def rival_minima(problem: Problem, choices: list[Choice]) -> tuple[Tensor, Tensor]:
+def statistic_of(problem: Problem) -> FitStatistic:
+    """XSPEC's, of all sources."""
+    (data,) = problem.sets
+    return FitStatistic.of(data.spectra, data.choices)
+
+
+def rival_minima(problem: Problem) -> tuple[Tensor, Tensor]:
     """(source, start) the rival's minima and evaluations, by our model function."""
     theta = cold_starts(problem)
     row = torch.arange(problem.sources).repeat_interleave(STARTS)
-    statistic = FitStatistic.of(problem.spectra, choices)
+    statistic = statistic_of(problem)
     values, spent = [], []
     for part, start in zip(torch.split(row, 128), torch.split(theta.reshape(row.numel(), -1), 128), strict=True):
         own = problem.select(part)
@@ -171,17 +172,17 @@ def rival_minima(problem: Problem, choices: list[Choice]) -> tuple[Tensor, Tenso
     return torch.cat(values).reshape(shape), torch.cat(spent).reshape(shape)
 
 
-def compare(problems: list[tuple[Problem, list[Choice]]]) -> dict[str, object]:
+def compare(problems: list[Problem]) -> dict[str, object]:
     """Ours and the rival's minima of all sources, and our time."""
     ours: list[float] = []
     evaluations: list[float] = []
     cpu, wall = time.process_time(), time.perf_counter()
-    for problem, choices in problems:
-        fits = optimise_problem(problem, choices, "statistic", STARTS)
+    for problem in problems:
+        fits = optimise_problem(problem, "statistic", STARTS)
         ours += [fit.value for fit in fits]
         evaluations += [fit.evaluations for fit in fits]
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    found = [rival_minima(*one) for one in problems]
+    found = [rival_minima(one) for one in problems]
     theirs = torch.cat([one[0] for one in found]).numpy()
     spent = torch.cat([one[1] for one in found]).numpy()
     mine, best = np.array(ours), theirs.min(axis=1)
@@ -205,7 +206,7 @@ def child_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def time_library(problem: Problem, choices: list[Choice], sources: list[int], grid: Grid) -> dict[str, float]:
+def time_library(problem: Problem, sources: list[int], grid: Grid) -> dict[str, float]:
     """The rival with the compiled models, one start of each of some sources, one evaluation at a time."""
     lo, hi = box_of(problem.prior)
     theta = cold_starts(problem)
@@ -219,11 +220,10 @@ def time_library(problem: Problem, choices: list[Choice], sources: list[int], gr
         cpu, child, wall = time.process_time(), child_seconds(library.pid), time.perf_counter()
         for source in sources:
             own = problem.select(torch.tensor([source]))
-            fold = Fold.of(own.spectra, grid)
-            statistic = FitStatistic.of(own.spectra, [choices[source]])
+            fold = Fold.of(own.sets[0].spectra, grid)
             result = pegged_lm(
                 lambda rows, at, fold=fold: fold(torch.from_numpy(photons(at[0].numpy()))[None])[:, 0],  # type: ignore[misc]
-                statistic,
+                statistic_of(own),
                 theta[source, :1],
                 lo,
                 hi,
@@ -252,24 +252,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "optimiser.json")
     options = parser.parse_args()
     warnings.simplefilter("ignore", XrayflowWarning)
-    problem, choices = build_problem(simulated_spectra(options.simulated), Question(MODEL))
+    problem = build_problem(simulated_spectra(options.simulated), FitSetup(model=MODEL))
     results: dict[str, object] = {
         **provenance(__file__),
         "model": MODEL,
         "starts": STARTS,
         "goal": "XSPEC's statistic; cold starts, the same for both",
     }
-    results["simulated"] = simulated = compare([(problem, choices)])
+    results["simulated"] = simulated = compare([problem])
     print(json.dumps(simulated, indent=1), flush=True)
     timed = np.linspace(0, problem.sources - 1, options.timed).astype(int).tolist()
     few = problem.select(torch.tensor(timed))
     cpu = time.process_time()
     for i in range(few.sources):
-        optimise_problem(few.select(torch.tensor([i])), [choices[timed[i]]], "statistic", STARTS)
+        optimise_problem(few.select(torch.tensor([i])), "statistic", STARTS)
     alone = (time.process_time() - cpu) / few.sources
     library = {}
-    for name, grid in (("same_grid", problem.fold.grid), ("1000_bins", Grid.log(0.01, 200.0, 1000))):
-        own = time_library(problem, choices, timed, grid)
+    for name, grid in (("same_grid", problem.sets[0].forward.grid), ("1000_bins", Grid.log(0.01, 200.0, 1000))):
+        own = time_library(problem, timed, grid)
         batched = float(str(simulated["ours_cpu_seconds_per_fit"]))
         # the library alone: what its models cost, without fold and loop, the most that can be said for it
         for which in ("cpu_seconds_per_start", "cpu_seconds_per_start_of_the_library_alone"):
@@ -282,7 +282,7 @@ def main() -> None:
     results["ours_cpu_seconds_per_fit_one_by_one"] = alone
     results["rival_on_the_compiled_library"] = library
     if options.real and DATA.is_dir():
-        real = [build_problem([one], Question(MODEL)) for one in real_spectra(options.real)]
+        real = [build_problem([one], FitSetup(model=MODEL)) for one in real_spectra(options.real)]
         results["real_nicer"] = compare(real)
         print(json.dumps(results["real_nicer"], indent=1), flush=True)
     options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

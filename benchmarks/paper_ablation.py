@@ -30,8 +30,8 @@ from provenance import provenance
 from xrayflow.errors import XrayflowWarning
 from xrayflow.networks import Recipe, load_network, train
 from xrayflow.networks.recipe import parse_recipe
-from xrayflow.studies.evaluation import Asked, evaluate
-from xrayflow.studies.sources import read_list
+from xrayflow.studies.catalogue.sources import read_list
+from xrayflow.studies.validation.evaluation import EvaluationConfig, evaluate
 
 HERE = Path(__file__).resolve().parent
 ABLATION = HERE.parent / "recipes" / "paper" / "ablation.toml"
@@ -72,7 +72,7 @@ def measure(archive: Path, work: Path, networks: Path) -> dict[str, Any]:
         name: words for name, words, _ in runs(archive, networks) if (work / name / f"{name}.safetensors").exists()
     }
     cells = [load_network(work / name / f"{name}.safetensors") for name in about]
-    asked = Asked(draws=DRAWS, spectra=SPECTRA, repeats=0, seed=SEED)
+    asked = EvaluationConfig(draws=DRAWS, spectra=SPECTRA, repeats=0, seed=SEED)
     sources = read_list(archive / "list.txt")
     found = evaluate(archive / "targets.safetensors", sources, str(archive / "nicer.rmf.gz"), cells, asked)
     document = {**provenance(__file__), **found.summary()}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xrayflow.studies import Answers
+from xrayflow.studies.validation import TruthAndDraws
 
 LOW_FRACTION, HOT = 0.05, 0.5
 """FracSctr; keV. Below and above, the paper finds Gamma hard."""
@@ -24,7 +24,7 @@ def rms(error: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.
     return np.sqrt(np.einsum("sd,sdp->p", weights, error**2) / weights.sum())
 
 
-def claims(answers: Answers, rate: NDArray[np.float64]) -> dict[str, Any]:
+def claims(answers: TruthAndDraws, rate: NDArray[np.float64]) -> dict[str, Any]:
     """All numbers of a set of answers.
 
     Args:

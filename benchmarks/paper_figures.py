@@ -13,16 +13,16 @@ from xrayflow.products.figures import png
 from xrayflow.products.figures.calibration_plots import rank_figure, tarp_figure
 from xrayflow.products.figures.learning_plot import learning_figure
 from xrayflow.products.learning import read_curves
-from xrayflow.studies import Answers, Calibration, binomial_band
-from xrayflow.studies.calibration import LEVELS, expected_coverage, rank_bins
-from xrayflow.studies.pictures import coverage_picture, recovery_picture
+from xrayflow.studies.validation import Calibration, TruthAndDraws, binomial_band
+from xrayflow.studies.validation.calibration import LEVELS, expected_coverage, rank_bins
+from xrayflow.studies.validation.pictures import coverage_picture, recovery_picture
 
 
 def draw_figures(
     folder: Path,
     network: Network,
     spectra: SimulatedSet,
-    keep: dict[str, tuple[Answers, Calibration]],
+    keep: dict[str, tuple[TruthAndDraws, Calibration]],
     log: Path,
 ) -> None:
     """All figures of one network.
@@ -31,7 +31,7 @@ def draw_figures(
         folder: Where they go.
         network: Whose.
         spectra: The noisy set; gives count rates.
-        keep: Answers and calibration by test set.
+        keep: Truths, draws and calibration by test set.
         log: Of the training; none is drawn where it is missing.
     """
     for label, (answers, calibration) in keep.items():

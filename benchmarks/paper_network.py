@@ -42,11 +42,12 @@ from provenance import provenance
 from simulated_set import SimulatedSet
 from xrayflow.errors import XrayflowWarning
 from xrayflow.networks import Network, load_network
-from xrayflow.networks.inputs import Inputs
-from xrayflow.networks.scaling import PaperValues
+from xrayflow.networks.inputs import NetworkInput
+from xrayflow.networks.nn.scaling import LogRateScaler
 from xrayflow.statistics.statistic import cstat
-from xrayflow.studies import Answers, Calibration, calibrate
-from xrayflow.studies.evaluation import answers_of, decades_of, inside_box, on_axes, parameter_rows, sample
+from xrayflow.studies.validation import Calibration, TruthAndDraws, calibrate
+from xrayflow.studies.validation.evaluation import decades_of, parameter_rows
+from xrayflow.studies.validation.network_draws import answers_of, inside_box, on_axes, sample
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "paper-network.json"
@@ -66,11 +67,13 @@ WANTED_R = {
 WANTED_COVERAGE = 0.1
 
 
-def compare_exact(network: Network, answers: Answers, exact: Exact, counts: NDArray[np.float64]) -> dict[str, Any]:
+def compare_exact(
+    network: Network, answers: TruthAndDraws, exact: Exact, counts: NDArray[np.float64]
+) -> dict[str, Any]:
     """r and coverage of the network and of exact draws, on the spectra that have such draws."""
     prior, good = network.training_prior.prior, np.flatnonzero(exact.ess >= FEWEST_ESS)
     own = answers.select(good)
-    right = Answers.of(answers.names, own.truth, on_axes(prior, exact.draws[good]))
+    right = TruthAndDraws.of(answers.names, own.truth, on_axes(prior, exact.draws[good]))
     slices = {"all": np.ones(good.size, dtype=bool), **decades_of(counts[good])}
     found: dict[str, Any] = {}
     for label, rows in slices.items():
@@ -93,10 +96,12 @@ def pgstat(spectra: SimulatedSet, counts: torch.Tensor, theta: torch.Tensor, exi
     return torch.where(exists, cstat(counts, expected).sum(-1) / dof, torch.nan)
 
 
-def decoder_error(network: Network, inputs: Inputs, theta: torch.Tensor, expected: torch.Tensor) -> dict[str, float]:
+def decoder_error(
+    network: Network, inputs: NetworkInput, theta: torch.Tensor, expected: torch.Tensor
+) -> dict[str, float]:
     """Its spectrum of the truth against the expected counts, in bins that are noticed."""
     core = network.core
-    if core.decoder is None or not isinstance(core.scaling, PaperValues):
+    if core.decoder is None or not isinstance(core.scaling, LogRateScaler):
         return {}
     with torch.no_grad():
         made = core.scaling.to_counts(core.decoder(core.coordinates.from_theta(theta), inputs), inputs)
@@ -112,10 +117,10 @@ def decoder_error(network: Network, inputs: Inputs, theta: torch.Tensor, expecte
 
 def measure(
     network: Network, spectra: SimulatedSet, exact: Exact | None, draws: int
-) -> tuple[dict[str, Any], dict[str, tuple[Answers, Calibration]]]:
+) -> tuple[dict[str, Any], dict[str, tuple[TruthAndDraws, Calibration]]]:
     """Everything of one network; and answers and calibrations by test set, for the figures."""
     expected = spectra.problem.expected(spectra.theta[:, None])[:, 0]
-    keep: dict[str, tuple[Answers, Calibration]] = {}
+    keep: dict[str, tuple[TruthAndDraws, Calibration]] = {}
     found: dict[str, Any] = {
         "trained": network.trained,
         "weights": network.weights,
@@ -172,7 +177,7 @@ def merge_exact(row: dict[str, Any], compared: dict[str, Any]) -> None:
                 target["parameters"][name] |= values
 
 
-def kept_exact(before: dict[str, Any], answers: Answers, counts: NDArray[np.float64]) -> dict[str, Any]:
+def kept_exact(before: dict[str, Any], answers: TruthAndDraws, counts: NDArray[np.float64]) -> dict[str, Any]:
     """As `compare_exact`, with the exact numbers of an earlier result; they must be of all of the first spectra."""
     used = before["exact"]["used"]
     if before["settings"]["seed"] != SEED or used != before["exact"]["spectra"]:

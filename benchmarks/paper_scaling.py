@@ -25,7 +25,8 @@ from provenance import provenance
 from xrayflow.errors import XrayflowWarning
 from xrayflow.networks import load_network, read_recipe, train
 from xrayflow.networks.recipe import parse_recipe
-from xrayflow.studies.evaluation import answers_of, parameter_rows, sample
+from xrayflow.studies.validation.evaluation import parameter_rows
+from xrayflow.studies.validation.network_draws import answers_of, sample
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "paper-scaling.json"

@@ -17,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from simulated_set import SimulatedSet, simulated_set
-from xrayflow.inference.guidance import find_guidance
-from xrayflow.inference.pipeline import infer_problem
+from xrayflow.inference import infer_problem
 from xrayflow.models import parse_model
 from xrayflow.networks import Network
-from xrayflow.networks.inputs import Inputs
+from xrayflow.networks.inputs import NetworkInput
 from xrayflow.prior import Prior
 from xrayflow.simulate import TrainingPrior
 
@@ -46,14 +45,14 @@ def paper_set(count: int, seed: int) -> SimulatedSet:
     return simulated_set(prior, MODEL, count, seed, background=False)
 
 
-def inputs_of(spectra: SimulatedSet, network: Network) -> dict[str, Inputs]:
+def inputs_of(spectra: SimulatedSet, network: Network) -> dict[str, NetworkInput]:
     """What a network sees of the two test sets, by name.
 
     Args:
         spectra: The noisy set.
         network: Whose bins.
     """
-    noisy = Inputs.stack([network.inputs(spectrum) for spectrum in spectra.problem.spectra])
+    noisy = NetworkInput.stack([network.inputs(spectrum) for spectrum in spectra.problem.sets[0].spectra])
     expected = spectra.problem.expected(spectra.theta[:, None])[:, 0]
     counts = torch.zeros_like(noisy.counts)
     seen = noisy.noticed[0] > 0
@@ -97,9 +96,8 @@ def exact_posteriors(spectra: SimulatedSet, count: int, cache: Path) -> Exact:
     while len(draws) < count:
         chosen = torch.arange(len(draws), min(len(draws) + BATCH, count))
         problem = spectra.problem.select(chosen)
-        choices = [spectra.choices[i] for i in chosen.tolist()]
         started = time.process_time()
-        answers = infer_problem(problem, choices, find_guidance("none", problem, choices), seed=0)
+        answers = infer_problem(problem, seed=0)
         seconds += time.process_time() - started
         draws += [answer.resample(KEPT, seed=0) for answer in answers]
         ess += [answer.ess for answer in answers]

@@ -37,17 +37,17 @@ from paper_spectra import MODEL, inputs_of, paper_set
 from provenance import provenance
 from xrayflow.data import bundled_rmf
 from xrayflow.errors import XrayflowWarning
-from xrayflow.inference import Question
 from xrayflow.models.xspec import XspecLibrary
 from xrayflow.networks import Network, load_network
 from xrayflow.ogip import Origin, write_pha
-from xrayflow.studies import pearson
-from xrayflow.studies.evaluation import EXACT, TARGETS, Asked, Evaluation, evaluate, exact_row
-from xrayflow.studies.pictures import BEST_FIT, coverage_picture, recovery_picture
-from xrayflow.studies.refold import observations_of, reduced_of, reduced_statistic, with_xspecs_statistic
-from xrayflow.studies.sources import Source, read_list
-from xrayflow.studies.target_library import write_targets
-from xrayflow.studies.targets import GroupBy, Wanted, find_targets
+from xrayflow.setup import FitSetup
+from xrayflow.studies.catalogue.library import write_targets
+from xrayflow.studies.catalogue.sources import Source, read_list
+from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets
+from xrayflow.studies.validation import pearson
+from xrayflow.studies.validation.evaluation import EXACT, TARGETS, Evaluation, EvaluationConfig, evaluate, exact_row
+from xrayflow.studies.validation.pictures import BEST_FIT, coverage_picture, recovery_picture
+from xrayflow.studies.validation.refold import observations_of, reduced_of, reduced_statistic, with_xspecs_statistic
 from xspec_rival import ITERATIONS, Rival
 
 HERE = Path(__file__).resolve().parent
@@ -81,7 +81,7 @@ def clean_set(folder: Path, count: int) -> tuple[Path, list[Source], str]:
     network = load_network("nicer-bhb-paper")
     counts = inputs_of(spectra, network)["clean"].counts
     sources = []
-    for number, spectrum in enumerate(spectra.problem.spectra):
+    for number, spectrum in enumerate(spectra.problem.sets[0].spectra):
         pha, arf = spectrum.observation.pha, spectrum.observation.arf
         first = np.flatnonzero((pha.grouping == 1) & (pha.quality == 0))
         whole = np.zeros(pha.channel.size)
@@ -92,7 +92,7 @@ def clean_set(folder: Path, count: int) -> tuple[Path, list[Source], str]:
         write_pha(path, pha.channel, whole, pha.exposure, origin=origin, **kinds)
         sources.append(Source(path, None if arf is None else str(arf.path), "none"))
     targets = folder / "targets.safetensors"
-    wanted = Wanted(starts=4, network="nicer-bhb-paper", group_by=GroupBy.object)
+    wanted = TargetsConfig(starts=4, network="nicer-bhb-paper", group_by=GroupBy.object)
     found = find_targets(RECIPE, sources, str(bundled_rmf()), wanted)
     return write_targets(targets, found), sources, str(bundled_rmf())
 
@@ -101,19 +101,19 @@ def rival_row(evaluation: Evaluation, rmf: str | None, fits: int) -> dict[str, A
     """Fits of the first spectra with the compiled library, and a chain of the one with the median of their counts."""
     files = evaluation.files[:fits]
     reduced, seconds = [], []
-    question = Question(model=MODEL)
+    setup = FitSetup(model=MODEL)
     targets = evaluation.row(TARGETS).theta
     with XspecLibrary() as library:
         for at, (observation,) in enumerate(observations_of(files, rmf, 1)):
-            problem, choices = with_xspecs_statistic([observation], question)
-            theta, took = Rival(library, problem, choices[0]).fit()
-            reduced.append(float(reduced_statistic(problem, choices, torch.from_numpy(theta)[None, None])[0, 0]))
+            problem = with_xspecs_statistic([observation], setup)
+            theta, took = Rival(library, problem).fit()
+            reduced.append(float(reduced_statistic(problem, torch.from_numpy(theta)[None, None])[0, 0]))
             seconds.append(took)
             print(f"fit {at + 1} of {len(files)}: {reduced[-1]:.4g}, {took:.2g} s", flush=True)
         middle = int(np.argsort(evaluation.counts[: len(files)])[len(files) // 2])
         ((observation,),) = observations_of([files[middle]], rmf, 1)
-        problem, choices = with_xspecs_statistic([observation], question)
-        chain = Rival(library, problem, choices[0]).chain(targets[middle].numpy(), SEED)
+        problem = with_xspecs_statistic([observation], setup)
+        chain = Rival(library, problem).chain(targets[middle].numpy(), SEED)
     spectra, best = evaluation.counts.size, evaluation.row(TARGETS).reduced[: len(files)]
     return {
         "name": f"XSPEC's components, {ITERATIONS} iterations",
@@ -158,11 +158,11 @@ def measure(label: str, evaluation: Evaluation, rmf: str | None, fits: int) -> d
 
 def without_network(evaluation: Evaluation, rmf: str | None) -> dict[str, Any]:
     """Our answers over those that start from no network, with another seed: how much the way changes the answer."""
-    question = Question(model=MODEL, prior=evaluation.prior, network="none")
+    setup = FitSetup(model=MODEL, prior=evaluation.prior)
     asked = replace(evaluation.asked, seed=evaluation.asked.seed + 1)
     ours, targets = evaluation.row(EXACT), evaluation.row(TARGETS).theta
-    row, computation = exact_row(evaluation.files, rmf, question, targets, asked)
-    (reduced,), _ = reduced_of(evaluation.files, rmf, question, [row.theta])
+    row, computation = exact_row(evaluation.files, rmf, setup, targets, asked, network="none")
+    (reduced,), _ = reduced_of(evaluation.files, rmf, setup, [row.theta])
     if ours.answers is None or row.answers is None:
         raise TypeError("exact rows have answers")
     r = pearson(ours.answers) - pearson(row.answers)
@@ -208,7 +208,7 @@ def main() -> None:
     torch.set_num_threads(1)
     shipped = load_network("nicer-bhb-paper")
     taught = [named(options.runs / run / f"{run}.safetensors", name) for name, run in ROWS.items()]
-    asked = Asked(draws=options.draws, exact=options.exact, seed=SEED)
+    asked = EvaluationConfig(draws=options.draws, exact=options.exact, seed=SEED)
     archive = options.archive
     real_targets, real_list, real_rmf = options.real
     sets: dict[str, Any] = {

@@ -16,12 +16,11 @@ import numpy as np
 
 from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
 from xrayflow.folding import Grid
-from xrayflow.inference.build import Question, build_problem
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, read_arf, read_observation, read_rmf
 from xrayflow.problem import Problem
+from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import simulate
-from xrayflow.statistics import Choice
 
 THINNED = 4
 """Every so many edges of the response's energy grid: quick, and the grid's own check accepts it."""
@@ -44,14 +43,14 @@ class Family:
     """A kind of posterior that may have two modes.
 
     Attributes:
-        question: The model that is fitted, with its prior.
+        setup: The model that is fitted, with its prior.
         source: The model that makes the data.
         truth: How its parameters are drawn.
         counts: Expected in all; they set the exposure.
         share: Of all cases.
     """
 
-    question: Question
+    setup: FitSetup
     source: str
     truth: dict[str, Draw]
     counts: Draw
@@ -60,10 +59,10 @@ class Family:
 
 FAMILIES = {
     "line": Family(
-        Question(
-            "TBabs*(powerlaw+gaussian)",
-            ["powerlaw.PhoIndex=0:4", "powerlaw.norm=1e-3:10", "gaussian.LineE=1:7", "gaussian.norm=1e-4:0.1"],
-            {"TBabs.nH": 0.2, "gaussian.Sigma": 0.02},
+        FitSetup(
+            model="TBabs*(powerlaw+gaussian)",
+            prior=["powerlaw.PhoIndex=0:4", "powerlaw.norm=1e-3:10", "gaussian.LineE=1:7", "gaussian.norm=1e-4:0.1"],
+            freeze={"TBabs.nH": 0.2, "gaussian.Sigma": 0.02},
             grouping="optimal",
         ),
         "TBabs*(powerlaw+gaussian+gaussian)",
@@ -82,7 +81,7 @@ FAMILIES = {
         0.5,
     ),
     "cold": Family(
-        Question("TBabs*simpl*ezdiskbb", grouping="optimal"),
+        FitSetup(model="TBabs*simpl*ezdiskbb", grouping="optimal"),
         "TBabs*simpl*ezdiskbb",
         {
             "TBabs.nH": even_log(2.0, 15.0),
@@ -95,9 +94,9 @@ FAMILIES = {
         0.25,
     ),
     "thermal": Family(
-        Question(
-            "TBabs*(ezdiskbb+bbodyrad)",
-            [
+        FitSetup(
+            model="TBabs*(ezdiskbb+bbodyrad)",
+            prior=[
                 "TBabs.nH=0.01:3",
                 "ezdiskbb.T_max=0.05:4",
                 "bbodyrad.kT=0.05:4",
@@ -120,8 +119,8 @@ FAMILIES = {
 }
 
 
-def planted(family: Family, seeds: Sequence[int]) -> tuple[Problem, list[Choice], list[dict[str, float]]]:
-    """The problem of simulated spectra, the statistic and the truth of each, one per seed."""
+def planted(family: Family, seeds: Sequence[int]) -> tuple[Problem, list[dict[str, float]]]:
+    """The problem of simulated spectra, and the truth of each, one per seed."""
     template = read_observation(bundled_pha(), read_rmf(bundled_rmf()), read_arf(bundled_arf()), "none")
     source = parse_model(family.source)
     found: list[Observation] = []
@@ -133,8 +132,7 @@ def planted(family: Family, seeds: Sequence[int]) -> tuple[Problem, list[Choice]
         exposure = family.counts(random) / float(each_second)
         found.append(simulate(template, source, truth, exposure, seed, f"planted-{seed}.pha"))
         truths.append({**truth, "exposure": exposure})
-    problem, choices = build_problem(found, family.question)
-    edges = problem.fold.grid.energy_edges
-    kept = np.unique(np.append(edges[::THINNED], edges[-1]))
-    grid = Grid(kept, f"every {THINNED}th edge of {problem.fold.grid.description}")
-    return problem.with_grid(grid), choices, truths
+    problem = build_problem(found, family.setup)
+    own = problem.sets[0].forward.grid
+    kept = np.unique(np.append(own.energy_edges[::THINNED], own.energy_edges[-1]))
+    return problem.on(Grid(kept, f"every {THINNED}th edge of {own.description}")), truths

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
-from xrayflow.inference.build import Question, build_problem
 from xrayflow.ogip import Observation, read_arf, read_observation, read_rmf
 from xrayflow.problem import Problem
+from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import Layout, Simulator, TrainingPrior
-from xrayflow.statistics import Choice, CountNoise
+from xrayflow.statistics import CountLikelihood
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class SimulatedSet:
 
     Attributes:
         problem: Of all of them, each with its own systematic error.
-        choices: The statistic of each.
         theta: (source, parameter) the truths.
         systematic: (source,).
         has_background: (source,).
@@ -37,7 +36,6 @@ class SimulatedSet:
     """
 
     problem: Problem
-    choices: list[Choice]
     theta: Tensor
     systematic: Tensor
     has_background: Tensor
@@ -62,8 +60,8 @@ def simulated_set(
     generator = torch.Generator().manual_seed(seed)
     template = read_observation(bundled_pha(), rmf, arf, "none")
     layout = Layout.paper()
-    blank_problem, _ = build_problem([_counted(template, layout, np.ones(240), 1.0, 1.0, "")], Question(model=model))
-    simulator = Simulator.of(blank_problem.model, rmf, arf, layout, training_prior)
+    blank, setup = _counted(template, layout, np.ones(240), 1.0, 1.0, ""), FitSetup(model=model)
+    simulator = Simulator.of(build_problem([blank], setup).model, rmf, arf, layout, training_prior)
     theta, rates = simulator.draw_theta(count, generator)
     exposure = training_prior.draw_exposure(count, generator)
     area = training_prior.draw_area(count, generator)
@@ -74,12 +72,12 @@ def simulated_set(
         _counted(template, layout, np.ones(240), float(exposure[i]), float(area[i]), f"{seed}:{i}", beta[i])
         for i in range(count)
     ]
-    problem, _ = build_problem(blanks, Question(model=model))
+    problem = build_problem(blanks, setup)
     expected = problem.expected(theta[:, None])
-    noise = replace(problem.noise, systematic=systematic[:, None])
+    likelihood = _likelihood(problem, systematic)
     noisy = torch.zeros_like(expected)
     for chosen in ((systematic > 0).nonzero()[:, 0], (systematic <= 0).nonzero()[:, 0]):
-        noisy[chosen] = noise.select(chosen).sample(expected[chosen], generator)
+        noisy[chosen] = likelihood.select(chosen).sample(expected[chosen], generator)
     first = 240 - expected.shape[-1]
     observations = []
     for i in range(count):
@@ -89,12 +87,18 @@ def simulated_set(
         observations.append(
             _counted(template, layout, counts, float(exposure[i]), float(area[i]), f"{seed}:{i}", beta[i])
         )
-    problem, choices = build_problem(observations, Question(model=model))
-    if not isinstance(problem.noise, CountNoise):
-        raise TypeError("simulated counts got Gaussian errors")
-    problem = replace(problem, noise=replace(problem.noise, systematic=systematic[:, None]))
+    problem = build_problem(observations, setup)
+    data = replace(problem.sets[0], likelihood=_likelihood(problem, systematic))
     has_background = torch.from_numpy(beta.sum(axis=1) > 0)
-    return SimulatedSet(problem, choices, theta, systematic, has_background, rates.sum(-1))
+    return SimulatedSet(replace(problem, sets=(data,)), theta, systematic, has_background, rates.sum(-1))
+
+
+def _likelihood(problem: Problem, systematic: Tensor) -> CountLikelihood:
+    """That of a problem, each source with a systematic error of its own."""
+    found = problem.sets[0].likelihood
+    if not isinstance(found, CountLikelihood):
+        raise TypeError("simulated counts got Gaussian errors")
+    return replace(found, systematic=systematic[:, None])
 
 
 def _counted(

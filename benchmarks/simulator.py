@@ -19,6 +19,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +29,26 @@ import torch
 from provenance import provenance
 from speed import clock, rounded, summary
 from xrayflow.data import bundled_arf, bundled_rmf
-from xrayflow.folding import Grid
+from xrayflow.folding import EXACT, TRAINING, Fidelity, Grid
 from xrayflow.models import parse_model
 from xrayflow.models.xspec import XspecLibrary
 from xrayflow.ogip import read_arf, read_rmf
 from xrayflow.prior import Prior
-from xrayflow.simulate import Layout, Simulator, TrainingPrior, training_grid
+from xrayflow.simulate import Layout, Simulator, TrainingPrior
 from xrayflow.simulate.simulator import sample_counts
 
 RESULTS = Path(__file__).resolve().parent / "results" / "simulator.json"
 MODEL = "TBabs*simpl*ezdiskbb"
 BATCHES = (512, 2048)
+SINGLE = Fidelity("single", dtype=torch.float32)
 RIVAL_ROWS, EXPOSURE, FEWEST_COUNTS, WANTED = 512, 1000.0, 10.0, 10_000
 
 
-def simulator_on(grid: Grid, dtype: torch.dtype) -> Simulator:
-    """On another photon grid or in another precision."""
+def simulator_on(grid: Grid | None, fidelity: Fidelity) -> Simulator:
+    """On another photon grid or at another fidelity."""
     model = parse_model(MODEL)
     rmf, arf = read_rmf(bundled_rmf()), read_arf(bundled_arf())
-    return Simulator.of(model, rmf, arf, Layout.paper(), TrainingPrior(Prior.of(model)), grid, dtype)
+    return Simulator.of(model, rmf, arf, Layout.paper(), TrainingPrior(Prior.of(model)), grid, fidelity)
 
 
 def repeat(work: Callable[[], object], rows: int, seconds: float) -> dict[str, float]:
@@ -77,8 +79,8 @@ def rival(simulator: Simulator, seconds: float) -> dict[str, Any]:
     """The same spectra by the compiled library."""
     batch = simulator.sample(RIVAL_ROWS, torch.Generator().manual_seed(2))
     parameters = simulator.model.values(batch.theta).numpy()
-    fold, edges = simulator.fold, simulator.fold.grid.energy_edges
-    matrix = fold.matrix.double().numpy()
+    edges, folding = simulator.forward.grid.energy_edges, simulator.forward.fold.matrices[0]
+    matrix, first = folding.values.double().numpy(), folding.first
     scale = (batch.exposure * batch.area)[:, None].numpy() * batch.noticed.numpy()
     background, errors = batch.background.numpy(), batch.systematic.numpy()[:, None]
     shape = np.where(errors > 0, errors, 1.0) ** -2
@@ -88,7 +90,7 @@ def rival(simulator: Simulator, seconds: float) -> dict[str, Any]:
 
         def expected() -> np.ndarray:
             photons = library.evaluate(MODEL, parameters, edges)
-            folded: np.ndarray = scale * (photons[:, fold.first : fold.first + matrix.shape[0]] @ matrix)
+            folded: np.ndarray = scale * (photons[:, first : first + matrix.shape[0]] @ matrix)
             return folded
 
         def work() -> np.ndarray:
@@ -111,21 +113,20 @@ def rival(simulator: Simulator, seconds: float) -> dict[str, Any]:
 
 def accuracy(rows: int) -> dict[str, Any]:
     """Of grids and precisions against the default grid in float64."""
-    edges = read_rmf(bundled_rmf()).energy_edges
-    default = Grid.of_response(edges)
-    reference = simulator_on(default, torch.float64)
+    default = Grid.of_response(read_rmf(bundled_rmf()).energy_edges)
+    reference = simulator_on(default, EXACT)
     theta, _ = reference.draw_theta(rows, torch.Generator().manual_seed(3))
     wanted = EXPOSURE * reference.rates(theta)
     grids = {
         "default": default,
-        "training": training_grid(edges),
-        **{f"training, one edge in {every}": training_grid(edges, every=every) for every in (4, 8)},
+        "training": TRAINING.grid(default),
+        **{f"training, one edge in {every}": replace(TRAINING, every=every).grid(default) for every in (4, 8)},
         "plain: every 5th edge of the default": Grid(default.energy_edges[::5], "every 5th edge"),
         **{f"0.001-1000 keV, {bins} log": Grid.log(1e-3, 1e3, bins) for bins in (1000, 2000, 4000)},
     }
     found = {}
     for name, grid in grids.items():
-        counts = EXPOSURE * simulator_on(grid, torch.float32).rates(theta)
+        counts = EXPOSURE * simulator_on(grid, SINGLE).rates(theta)
         seen = wanted > FEWEST_COUNTS
         error = (counts / wanted - 1.0).abs()[seen].numpy()
         shift = ((counts - wanted) ** 2 / wanted.clamp(min=1e-300)).sum(-1).numpy()
@@ -146,12 +147,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    simulator = simulator_on(training_grid(read_rmf(bundled_rmf()).energy_edges), torch.float32)
+    simulator = simulator_on(None, TRAINING)
     document: dict[str, Any] = {
         **provenance(__file__),
         "model": MODEL,
         "bins": simulator.bins,
-        "grid": {"description": simulator.fold.grid.description, "bins": simulator.fold.grid.energy_edges.size - 1},
+        "grid": {"description": simulator.forward.grid.description, "bins": simulator.forward.energies - 1},
         "ours_float32_1_thread": ours(simulator, options.seconds),
         "rival_compiled_library_1_process": rival(simulator, options.seconds),
     }

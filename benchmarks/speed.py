@@ -35,11 +35,12 @@ from torch import Tensor
 from provenance import provenance
 from xrayflow.data import bundled_pha
 from xrayflow.errors import XrayflowWarning
-from xrayflow.folding import Grid
-from xrayflow.inference.build import Question, build_problem
+from xrayflow.folding import PIECE, Fidelity, Forward, Grid
+from xrayflow.models import NativeFlux
 from xrayflow.models.xspec import XspecLibrary
 from xrayflow.ogip import read_observation
 from xrayflow.problem import Problem
+from xrayflow.setup import FitSetup, build_problem
 
 HERE = Path(__file__).resolve().parent
 MODEL = "TBabs*simpl*ezdiskbb"
@@ -72,13 +73,17 @@ class Took:
 def problems() -> dict[tuple[str, str], Problem]:
     """By grid and precision."""
     warnings.simplefilter("ignore", XrayflowWarning)
-    default, _ = build_problem([read_observation(bundled_pha())], Question(MODEL))
+    default = build_problem([read_observation(bundled_pha())], FitSetup(model=MODEL))
     found = {}
-    for name, grid in zip(GRIDS, (Grid.log(1e-3, 1e3, 1000), default.fold.grid), strict=True):
+    for name, grid in zip(GRIDS, (Grid.log(1e-3, 1e3, 1000), forward_of(default).grid), strict=True):
         for precision, dtype in PRECISIONS.items():
-            spectra, noise = default.spectra, default.noise
-            found[name, precision] = Problem.of(default.model, default.prior, spectra, noise, grid, dtype)
+            found[name, precision] = default.on(grid).at(Fidelity(precision, dtype=dtype))
     return found
+
+
+def forward_of(problem: Problem) -> Forward:
+    """What makes expected counts."""
+    return problem.sets[0].forward
 
 
 def draws(problem: Problem, rows: int) -> Tensor:
@@ -110,7 +115,13 @@ def summary(spectra: int, repeats: Sequence[Took]) -> dict[str, float]:
 
 def run(problem: Problem, task: str, theta: Tensor) -> object:
     """What is timed of ours."""
-    return problem.expected(theta) if task == "spectra" else problem.jacobian(theta)
+    return problem.expected(theta) if task == "spectra" else jacobian(problem, theta)
+
+
+def jacobian(problem: Problem, theta: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Expected counts and their Jacobian, in pieces that stay in the cache."""
+    rows = max(PIECE // (problem.energies * (theta.shape[-1] + 1)), 1)
+    return [forward_of(problem).linearised(part) for part in torch.split(theta, rows, dim=1)]
 
 
 def time_setting(problem: Problem, setting: Setting, seconds: float) -> tuple[int, int, list[Took]]:
@@ -218,9 +229,8 @@ def library(problem: Problem, rows: int) -> dict[str, Any]:
     """The compiled library, one process and a pool of two, and how well the two sides agree."""
     theta = draws(problem, rows)[0]
     parameters = problem.model.values(theta).numpy()
-    edges = problem.fold.grid.energy_edges
-    fold = problem.fold
-    matrix, first = fold.matrix.numpy(), fold.first
+    fold, edges = forward_of(problem).fold, forward_of(problem).grid.energy_edges
+    matrix, first = fold.matrices[0].values.numpy(), fold.matrices[0].first
     scale = float(fold.area[0, 0])
 
     def work(one: XspecLibrary) -> np.ndarray:
@@ -255,15 +265,17 @@ def microseconds(work: Callable[[], object], rows: int, seconds: float = 0.25) -
 
 def parts(problem: Problem) -> dict[str, Any]:
     """Where the time of one piece of work goes, one thread, CPU microseconds per spectrum."""
-    rows = 400_000 // problem.fold.grid.energy_edges.size
-    full = draws(problem, rows)
-    theta = problem.fold.cast(full)[0]
-    tbabs, simpl, disk = problem.photon_flux.bound
+    rows = PIECE // problem.energies
+    full, forward = draws(problem, rows), forward_of(problem)
+    theta = forward.fold.cast(full)[0]
+    if not isinstance(forward.flux, NativeFlux):
+        raise TypeError("the components are our own")
+    tbabs, simpl, disk = forward.flux.photon_flux.bound
     nh, gamma, fraction, temperature, norm = theta.unbind(-1)
     seed = disk(temperature, norm)
     scattered, factor = simpl(seed, gamma, fraction, 1.0), tbabs(nh)
     photons = factor * scattered
-    matrix, first = problem.fold.matrix, problem.fold.first
+    matrix, first = forward.fold.matrices[0].values, forward.fold.matrices[0].first
     energies, bins = matrix.shape
     # the same shape with numbers far from the smallest: what the matrix product can be
     plain, other = torch.rand(rows, energies, dtype=matrix.dtype), torch.rand(energies, bins, dtype=matrix.dtype)
@@ -273,11 +285,11 @@ def parts(problem: Problem) -> dict[str, Any]:
         "simpl": microseconds(lambda: simpl(seed, gamma, fraction, 1.0), rows),
         "ezdiskbb": microseconds(lambda: disk(temperature, norm), rows),
         "product": microseconds(lambda: factor * scattered, rows),
-        "fold": microseconds(lambda: problem.fold(photons[None]), rows),
+        "fold": microseconds(lambda: forward.fold(photons[None]), rows),
         "its_matrix_product": microseconds(lambda: photons[:, first : first + energies] @ matrix, rows),
         "a_matrix_product_of_that_shape": microseconds(lambda: plain @ other, rows),
         "all": microseconds(lambda: problem.expected(full), rows),
-        "all_with_jacobian": microseconds(lambda: problem.jacobian(full), rows),
+        "all_with_jacobian": microseconds(lambda: jacobian(problem, full), rows),
     }
     work = 2e-3 * energies * bins  # GFLOP per spectrum x 1e6, so that / us gives GFLOP/s
     limit = took["a_matrix_product_of_that_shape"]
@@ -349,7 +361,7 @@ def main() -> None:
         rows = ours(known, grid, options.seconds)
         with_ratios(rows, rival)
         results["grids"][grid] = {
-            "energy_bins": int(known[grid, "float64"].fold.grid.energy_edges.size - 1),
+            "energy_bins": known[grid, "float64"].energies - 1,
             "reached_in_float32_on_2_cores": reached(rows, rival),
             "library": rival,
             "ours": rows,

@@ -1,29 +1,40 @@
-"""Two modes and the valley between them; proposals that are blind on one side of it, and a search that makes no others.
+"""Two modes and the valley between them; proposals that are blind on one side of it, and answers that draw no others.
 
 Every component and kernel on the side is removed; ridges, tails and the network's draws are drawn anew until they lie
 outside; no draw from the side shapes a refit. Only the prior keeps its share there, and the density is exact but for a
 factor that is known to 1 %.
+
+A stripped answer climbs the ladder of every other with a `StrippedDrawing` in its state, and with the modes that
+`without` leaves; but not the rung that walks on the posterior (`WITHOUT_WALKS`), which may come to the side by itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xrayflow.inference.importance import Round
-from xrayflow.inference.optimiser import Optima
-from xrayflow.inference.parts import Parts
-from xrayflow.inference.proposal import Proposal
-from xrayflow.inference.search import Search
+from xrayflow.fitting import Modes
+from xrayflow.folding import FINER
+from xrayflow.inference import SamplingBudget
+from xrayflow.inference.answer import Candidate, resampled
+from xrayflow.inference.checks.grid import DRAWS, grid_spread
+from xrayflow.inference.ladder import Drawing, ExactDrawing, Rung, State, climb
+from xrayflow.inference.proposals.draws import WeightedDraws
+from xrayflow.inference.proposals.mixture import Components, Proposal
+from xrayflow.inference.proposals.network import Guide
+from xrayflow.inference.rungs import LADDER, Widen, find_modes, first_proposal, missing_tail
 from xrayflow.prior import log_standard_normal
+from xrayflow.problem import Problem
 
 OWN_DRAWS = 2000
 """From which the share of a proposal that lies outside the side is known."""
+
+WITHOUT_WALKS = tuple(rung for rung in LADDER if not isinstance(rung, Widen))
 
 PRIOR = 0
 """Its place among the parts of a proposal."""
@@ -94,18 +105,24 @@ def _runs(chosen: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class Stripped(Proposal):
-    """A proposal that only its share of the prior takes into one side of each source.
+class Stripped:
+    """A proposal that only its share of the prior takes into one side of each source; it offers what a `Proposal` does.
 
     q(v) = p N(v; 0, I) + (1 - p) inner(v) [v outside] / inner(outside); inner has no part of the prior, p is its share.
 
     Attributes:
+        inner: The proposals without the prior and without the components on the sides.
+        prior: (source,) p.
         sides: Of each source.
         log_outside: (source,) natural log of inner(outside).
+        parts: Of each source, what stands beside its t-mixture in the whole proposal, the prior first.
     """
 
-    sides: tuple[Side, ...] = ()
-    log_outside: Tensor = field(default_factory=lambda: torch.zeros(0))
+    inner: Proposal
+    prior: Tensor
+    sides: tuple[Side, ...]
+    log_outside: Tensor
+    parts: tuple[Components, ...]
 
     @classmethod
     def of(cls, whole: Proposal, sides: Sequence[Side]) -> Stripped:
@@ -114,90 +131,133 @@ class Stripped(Proposal):
         log_share = torch.where(inside, -torch.inf, whole.mixture.log_share)
         log_share = log_share - torch.logsumexp(log_share, dim=1, keepdim=True)
         mixture = replace(whole.mixture, log_share=log_share)
-        one = cls(mixture, whole.parts, tuple(sides))
-        generators = [torch.Generator().manual_seed(0) for _ in sides]
-        v = one._inner().sample(OWN_DRAWS, generators)
+        inner = Proposal(mixture, tuple(_without_prior(beside) for beside in whole.parts))
+        v = inner.sample(OWN_DRAWS, [torch.Generator().manual_seed(0) for _ in sides])
         outside = ~torch.stack([side.holds(places) for side, places in zip(sides, v, strict=True)])
-        return replace(one, log_outside=torch.log(outside.double().mean(1)))
-
-    def _inner(self) -> Proposal:
-        return Proposal(self.mixture, tuple(_without_prior(beside) for beside in self.parts))
-
-    @property
-    def prior_share(self) -> Tensor:
-        """(source,)."""
-        return torch.stack([beside.share[PRIOR] for beside in self.parts])
+        prior = torch.stack([beside.share[PRIOR] for beside in whole.parts])
+        return cls(inner, prior, tuple(sides), torch.log(outside.double().mean(1)), whole.parts)
 
     def sample(self, draws: int, generators: list[torch.Generator]) -> Tensor:
-        """Draws, one generator per source."""
-        return torch.stack([self._sample_source(i, draws, one) for i, one in enumerate(generators)])
+        """(source, draw, parameter) draws, one generator per source."""
+        found = []
+        for source, generator in enumerate(generators):
+            offset = float(torch.rand(1, generator=generator, dtype=torch.float64))
+            from_prior = math.floor(float(self.prior[source]) * draws + offset)
+            shape = (from_prior, self.inner.mixture.mean.shape[-1])
+            blocks = [torch.randn(shape, generator=generator, dtype=torch.float64)]
+            inner = self.inner.select(torch.tensor([source]))
+            while sum(block.shape[0] for block in blocks) < draws:
+                v = inner.sample(draws, [generator])[0]
+                blocks.append(v[~self.sides[source].holds(v)])
+            found.append(torch.cat(blocks)[:draws][torch.randperm(draws, generator=generator)])
+        return torch.stack(found)
 
-    def _sample_source(self, source: int, draws: int, generator: torch.Generator) -> Tensor:
-        offset = float(torch.rand(1, generator=generator, dtype=torch.float64))
-        from_prior = math.floor(float(self.prior_share[source]) * draws + offset)
-        shape = (from_prior, self.mixture.mean.shape[-1])
-        parts = [torch.randn(shape, generator=generator, dtype=torch.float64)]
-        inner = self._inner().select(torch.tensor([source]))
-        while sum(part.shape[0] for part in parts) < draws:
-            v = inner.sample(draws, [generator])[0]
-            parts.append(v[~self.sides[source].holds(v)])
-        return torch.cat(parts)[:draws][torch.randperm(draws, generator=generator)]
+    def log_parts(self, v: Tensor) -> tuple[Tensor, ...]:
+        """Natural log of the density of every part of each whole proposal: what a refit asks for."""
+        return tuple(beside.log_densities(places) for beside, places in zip(self.parts, v, strict=True))
 
     def log_density(self, v: Tensor, log_parts: Sequence[Tensor] | None = None) -> Tensor:
-        """log q(v)."""
+        """(source, draw) log q(v)."""
         log_parts = self.log_parts(v) if log_parts is None else log_parts
         inside = torch.stack([side.holds(places) for side, places in zip(self.sides, v, strict=True)])
-        own = self._inner().log_density(v, [columns[:, PRIOR + 1 :] for columns in log_parts])
-        share = self.prior_share[:, None]
+        own = self.inner.log_density(v, [columns[:, PRIOR + 1 :] for columns in log_parts])
+        share = self.prior[:, None]
         own = torch.where(inside, -torch.inf, own - self.log_outside[:, None] + torch.log1p(-share))
         return torch.logaddexp(own, log_standard_normal(v) + torch.log(share))
 
     def select(self, sources: Tensor) -> Stripped:
         """The proposals of some of the sources."""
-        part = super().select(sources)
-        sides = tuple(self.sides[i] for i in sources.tolist())
-        return Stripped(part.mixture, part.parts, sides, self.log_outside[sources])
+        rows = sources.tolist()
+        sides, parts = (tuple(each[i] for i in rows) for each in (self.sides, self.parts))
+        return Stripped(self.inner.select(sources), self.prior[sources], sides, self.log_outside[sources], parts)
 
 
-def _without_prior(beside: Parts) -> Parts:
+def _without_prior(beside: Components) -> Components:
     """The others, with the shares that they have among themselves and the mixture."""
     share = beside.share[PRIOR + 1 :] / (1.0 - beside.share[PRIOR])
-    return Parts(share, torch.zeros_like(share), beside.parts[PRIOR + 1 :])
+    return Components(share, torch.zeros_like(share), beside.parts[PRIOR + 1 :])
 
 
-@dataclass
-class StrippedSearch(Search):
-    """A search whose proposals are stripped of one side of each source.
+@dataclass(frozen=True)
+class StrippedDrawing:
+    """Draws that come to a side from the prior alone, and of which none from there is learnt from.
 
     Attributes:
-        known: By the hash of the source: the side, and the optima that the first proposal is made from.
+        sides: By `key_of` a source.
     """
 
-    known: dict[str, tuple[Side, Optima]] = field(default_factory=dict)
+    sides: Mapping[str, Side]
 
-    def _of(self, source: int) -> tuple[Side, Optima]:
-        return self.known[self.problem.spectra[source].observation.pha.sha256]
+    def draw(
+        self, problem: Problem, proposal: Proposal, draws: int, generators: list[torch.Generator]
+    ) -> WeightedDraws:
+        """Draws of the stripped proposal with their exact log posterior density."""
+        stripped = Stripped.of(proposal, [self.sides[key] for key in keys_of(problem)])
+        v = stripped.sample(draws, generators)
+        return WeightedDraws.of(stripped, v, problem.log_target(v))  # type: ignore[arg-type]
 
-    def _optimise(self) -> Optima:
-        every = [without(*reversed(self._of(i))) for i in range(self.problem.sources)]
-        return Optima(
-            torch.cat([one.v for one in every]),
-            torch.cat([one.objective for one in every]),
-            torch.cat([one.information for one in every]),
-            torch.cat([one.evaluations for one in every]),
-        )
-
-    def _draw(self, sources: Tensor, proposal: Proposal, draws: int) -> Round:
-        stripped = Stripped.of(proposal, [self._of(source)[0] for source in sources.tolist()])
-        one = super()._draw(sources, stripped, draws)
-        for source in sources.tolist():
-            side, _ = self._of(source)
-            last = self.history[source][-1]
-            unseen = torch.where(side.holds(last.v), -torch.inf, last.log_target)
-            self.history[source][-1] = replace(last, log_target=unseen)
-        return one
+    def learnt(self, problem: Problem, drawn: WeightedDraws) -> WeightedDraws:
+        """Those from the sides count as if the posterior were zero there."""
+        sides = [self.sides[key] for key in keys_of(problem)]
+        inside = torch.stack([side.holds(places) for side, places in zip(sides, drawn.v, strict=True)])
+        return replace(drawn, log_target=torch.where(inside, -torch.inf, drawn.log_target))
 
 
-def without(optima: Optima, side: Side) -> Optima:
-    """Optima of one source as if no start had come to a side."""
-    return replace(optima, objective=torch.where(side.holds(optima.v), torch.inf, optima.objective))
+def keys_of(problem: Problem) -> list[str]:
+    """The hash of each source's spectrum, which is the same in any company."""
+    return [spectrum.observation.pha.sha256 for spectrum in problem.sets[0].spectra]
+
+
+def without(modes: Modes, sides: Sequence[Side]) -> Modes:
+    """Modes as if no start had come to the side of its source."""
+    inside = torch.stack([side.holds(v) for side, v in zip(sides, modes.v, strict=True)])
+    return replace(modes, objective=torch.where(inside, torch.inf, modes.objective))
+
+
+def climbed(
+    problem: Problem,
+    seed: int,
+    budget: SamplingBudget,
+    guide: Guide | None = None,
+    drawing: Drawing | None = None,
+    modes: Modes | None = None,
+    rungs: Sequence[Rung] = LADDER,
+) -> State:
+    """The state at the top of the ladder.
+
+    Args:
+        problem: The batch.
+        seed: Of the draws.
+        budget: How hard to try.
+        guide: What a network says of the batch.
+        drawing: How draws are made; default as users' answers make them.
+        modes: Where starts ended; default those of the budget's own starts.
+        rungs: The ladder.
+    """
+    generators = problem.generators(seed)
+    found = find_modes(problem, budget.starts, generators, guide) if modes is None else modes
+    first, found = first_proposal(problem, found, guide)
+    state = State(problem, budget, generators, found, first, drawing or ExactDrawing())
+    for _ in climb(state, rungs):
+        pass
+    return state
+
+
+def candidates(state: State, walks: bool = True) -> list[Candidate]:
+    """Every source of a state, to be judged. Its energy grid is checked, and stays what it is.
+
+    Args:
+        state: At the top of the ladder.
+        walks: Whether a walk that finds what no draw has met is told.
+    """
+    found, finer = [], state.problem.at(FINER)
+    for i, (drawn, generator) in enumerate(zip(state.answers(), state.generators, strict=True)):
+        at = torch.tensor([i])
+        problem = state.problem.select(at)
+        spread = grid_spread(problem, finer.select(at), resampled(drawn, DRAWS, generator))
+        spent = int(state.spent[i]) + 2 * DRAWS
+        missing = missing_tail(state, i) if walks else ""
+        walked = state.tails.evaluations[i]
+        modes = state.modes.select(at)
+        found.append(Candidate(problem, generator, modes, drawn, spread, spent, walked=walked, missing_tail=missing))
+    return found

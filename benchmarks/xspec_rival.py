@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from xrayflow.errors import ModelError
-from xrayflow.inference.fit_statistic import FitStatistic
 from xrayflow.models.edges import EnergyBins
 from xrayflow.models.simplcutx import bind_simplcutx
 from xrayflow.models.xspec import XspecLibrary
 from xrayflow.problem import Problem
-from xrayflow.statistics import Choice
+from xrayflow.statistics import FitStatistic
 
 Numbers = NDArray[np.float64]
 
@@ -61,17 +60,17 @@ class Chain:
 class Rival:
     """One spectrum with the compiled library."""
 
-    def __init__(self, library: XspecLibrary, problem: Problem, choice: Choice) -> None:
+    def __init__(self, library: XspecLibrary, problem: Problem) -> None:
         """What it needs.
 
         Args:
             library: The library's process.
-            problem: Of one source; gives response, data and box.
-            choice: Its statistic.
+            problem: Of one source; gives response, data, statistic and box.
         """
-        self.library, self.problem = library, problem
-        self.statistic = FitStatistic.of(problem.spectra, [choice])
-        self.edges = problem.fold.grid.energy_edges
+        (data,) = problem.sets
+        self.library, self.fold, self.counts = library, data.forward.fold, data.spectra[0].counts
+        self.statistic = FitStatistic.of(data.spectra, data.choices)
+        self.edges = data.forward.grid.energy_edges
         self.scatter = bind_simplcutx(EnergyBins(torch.from_numpy(self.edges)))
         marginals = problem.prior.marginals
         self.logarithmic = np.array([one.scale == "log" for one in marginals])
@@ -89,7 +88,7 @@ class Rival:
         disc = self.disc(temperature) * norm[:, None]
         photons = self.scatter(torch.from_numpy(disc), torch.from_numpy(gamma), torch.from_numpy(fraction), 0.0, 100.0)
         seen = photons.numpy() * self.library.call("TBabs", absorption[:, None], self.edges)
-        return self.problem.fold(torch.from_numpy(seen)[None])
+        return self.fold(torch.from_numpy(seen)[None])
 
     def disc(self, temperature: Numbers) -> Numbers:
         """(row, energy) of norm 1; zeros where the library's answer is no number, as for some cold discs at 1 MeV."""
@@ -104,7 +103,7 @@ class Rival:
         """(row, bin) signed roots of the statistic; a bin of PGStat that is negative counts nothing."""
         expected = self.expected(self.theta(np.atleast_2d(x)))
         value = self.statistic.per_bin(expected)[0].clamp(min=0.0).sqrt().numpy()
-        excess = (self.problem.spectra[0].counts > expected[0].numpy()) * 2.0 - 1.0
+        excess = (self.counts > expected[0].numpy()) * 2.0 - 1.0
         return excess * value
 
     def value(self, x: Numbers) -> Numbers:
@@ -117,7 +116,7 @@ class Rival:
         """The likeliest of a few places that people begin from, each with the norm that meets the counts."""
         grid = np.array(list(itertools.product(*STARTS)))
         theta = np.column_stack([grid, np.ones(len(grid))])
-        theta[:, 4] = self.problem.spectra[0].counts.sum() / self.expected(theta)[0].sum(-1).numpy().clip(min=1e-30)
+        theta[:, 4] = self.counts.sum() / self.expected(theta)[0].sum(-1).numpy().clip(min=1e-30)
         axes = np.where(self.logarithmic, np.log10(np.maximum(theta, 1e-30)), theta)
         inside = np.clip(axes, self.lo + 1e-6, self.hi - 1e-6)
         return np.asarray(inside[np.argmin(self.value(inside))])

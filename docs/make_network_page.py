@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from xrayflow.networks import read_recipe
-from xrayflow.networks.core import count_weights
 from xrayflow.networks.network import prepare
+from xrayflow.networks.nn.core import count_weights
 from xrayflow.products.figures import png
 from xrayflow.products.figures.style import BACKGROUND, BEST, GREY, INK, MODEL, TRUTH, look, new_figure
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xrayflow.inference.optimiser import Optima
-from xrayflow.prior import Marginal, Prior
+from xrayflow.fitting import Modes
+from xrayflow.prior import Marginal, Prior, log_standard_normal
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Bent:
         v = torch.special.ndtri(theta.clamp(1e-300, 1.0 - 1e-16))
         return -0.5 * ((v[..., 1] - self.bend * v[..., 0] ** 2) / self.width) ** 2
 
+    def log_target(self, v: Tensor, power: float = 1.0) -> Tensor:
+        """ln of likelihood^power x prior in probit coordinates."""
+        return power * self.log_likelihood(self.prior.to_theta(v)) + log_standard_normal(v)
+
     def log_evidence(self) -> float:
         """ln of the integral of L N(v; 0, I), by quadrature."""
         v0 = torch.linspace(-8.0, 8.0, 4001, dtype=torch.float64)
@@ -43,10 +47,10 @@ class Bent:
         outer = torch.exp(-0.5 * v0 * v0) / math.sqrt(2.0 * math.pi)
         return math.log(float(torch.trapezoid(inner * outer, v0)))
 
-    def optima(self) -> Optima:
+    def modes(self) -> Modes:
         """The mode at the vertex with its curvature."""
         information = torch.diag(torch.tensor([1.0, 1.0 + 1.0 / self.width**2, 1.0], dtype=torch.float64))
-        return Optima(
+        return Modes(
             v=torch.zeros((1, 1, 3), dtype=torch.float64),
             objective=torch.zeros((1, 1), dtype=torch.float64),
             information=information[None, None],

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ogip_zoo import toy_observation
-from xrayflow.inference.best_fit import BestFit
-from xrayflow.inference.build import Question, build_problem
-from xrayflow.inference.optimiser import optimise_problem
-from xrayflow.ogip import Observation
-from xrayflow.statistics import statistic_per_bin
+from xrayflow.fitting import BestFit, optimise_problem
+from xrayflow.ogip import Observation, Spectrum
+from xrayflow.problem import Problem
+from xrayflow.setup import FitSetup, build_problem
+from xrayflow.statistics import StatisticChoice, background_in_source
+from xrayflow.statistics import statistic as formulas
+from xrayflow.statistics.auto import gaussian_variance
 
 BAND = [(1.0, 6.0)]
 LINEAR = "powerlaw+bbodyrad"
@@ -35,9 +38,38 @@ def observation(folder: Path, background: str = "none", **arguments: object) -> 
 
 def fitted(found: Observation, model: str = "powerlaw", statistic: str = "auto", **settings: object) -> BestFit:
     """The best fit by XSPEC's statistic."""
-    question = Question(model, energies=BAND, statistic=statistic, **settings)  # type: ignore[arg-type]
-    problem, choices = build_problem([found], question, "statistic")
-    return optimise_problem(problem, choices, "statistic")[0]
+    setup = FitSetup(model=model, energies=BAND, statistic=statistic, **settings)  # type: ignore[arg-type]
+    return optimise_problem(build_problem([found], setup), "statistic")[0]
+
+
+def spectrum_of(problem: Problem, source: int = 0) -> Spectrum:
+    """The bins of one source of one instrument."""
+    return problem.sets[0].spectra[source]
+
+
+def choice_of(problem: Problem, source: int = 0) -> StatisticChoice:
+    """XSPEC's statistic of one source."""
+    return problem.sets[0].choices[source]
+
+
+def statistic_per_bin(spectrum: Spectrum, choice: StatisticChoice, expected: Tensor, systematic: float = 0.0) -> Tensor:
+    """(bin,) the statistic of one spectrum, each formula written out: what a batch of them is held against."""
+    counts, ts = torch.from_numpy(spectrum.counts), torch.from_numpy(spectrum.source_exposure)
+    if choice.name == "cstat":
+        return formulas.cstat(counts, expected)
+    if choice.name == "chi2":
+        variance = torch.from_numpy(gaussian_variance(spectrum)) + (systematic * expected) ** 2
+        return formulas.chi2(counts, expected, variance, torch.from_numpy(background_in_source(spectrum)))
+    assert spectrum.background is not None
+    assert spectrum.background_exposure is not None
+    background, tb = torch.from_numpy(spectrum.background), torch.from_numpy(spectrum.background_exposure)
+    if choice.name == "pstat":
+        return formulas.pstat(counts, expected, ts, background, tb)
+    if choice.name == "wstat":
+        return formulas.wstat(counts, expected, ts, background, tb)
+    assert spectrum.background_err is not None
+    err = torch.from_numpy(spectrum.background_err)
+    return formulas.pgstat(counts, expected, ts, background, err, tb, as_xspec=choice.name == "pgstat-xspec")
 
 
 def statistic_of(fit: BestFit) -> Callable[[Sequence[float]], float]:
@@ -45,14 +77,15 @@ def statistic_of(fit: BestFit) -> Callable[[Sequence[float]], float]:
 
     def function(theta: Sequence[float]) -> float:
         at = torch.tensor(theta, dtype=torch.float64)[None, None]
-        return float(statistic_per_bin(fit.problem.spectra[0], fit.choice, fit.problem.expected(at)[0, 0]).sum())
+        expected = fit.problem.expected(at)[0, 0]
+        return float(statistic_per_bin(spectrum_of(fit.problem), choice_of(fit.problem), expected).sum())
 
     return function
 
 
 def closed_form(fit: BestFit) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Best theta, covariance and chi^2 of a model that is linear in theta."""
-    spectrum = fit.problem.spectra[0]
+    spectrum = spectrum_of(fit.problem)
     count = len(fit.names)
     columns = fit.problem.expected(torch.eye(count, dtype=torch.float64)[None])[0].numpy().T
     weight = 1.0 / spectrum.counts  # chi^2 of counts: their variance is the counts

@@ -11,9 +11,9 @@ import torch
 
 from ogip_zoo import write_arf, write_rmf
 from xrayflow.networks import Network, Progress, Recipe, train
-from xrayflow.networks.core import Core
-from xrayflow.networks.inputs import Inputs
+from xrayflow.networks.inputs import NetworkInput
 from xrayflow.networks.network import prepare
+from xrayflow.networks.nn.core import PosteriorEstimator
 from xrayflow.networks.recipe import parse_recipe
 from xrayflow.seeds import generator_for
 from xrayflow.simulate import Simulator
@@ -82,12 +82,12 @@ def toy_network(folder: Path, recipe: Recipe | None = None) -> tuple[Network, Si
     write_toy(folder)
     network, simulator = prepare(recipe or toy_recipe(), folder)
     drawn = simulator.sample(500, generator_for(1, "toy scaling"))
-    network.core.scaling.fit(Inputs.of(drawn))
+    network.core.scaling.fit(NetworkInput.of(drawn))
     network.core.coordinates.fit(drawn.theta)
     return network, simulator
 
 
-def stirred(core: Core, seed: int = 0, size: float = 0.5) -> Core:
+def stirred(core: PosteriorEstimator, seed: int = 0, size: float = 0.5) -> PosteriorEstimator:
     """The parts with weights pushed away from their quiet start, so that a density has a shape."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -101,9 +101,9 @@ def trained(recipe: Recipe, folder: Path, out: Path) -> list[Progress]:
     return list(train(recipe, out, folder))
 
 
-def whole_inputs(counts: Iterable[Iterable[float]], /, **changes: Any) -> Inputs:
+def whole_inputs(counts: Iterable[Iterable[float]], /, **changes: Any) -> NetworkInput:
     """Spectra of given counts, all noticed, without background, 100 s, the reference area, no systematic error."""
     table = torch.tensor([list(row) for row in counts], dtype=torch.float64)
     one = torch.ones(table.shape[0], dtype=torch.float64)
-    inputs = Inputs(table, torch.zeros_like(table), torch.ones_like(table), 100.0 * one, one, 0.0 * one)
+    inputs = NetworkInput(table, torch.zeros_like(table), torch.ones_like(table), 100.0 * one, one, 0.0 * one)
     return replace(inputs, **{name: torch.as_tensor(value, dtype=torch.float64) for name, value in changes.items()})

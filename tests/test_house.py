@@ -30,9 +30,12 @@ ROOMS = (
     "ogip",
     "models",
     "folding",
-    "statistics",
     "prior",
+    "statistics",
+    "dataset",
     "problem",
+    "setup",
+    "fitting",
     "simulate",
     "networks",
     "inference",
@@ -146,6 +149,154 @@ def test_the_order_of_rooms_is_seen_in_every_form_of_import(tmp_path: Path, text
 def test_a_room_that_the_plan_does_not_have_is_refused(tmp_path: Path) -> None:
     (tmp_path / "misc.py").write_text("", encoding="utf-8")
     assert breaches(tmp_path) == ["xrayflow.misc: no room of that name in the house"]
+
+
+HIDDEN = {"sets", "forward", "fold", "flux", "spectra", "choices"}
+"""What a problem is made of: rooms below it ask the problem instead."""
+
+BELOW_PROBLEM = ("fitting", "inference", "products", "studies", "demo", "cli")
+
+
+def reaches(source: Path) -> list[str]:
+    """Where rooms below the problem read what it is made of."""
+    found = []
+    for path in sorted(source.rglob("*.py")):
+        name = module_name(path, source)
+        if name == "xrayflow" or room(name) not in BELOW_PROBLEM:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+            if not isinstance(node, ast.Attribute):
+                continue
+            of_problem = ast.unparse(node.value).split(".")[-1].split("(")[0] in (
+                "problem",
+                "select",
+                "at",
+                "finer",
+                "on",
+            )
+            if node.attr in HIDDEN - {"spectra", "choices", "forward"} or (
+                of_problem and node.attr in {*HIDDEN, "likelihood"}
+            ):
+                found.append(f"{name}:{node.lineno} reads {ast.unparse(node)}")
+    return found
+
+
+def test_nothing_below_the_problem_looks_behind_it() -> None:
+    assert reaches(SOURCE) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["problem.sets[0].forward", "self.problem.likelihood.variance(x)", "one.problem.spectra", "problem.select(i).fold"],
+)
+def test_a_look_behind_the_problem_is_seen(tmp_path: Path, text: str) -> None:
+    (tmp_path / "inference").mkdir()
+    (tmp_path / "inference" / "answer.py").write_text(text, encoding="utf-8")
+    assert reaches(tmp_path) != []
+
+
+MIRRORED = ("folding", "statistics", "fitting", "inference")
+"""Rooms whose every file has a test file named after it."""
+
+
+def untested(source: Path, tests: Path, rooms: tuple[str, ...] = MIRRORED) -> list[str]:
+    """Files of some rooms without a test file at the same place, named after them."""
+    found = []
+    for name in rooms:
+        for path in sorted((source / name).rglob("*.py")):
+            mirror = tests / path.relative_to(source).with_name(f"test_{path.name}")
+            if path.name != "__init__.py" and not mirror.is_file():
+                found.append(str(path.relative_to(source)))
+    return found
+
+
+def test_tests_mirror_the_rooms() -> None:
+    assert untested(SOURCE, REPOSITORY / "tests") == []
+
+
+def test_a_file_without_a_test_is_seen(tmp_path: Path) -> None:
+    for name in ("src/fitting/inner/__init__.py", "src/fitting/inner/fit.py", "src/fitting/starts.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("", encoding="utf-8")
+    (tmp_path / "tests" / "fitting").mkdir(parents=True)
+    (tmp_path / "tests" / "fitting" / "test_starts.py").write_text("", encoding="utf-8")
+    assert untested(tmp_path / "src", tmp_path / "tests", ("fitting",)) == ["fitting/inner/fit.py"]
+
+
+FACELESS = ("cli", "data", "inference.proposals", "inference.checks", "studies")
+"""Packages without `__all__`: the command line, the bundled files' few functions, the workshops within a room, and the
+studies, which are two rooms with faces of their own."""
+
+PAST_THE_FACE = {"models.absorption", "models.listing"}
+"""Files that other rooms still import from, past the face of theirs; the list only shrinks."""
+
+
+def packages(source: Path) -> dict[str, Path]:
+    """The `__init__` of every package below the top, by its name without xrayflow."""
+    found = {module_name(path, source).removeprefix("xrayflow."): path for path in source.rglob("__init__.py")}
+    found.pop("xrayflow", None)
+    return found
+
+
+def offered(init: Path, source: Path) -> set[str]:
+    """The public names that an `__init__` defines or takes from its own files."""
+    own, names = module_name(init, source), set()
+    for node in ast.parse(init.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{own}."):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+    return {name for name in names if not name.startswith("_")}
+
+
+def past_faces(source: Path) -> dict[str, list[str]]:
+    """Files of a room that modules of other rooms import from, by who does; a package's face is its `__init__`."""
+    faces = packages(source)
+    found: dict[str, list[str]] = {}
+    for path in sorted(source.rglob("*.py")):
+        name = module_name(path, source)
+        if name == "xrayflow":
+            continue
+        for target in imports(path, source):
+            inner = target.removeprefix("xrayflow.").rpartition(".")[0]
+            if target.startswith("xrayflow.") and room(target) != room(name) and "." in inner and inner not in faces:
+                found.setdefault(inner, []).append(name)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(packages(SOURCE)))
+def test_a_face_shows_exactly_what_it_names(name: str) -> None:
+    init = packages(SOURCE)[name]
+    shown = getattr(importlib.import_module(f"xrayflow.{name}"), "__all__", None)
+    if name in FACELESS:
+        assert shown is None
+    else:
+        assert shown is not None
+        assert len(set(shown)) == len(shown)
+        assert set(shown) == offered(init, SOURCE)
+
+
+def test_rooms_are_entered_by_their_faces() -> None:
+    assert set(past_faces(SOURCE)) == PAST_THE_FACE
+
+
+def test_an_import_past_a_face_is_seen(tmp_path: Path) -> None:
+    for path, text in (
+        ("fitting/__init__.py", ""),
+        ("fitting/starts.py", "from xrayflow.fitting.objective import FAR\n"),
+        ("products/figures/__init__.py", ""),
+        (
+            "cli/answer.py",
+            "from xrayflow.fitting.starts import FEW\nfrom xrayflow.products.figures import png\n",
+        ),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    assert past_faces(tmp_path) == {"fitting.starts": ["xrayflow.cli.answer"]}
 
 
 def test_the_files_room_needs_no_torch() -> None:

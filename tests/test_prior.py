@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xrayflow.errors import PriorError
 from xrayflow.models import Model, parse_model
-from xrayflow.prior import FAR, Marginal, Prior, log_standard_normal
+from xrayflow.prior import FAR, Box, Marginal, Prior, log_standard_normal
 
 MARGINALS = (
     Marginal("a.log", "", 5e-3, 75.0, "log"),
@@ -228,3 +228,27 @@ def test_what_cannot_be_is_refused_with_the_words_that_cannot(model: Model, chan
 def test_standard_normal_density_is_normalised() -> None:
     v: Tensor = torch.linspace(-9.0, 9.0, 2001, dtype=torch.float64)
     assert torch.trapezoid(log_standard_normal(v[:, None]).exp(), v).item() == pytest.approx(1.0)
+
+
+def test_the_box_is_the_marginals_as_tensors() -> None:
+    box = Box.of(MARGINALS)
+    assert box.lo.tolist() == [marginal.lo for marginal in MARGINALS]
+    assert box.hi.tolist() == [marginal.hi for marginal in MARGINALS]
+    assert box.is_log.tolist() == [marginal.scale == "log" for marginal in MARGINALS]
+    assert box.is_normal.tolist() == [marginal.mean is not None for marginal in MARGINALS]
+    ratios = [math.log(m.hi / m.lo) if m.scale == "log" else 1.0 for m in MARGINALS]
+    assert box.log_ratio.tolist() == pytest.approx(ratios)
+    assert box.mean.tolist() == [marginal.mean or 0.0 for marginal in MARGINALS]
+    assert box.sd.tolist() == [marginal.sd or 1.0 for marginal in MARGINALS]
+    assert PRIOR.box is PRIOR.box
+
+
+def test_nuisances_stand_behind_the_parameters_of_the_model(model: Model) -> None:
+    prior, factor = Prior.of(model), Marginal("calibration.factor", "", 0.5, 1.5, "linear", 1.0, 0.1)
+    assert prior.extended(()) is prior
+    longer = prior.extended([factor])
+    assert longer.names == (*prior.names, "calibration.factor")
+    assert longer.box.is_normal.tolist() == [False] * 5 + [True]
+    v = torch.tensor([0.3, -0.2, 0.1, 0.5, -1.0, 2.0], dtype=torch.float64)
+    torch.testing.assert_close(longer.to_theta(v)[:5], prior.to_theta(v[:5]))
+    assert float(longer.to_theta(v)[5]) == pytest.approx(1.2, abs=1e-5)

@@ -134,7 +134,7 @@ SCHEMA: dict[str, Check] = {
     "reasons": lambda value: value != [] and each(text)(value),
     "seed": whole(),
     "seconds": fields(**{step: number(lo=0.0) for step in ("read", "propose", "optimise", "certify", "total")}),
-    "evaluations": fields(draws=whole(1), optimise=whole(1)),
+    "evaluations": fields(draws=whole(1), tails=whole(0), optimise=whole(1)),
     "versions": named(text),
     "products": named(text),
 }

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xrayflow.errors import XrayflowError as XrayflowError
+    from xrayflow.fitting import optimise as optimise
     from xrayflow.folding import Fold as Fold
     from xrayflow.folding import Grid as Grid
     from xrayflow.inference import Posterior as Posterior
     from xrayflow.inference import infer as infer
-    from xrayflow.inference import optimise as optimise
     from xrayflow.models import parse_model as parse_model
     from xrayflow.networks import Network as Network
     from xrayflow.networks import load_network as load_network
@@ -38,7 +38,7 @@ _HOMES = {
     "XrayflowError": "errors",
     "infer": "inference",
     "load_network": "networks",
-    "optimise": "inference",
+    "optimise": "fitting",
     "parse_model": "models",
     "read_observation": "ogip",
     "train": "networks",

@@ -13,12 +13,11 @@ from shutil import copyfile
 
 from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
 from xrayflow.errors import FileError
-from xrayflow.inference import Posterior, infer
-from xrayflow.inference.build import DEFAULT_MODEL
-from xrayflow.inference.search import Progress
+from xrayflow.inference import Posterior, Progress, infer
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, Origin, read_observation, write_pha
 from xrayflow.products import products_folder, write_products
+from xrayflow.setup import DEFAULT_MODEL
 from xrayflow.simulate import simulate
 
 FOLDER = "xrayflow-demo"

@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -60,6 +61,44 @@ class Marginal:
 
 
 @dataclass(frozen=True)
+class Box:
+    """The prior's marginals as tensors (parameter,).
+
+    Attributes:
+        lo, hi: Edges.
+        is_log: Whether the scale is logarithmic.
+        log_ratio: ln(hi / lo) there, 1 elsewhere.
+        is_normal: Whether the marginal is a normal cut to the box.
+        mean, sd: Of the normal; 0 and 1 elsewhere.
+    """
+
+    lo: Tensor
+    hi: Tensor
+    is_log: Tensor
+    log_ratio: Tensor
+    is_normal: Tensor
+    mean: Tensor
+    sd: Tensor
+
+    @classmethod
+    def of(cls, marginals: Sequence[Marginal]) -> Box:
+        """The box of some parameters."""
+
+        def row(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float64)
+
+        return cls(
+            row([m.lo for m in marginals]),
+            row([m.hi for m in marginals]),
+            torch.tensor([m.scale == "log" for m in marginals]),
+            row([math.log(m.hi / m.lo) if m.scale == "log" else 1.0 for m in marginals]),
+            torch.tensor([m.mean is not None for m in marginals]),
+            row([m.mean or 0.0 for m in marginals]),
+            row([m.sd or 1.0 for m in marginals]),
+        )
+
+
+@dataclass(frozen=True)
 class Prior:
     """Independent priors of the free parameters, in the model's order."""
 
@@ -94,6 +133,15 @@ class Prior:
             marginals[name] = _changed(marginals[name], parameters[name], match["kind"], match["rest"], text)
         return cls(tuple(marginals.values()))
 
+    @cached_property
+    def box(self) -> Box:
+        """The marginals as tensors."""
+        return Box.of(self.marginals)
+
+    def extended(self, marginals: Sequence[Marginal]) -> Prior:
+        """This prior with further parameters behind its own: the nuisances of a likelihood."""
+        return Prior((*self.marginals, *marginals)) if marginals else self
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the free parameters."""
@@ -124,9 +172,7 @@ class Prior:
 
     def contains(self, theta: Theta) -> Tensor:
         """Whether theta lies in the box."""
-        lo = torch.tensor([m.lo for m in self.marginals], dtype=theta.dtype)
-        hi = torch.tensor([m.hi for m in self.marginals], dtype=theta.dtype)
-        return ((theta >= lo) & (theta <= hi)).all(-1)
+        return ((theta >= self.box.lo) & (theta <= self.box.hi)).all(-1)
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> Theta:
         """Draws of the prior.

@@ -1,152 +1,423 @@
-"""The problem: prior, model and data of a batch of sources as one object. Everything below sees only this.
+"""The problem: prior, model and data of a batch of sources as one target. Everything below sees only this.
 
-theta carries the free parameters in the prior's order, with the axes (source, draw, parameter): each source has draws
-of its own. The work is cut into pieces that stay in the processor's cache.
+theta carries the model's free parameters in the prior's order, the likelihoods' nuisances behind them, with the axes
+(source, draw, parameter): each source has draws of its own. Inference works in the prior's probit coordinates v, where
 
-Photons are computed and folded in float64 unless a problem is made with `dtype=torch.float32`; theta, expected counts
-and everything after them are float64 in either case. float32 serves where many spectra are wanted (training, first
-searches). Expected counts are within 1e-5 then. Its Jacobian follows the same precision, with steps that float32
-can resolve, and is good to 1e-3 of the largest slope: enough to search by. What is certified takes float64.
+    log_target(v) = ln L(theta(v)) + ln N(v; 0, I).
+
+A source may have several data sets (an instrument each): their log densities add, and their bins stand end to end in
+everything that has an axis of bins. The work is cut into pieces that stay in the processor's cache.
+
+How exactly expected counts are computed is a `Fidelity`: `at(SEARCH)` is the same problem on a coarse grid, for
+searches; what is certified comes from EXACT. theta, expected counts and all after them are float64 at any fidelity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from xrayflow.errors import ModelError
-from xrayflow.folding import Fold, Grid
-from xrayflow.models import Model, PhotonFlux, flux_and_jacobian
-from xrayflow.ogip import Spectrum
-from xrayflow.prior import Prior
-from xrayflow.statistics import Choice, Noise, noise_of
+from xrayflow.dataset import DataSet, Facts, ObservedData, Prediction, Value
+from xrayflow.errors import DataError, ModelError, PriorError
+from xrayflow.folding import EXACT, PIECE, Fidelity, Grid
+from xrayflow.models import Model
+from xrayflow.prior import FAR, Prior, log_standard_normal
+from xrayflow.seeds import generator_for
+from xrayflow.statistics import Curvature, FitStatistic
 
 Theta = Float[Tensor, "source draw parameter"]
-
-PIECE = 400_000
-"""Elements (rows x energies) of one piece of work: 3 MB in float64."""
+V = Float[Tensor, "source draw parameter"]
+Expected = Float[Tensor, "source draw bin"]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Expected counts and likelihood of a batch of sources under one model.
+    """One target for a batch of sources.
 
     Attributes:
         model: The spectral model.
-        prior: Of its free parameters.
-        spectra: One per source.
-        noise: What the counts scatter by.
-        fold: Photons -> expected counts.
-        photon_flux: The model on the fold's grid.
+        prior: The model's free parameters, then the nuisances of the likelihoods.
+        sets: The data, one set per instrument.
     """
 
     model: Model
     prior: Prior
-    spectra: tuple[Spectrum, ...]
-    noise: Noise
-    fold: Fold
-    photon_flux: PhotonFlux
+    sets: tuple[DataSet, ...]
 
     @classmethod
-    def of(
-        cls,
-        model: Model,
-        prior: Prior,
-        spectra: Sequence[Spectrum],
-        noise: Noise,
-        grid: Grid | None = None,
-        dtype: torch.dtype = torch.float64,
-    ) -> Problem:
+    def of(cls, model: Model, prior: Prior, sets: Sequence[DataSet]) -> Problem:
         """Bring model and data together.
 
         Args:
             model: The spectral model.
-            prior: Of its free parameters.
-            spectra: Noticed bins, all with one RMF.
-            noise: `statistics.noise_of` the same spectra.
-            grid: Photon energies; default `Grid.of_response`, wide where the model convolves.
-            dtype: Precision of photons and folding.
+            prior: Prior of its free parameters.
+            sets: At least one, all of the same sources.
 
         Raises:
             ModelError: Nothing is free.
+            PriorError: The prior is not one of the model's free parameters, in their order.
         """
         if not model.free:
             raise ModelError(f"{model.text}: every parameter is frozen; leave at least one free")
-        if grid is None:
-            grid = Grid.of_response(spectra[0].observation.rmf.energy_edges, wide=model.has_convolution)
-        fold = Fold.of(spectra, grid, dtype=dtype)
-        return cls(model, prior, tuple(spectra), noise, fold, model.on(torch.from_numpy(grid.energy_edges), dtype))
+        if prior.names != model.names:
+            raise PriorError(
+                f"{model.text}: its free parameters are {', '.join(model.names)}, and the prior has "
+                f"{', '.join(prior.names)}; give one with just these, as `Prior.of` makes it"
+            )
+        nuisances = [one for data in sets for one in data.likelihood.nuisances]
+        return cls(model, prior.extended(nuisances), tuple(sets))
 
     @property
     def sources(self) -> int:
         """How many sources the batch holds."""
-        return len(self.spectra)
+        return len(self.sets[0].spectra)
 
-    def expected(self, theta: Theta) -> Float[Tensor, "source draw bin"]:
-        """Expected source counts (without background) per bin."""
+    @property
+    def parameters(self) -> int:
+        """How many columns theta has, nuisances included."""
+        return len(self.prior.marginals)
+
+    @cached_property
+    def norms(self) -> tuple[int, ...]:
+        """Columns of theta that the expected counts are proportional to, all together."""
+        return tuple(i for i, parameter in enumerate(self.model.free) if parameter.is_norm)
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What is known of each source without its model."""
+        first = self.sets[0]
+        counts, background = [], []
+        for data in self.sets:
+            likelihood = data.likelihood
+            nothing = torch.zeros_like(likelihood.counts[:, :1])
+            counts.append((likelihood.counts[:, 0] * likelihood.used).sum(-1))
+            background.append((likelihood.total(nothing)[:, 0] * likelihood.used).sum(-1))
+        systematic = torch.stack([data.likelihood.systematic[:, 0] for data in self.sets])
+        return Facts(
+            names=tuple(spectrum.observation.pha.path.name for spectrum in first.spectra),
+            counts=torch.stack(counts).sum(0),
+            background=torch.stack(background).sum(0),
+            systematic=systematic.amax(0),
+            bins=torch.tensor(
+                [sum(data.spectra[source].counts.size for data in self.sets) for source in range(self.sources)]
+            ),
+            are_counts=torch.tensor(
+                [not any(data.choices[source].gaussian for data in self.sets) for source in range(self.sources)]
+            ),
+        )
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """How exactly expected counts are computed."""
+        return self.sets[0].forward.fidelity
+
+    @property
+    def energies(self) -> int:
+        """Grid edges of all data sets: what a row of theta costs."""
+        return sum(data.forward.energies for data in self.sets)
+
+    @property
+    def grid(self) -> str:
+        """The photon-energy grid, in words."""
+        return "; ".join(dict.fromkeys(data.forward.grid.description for data in self.sets))
+
+    def generators(self, seed: int) -> list[torch.Generator]:
+        """A generator for each source, from the run's seed and the hashes of its files: the same in any company."""
+        keys = zip(*([spectrum.observation.pha.sha256 for spectrum in data.spectra] for data in self.sets), strict=True)
+        return [generator_for(seed, "+".join(key)) for key in keys]
+
+    def expected(self, theta: Theta) -> Expected:
+        """Expected source counts (without background) per bin, data sets end to end."""
         return torch.cat([self._expected(part) for part in self._pieces(theta)], dim=1)
+
+    def expected_counts(self, theta: Theta) -> Float[Tensor, "source draw"]:
+        """Expected source counts of all noticed bins together."""
+        used = torch.cat([data.likelihood.used for data in self.sets], dim=-1)
+        return (self.expected(theta) * used[:, None, :]).sum(-1)
 
     def log_likelihood(self, theta: Theta) -> Float[Tensor, "source draw"]:
         """ln p(counts | theta), normalised."""
-        return torch.cat([self.noise.log_likelihood(self._expected(part)) for part in self._pieces(theta)], dim=1)
+        return torch.cat([self._log_density(self._expected(part), part) for part in self._pieces(theta)], dim=1)
 
-    def jacobian(
-        self, theta: Theta
-    ) -> tuple[Float[Tensor, "source draw bin"], Float[Tensor, "source draw bin parameter"]]:
-        """Expected counts and d expected / d theta, the latter to 1e-3 of its largest where the fold is float32."""
-        values, jacobians = [], []
-        for part in self._pieces(theta, copies=theta.shape[-1] + 1):
-            photons, slopes = flux_and_jacobian(self.photon_flux, self.fold.cast(part))
-            # one product for all: (source, (1 + parameter) draw, energy)
-            together = torch.cat([photons, *slopes], dim=1)
-            folded = self.fold(together)
-            folded = folded.reshape(folded.shape[0], slopes.shape[0] + 1, -1, folded.shape[-1])
-            values.append(folded[:, 0])
-            jacobians.append(folded[:, 1:].movedim(1, -1))
-        return torch.cat(values, dim=1), torch.cat(jacobians, dim=1)
+    def log_target(self, v: V, power: float = 1.0) -> Float[Tensor, "source draw"]:
+        """Natural log of likelihood^power x prior in probit coordinates.
 
-    def linearised(
-        self, v: Theta
-    ) -> tuple[Float[Tensor, "source draw bin"], Float[Tensor, "source draw bin parameter"]]:
-        """Expected counts and their Jacobian in the prior's probit coordinates."""
-        expected, jacobian = self.jacobian(self.prior.to_theta(v))
-        return expected, jacobian * self.prior.slope(v)[:, :, None, :]
-
-    def with_grid(self, grid: Grid) -> Problem:
-        """The same problem on another photon-energy grid, in the same precision."""
-        dtype = self.fold.dtype
-        fold = Fold.of(self.spectra, grid, bins=self.fold.bins, dtype=dtype)
-        return replace(self, fold=fold, photon_flux=self.model.on(torch.from_numpy(grid.energy_edges), dtype))
-
-    def select(self, sources: Int[Tensor, " chosen"]) -> Problem:
-        """The problem of some of the sources."""
-        if sources.numel() == self.sources and bool((sources == torch.arange(self.sources)).all()):
-            return self
-        spectra = tuple(self.spectra[i] for i in sources.tolist())
-        return replace(self, spectra=spectra, noise=self.noise.select(sources), fold=self.fold.select(sources))
-
-    def as_shown(self, choice: Choice) -> Problem:
-        """The problem of one source in the bins that were asked for: XSPEC's statistic and figures are of those.
+        It is -inf where the model gives no number, and outside the box, where a network made for another box may draw.
 
         Args:
-            choice: Its statistic.
+            v: Probit coordinates.
+            power: Of the likelihood; below 1 it is tempered.
         """
-        shown = self.spectra[0].shown
-        if shown is None:
-            return self
-        noise = noise_of([shown], [choice], float(self.noise.systematic[0, 0]))
-        fold = Fold.of([shown], self.fold.grid, dtype=self.fold.dtype)
-        return replace(self, spectra=(shown,), noise=noise, fold=fold)
+        value = power * self.log_likelihood(self.prior.to_theta(v)) + log_standard_normal(v)
+        return torch.where(torch.isnan(value) | (v.abs() >= FAR).any(-1), -torch.inf, value)
 
-    def _expected(self, theta: Theta) -> Float[Tensor, "source draw bin"]:
-        return self.fold(self.photon_flux(self.fold.cast(theta)))
+    def curvature(self, theta: Theta, slope: Theta) -> Curvature:
+        """Gradient of ln L and Fisher's information, in the caller's coordinates.
+
+        Args:
+            theta: Where.
+            slope: d theta / d coordinate there.
+        """
+        gradients, informations = [], []
+        pieces = zip(*(self._pieces(one, copies=self.parameters + 1) for one in (theta, slope)), strict=True)
+        for part, part_slope in pieces:
+            found = self._curvature(part, part_slope)
+            gradients.append(found.gradient)
+            informations.append(found.information)
+        return Curvature(torch.cat(gradients, dim=1), torch.cat(informations, dim=1))
+
+    def matched(self, theta: Theta) -> tuple[Theta, Float[Tensor, "source draw"]]:
+        """theta with all norms multiplied so that the expected counts meet the observed ones, and ln L there.
+
+        The norms stay in the box. Expected counts are linear in them, so this costs no further evaluation.
+        """
+        expected = self.expected(theta)
+        if self.norms:
+            norms = list(self.norms)
+            factor = self._matching_factor(theta, expected)
+            expected = expected * factor[..., None]
+            theta = theta.clone()
+            theta[..., norms] = theta[..., norms] * factor[..., None]
+        return theta, self._log_density(expected, theta)
+
+    def deviance(self, expected: Expected) -> Float[Tensor, "source draw"]:
+        """2 (saturated - log likelihood) of all data sets, of the likelihood that the posterior rests on.
+
+        Args:
+            expected: Of `expected`; for a replica, as many draws as data.
+        """
+        return self._sum(lambda data, part: data.likelihood.deviance(part), expected)
+
+    def replicate(self, expected: Expected, generator: torch.Generator) -> Problem:
+        """The problem of data as another observation would give them: draw i of a replica has data of its own.
+
+        Args:
+            expected: Of `expected`.
+            generator: Source of randomness.
+        """
+        parts = self._split(expected)
+        sets = [
+            replace(data, likelihood=data.likelihood.replicate(part, generator))
+            for data, part in zip(self.sets, parts, strict=True)
+        ]
+        return replace(self, sets=tuple(sets))
+
+    def predictions(self, expected: Expected) -> tuple[Prediction, ...]:
+        """What the data sets of a batch of one hold, and what draws make of them.
+
+        Args:
+            expected: (1, draw, bin) of `expected`.
+        """
+        found = []
+        for data, part in zip(self.sets, self._split(expected), strict=True):
+            spectrum, likelihood = data.spectra[0], data.likelihood
+            bins = spectrum.counts.size
+            found.append(
+                Prediction(
+                    spectrum.energy_lo,
+                    spectrum.energy_hi,
+                    likelihood.counts[0, 0, :bins].numpy(),
+                    part[0, :, :bins].numpy(),
+                    likelihood.total(part)[0, :, :bins].numpy(),
+                    likelihood.variance(part)[0, :, :bins].numpy(),
+                )
+            )
+        return tuple(found)
+
+    def observed(self) -> tuple[ObservedData, ...]:
+        """What an answer of a batch of one keeps of its data sets."""
+        return tuple(ObservedData.of(data.spectra[0]) for data in self.sets)
+
+    def as_asked(self) -> Problem:
+        """The problem of a batch of one in the bins that were asked for, where the counts had decided those.
+
+        The likelihood takes others then; XSPEC's statistic, its degrees of freedom and figures are of these.
+        """
+        sets = tuple(data.as_asked() for data in self.sets)
+        return self if all(new is old for new, old in zip(sets, self.sets, strict=True)) else replace(self, sets=sets)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What there is to say of the bins of a batch of one."""
+        return tuple(
+            f"the counts decided where groups end, so the likelihood and p take {spectrum.counts.size} bins that they "
+            f"did not decide; {spectrum.shown.counts.size} groups are shown"
+            for spectrum in (data.spectra[0] for data in self.sets)
+            if spectrum.shown is not None
+        )
+
+    def shown_at(self, theta: Float[Tensor, " parameter"]) -> tuple[Value, Value]:
+        """What an answer of a batch of one shows at a point: XSPEC's statistic of the bins asked for, the deviance."""
+        asked, here = self.as_asked(), theta[None, None]
+        parts = asked._split(asked.expected(here))
+        shown = 0.0
+        for data, part in zip(asked.sets, parts, strict=True):
+            systematic = float(data.likelihood.systematic[0, 0])
+            shown += float(FitStatistic.of(data.spectra, data.choices, systematic).value(part))
+        reasons = "; ".join(dict.fromkeys(data.choices[0].reason for data in self.sets))
+        dof, own_dof = (int(of.facts.bins[0]) - self.parameters for of in (asked, self))
+        return (
+            Value(self.statistic_names[0], shown, dof, reasons),
+            Value("deviance", float(self.deviance(self.expected(here))), own_dof, self.likelihood_name),
+        )
+
+    def mean_jacobian(self, theta: Theta) -> Float[Tensor, "source bin parameter"]:
+        """d expected / d theta of the model's parameters, averaged over draws."""
+        own = theta[..., : len(self.model.free)]
+        return torch.cat([data.forward.linearised(own)[1].mean(1) for data in self.sets], dim=1)
+
+    def score(self, expected: Expected, jacobian: Float[Tensor, "source bin parameter"]) -> Theta:
+        """Gradient of ln L in the model's parameters, with one Jacobian for all draws.
+
+        Args:
+            expected: Of `expected`; for a replica, as many draws as data.
+            jacobian: Of `mean_jacobian`.
+        """
+        parts = zip(self.sets, self._split(expected), self._split(jacobian.mT), strict=True)
+        return torch.stack([data.likelihood.score(part, slope.mT) for data, part, slope in parts]).sum(0)
+
+    @property
+    def likelihood_name(self) -> str:
+        """What the posterior rests on, for products."""
+        return "; ".join(dict.fromkeys(data.likelihood.name for data in self.sets))
+
+    @property
+    def likelihood_kind(self) -> str:
+        """The least exact of the data sets: "exact", "approximate" or "profile"."""
+        kinds = {data.likelihood.kind for data in self.sets}
+        return next(kind for kind in ("profile", "approximate", "exact") if kind in kinds)
+
+    @property
+    def likelihood_why(self) -> str:
+        """Why the likelihood is not exact, in words; "" where it is."""
+        return "; ".join(dict.fromkeys(why for data in self.sets if (why := data.likelihood.why)))
+
+    @property
+    def statistic_names(self) -> tuple[str, ...]:
+        """(source,) XSPEC's statistic of each, those of several data sets joined."""
+        each = zip(*([choice.name for choice in data.choices] for data in self.sets), strict=True)
+        return tuple("+".join(dict.fromkeys(names)) for names in each)
+
+    def statistic(self, theta: Theta) -> Float[Tensor, "source draw"]:
+        """XSPEC's statistic."""
+        return -2.0 * self.of_statistic().log_likelihood(theta)
+
+    def of_statistic(self) -> Problem:
+        """The same with XSPEC's statistics in the place of the likelihoods: ln L = -statistic / 2.
+
+        Raises:
+            DataError: The bins are not those that were asked for.
+        """
+        if any(spectrum.shown is not None for data in self.sets for spectrum in data.spectra):
+            raise DataError("XSPEC's statistic is of the bins asked for; build the problem for objective 'statistic'")
+        sets = [replace(data, likelihood=FitStatistic.of(data.spectra, data.choices)) for data in self.sets]
+        return replace(self, sets=tuple(sets))
+
+    def at(self, fidelity: Fidelity) -> Problem:
+        """The same problem at another fidelity; itself where that is no other.
+
+        Args:
+            fidelity: How exactly expected counts are computed.
+        """
+        forwards = [data.forward.at(fidelity) for data in self.sets]
+        if all(new.fidelity == data.forward.fidelity for new, data in zip(forwards, self.sets, strict=True)):
+            return self
+        return replace(self, sets=tuple(replace(d, forward=f) for d, f in zip(self.sets, forwards, strict=True)))
+
+    def on(self, grid: Grid) -> Problem:
+        """The same problem with another photon-energy grid as the answer's own.
+
+        Args:
+            grid: Of all data sets.
+        """
+        return replace(self, sets=tuple(replace(data, forward=data.forward.on(grid)) for data in self.sets))
+
+    def finer(self, parts: int) -> Problem:
+        """The same problem with every bin of the answer's grid cut.
+
+        Args:
+            parts: Into how many.
+        """
+        sets = [replace(data, forward=data.forward.on(data.forward.grid.finer(parts))) for data in self.sets]
+        return replace(self, sets=tuple(sets))
+
+    def select(self, sources: Int[Tensor, " chosen"]) -> Problem:
+        """The problem of some of the sources; repeats are allowed.
+
+        Args:
+            sources: Their numbers in the batch, from 0.
+        """
+        if sources.numel() == self.sources and bool((sources == torch.arange(self.sources)).all()):
+            return self
+        return replace(self, sets=tuple(data.select(sources) for data in self.sets))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether expected counts are computed on the answer's own grid, in float64."""
+        return self.fidelity == EXACT
+
+    def _expected(self, theta: Theta) -> Expected:
+        """Of one piece."""
+        own = theta[..., : len(self.model.free)]
+        parts = [data.forward.expected(own) for data in self.sets]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def _log_density(self, expected: Expected, theta: Theta) -> Float[Tensor, "source draw"]:
+        nuisances = iter(self._nuisances(theta))
+        return self._sum(lambda data, part: data.likelihood.log_density(part, next(nuisances)), expected)
+
+    def _curvature(self, theta: Theta, slope: Theta) -> Curvature:
+        """Of one piece; each data set's nuisances have columns of their own."""
+        free = len(self.model.free)
+        gradient = theta.new_zeros(theta.shape)
+        information = theta.new_zeros((*theta.shape, theta.shape[-1]))
+        place = free
+        for data, nuisance in zip(self.sets, self._nuisances(theta), strict=True):
+            expected, jacobian = data.forward.linearised(theta[..., :free])
+            found = data.likelihood.curvature(expected, jacobian * slope[..., None, :free], nuisance)
+            count = len(data.likelihood.nuisances)
+            columns = torch.cat([torch.arange(free), torch.arange(place, place + count)])
+            scale = torch.cat([torch.ones_like(slope[..., :free]), slope[..., place : place + count]], dim=-1)
+            place += count
+            gradient[..., columns] += found.gradient * scale
+            information[..., columns[:, None], columns] += scale[..., :, None] * found.information * scale[..., None, :]
+        return Curvature(gradient, information)
+
+    def _nuisances(self, theta: Theta) -> list[Tensor | None]:
+        """The columns of each data set's nuisances."""
+        place, found = len(self.model.free), list[Tensor | None]()
+        for data in self.sets:
+            count = len(data.likelihood.nuisances)
+            found.append(theta[..., place : place + count] if count else None)
+            place += count
+        return found
+
+    def _split(self, expected: Expected) -> Sequence[Expected]:
+        """The bins of each data set."""
+        if len(self.sets) == 1:
+            return (expected,)
+        return torch.split(expected, [data.likelihood.used.shape[-1] for data in self.sets], dim=-1)
+
+    def _sum(self, of: Callable[[DataSet, Tensor], Tensor], expected: Expected) -> Tensor:
+        """The sum over data sets of what each makes of its bins."""
+        parts = [of(data, part) for data, part in zip(self.sets, self._split(expected), strict=True)]
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+
+    def _matching_factor(self, theta: Theta, expected: Expected) -> Float[Tensor, "source draw"]:
+        """What all norms are multiplied by to meet the observed net counts, held in the box."""
+        norms, box = list(self.norms), self.prior.box
+        factor = self.facts.net.clamp(min=1.0)[:, None] / expected.sum(-1).clamp(min=1e-300)
+        norm = theta[..., norms]
+        smallest = (box.lo[norms] / norm).amax(-1)
+        largest = (box.hi[norms] / norm).amin(-1)
+        return torch.minimum(torch.maximum(factor, smallest), largest)
 
     def _pieces(self, theta: Theta, copies: int = 1) -> Sequence[Theta]:
         """Cut along the draws; at least one draw in a piece."""
-        energies = self.fold.grid.energy_edges.size
-        draws = max(PIECE // (energies * theta.shape[0] * copies), 1)
+        draws = max(PIECE // (self.energies * theta.shape[0] * copies), 1)
         return torch.split(theta, draws, dim=1)

@@ -184,7 +184,39 @@ def test_channels_that_nobody_uses_need_no_photons(toy: Observation) -> None:
     # the grid ends at 7 keV; channels at 11 keV are in no bin of either spectrum
     spectra = [toy.bin(((1.0, 4.0),)), toy.bin(((1.0, 4.0),), grouping="min:50")]
     fold_ = Fold.of(spectra, Grid.log(0.2, 7.0, 300))
-    assert fold_.matrix.shape[1] == int((spectra[0].bin_of_channel >= 0).sum())
+    bins = [fold_.matrices[number].values.shape[1] for number in fold_.matrix_of_source.tolist()]
+    assert bins == [spectrum.counts.size for spectrum in spectra]
+
+
+def test_spectra_of_one_binning_share_one_matrix_and_each_source_has_the_bins_that_it_needs(toy: Observation) -> None:
+    longer = replace(toy, pha=replace(toy.pha, exposure=321.0))
+    band = ((1.0, 6.0),)
+    fold_ = Fold.of([toy.bin(band), longer.bin(band), toy.bin(((2.0, 3.0),))], GRIDS[0])
+    assert len(fold_.matrices) == 2
+    assert fold_.matrix_of_source.tolist() == [0, 0, 1]
+    short = fold_.select(torch.tensor([2]))
+    assert (len(short.matrices), short.bins) == (1, toy.bin(((2.0, 3.0),)).counts.size)
+
+
+def test_a_response_that_comes_again_is_not_multiplied_out_again(toy: Observation) -> None:
+    spectrum = toy.bin(((1.0, 6.0),))
+    first, again, other = (Fold.of([spectrum], grid) for grid in (GRIDS[0], GRIDS[0], GRIDS[3]))
+    assert again.matrices[0] is first.matrices[0]
+    assert other.matrices[0] is not first.matrices[0]
+    longer = replace(toy, pha=replace(toy.pha, exposure=321.0)).bin(((1.0, 6.0),))
+    assert Fold.of([longer], GRIDS[0]).matrices[0] is first.matrices[0]
+    wave = 1.0 + 0.3 * np.sin(np.arange(ENERGY_EDGES.size - 1) / 9.0)
+    assert Fold.of([with_area(toy, wave).bin(((1.0, 6.0),))], GRIDS[0]).matrices[0] is not first.matrices[0]
+
+
+def test_the_least_recently_used_matrices_are_forgotten_first() -> None:
+    one = fold.FoldingMatrix(0, torch.zeros((4, 5), dtype=torch.float64))
+    cache = fold.MatrixCache(2 * 4 * 5 * 8)
+    cache.put("a", one)
+    cache.put("b", one)
+    assert cache.get("a") is one
+    cache.put("c", one)
+    assert [cache.get(key) is one for key in "abc"] == [True, False, True]
 
 
 def test_spectra_of_other_channel_rows_share_a_batch(tmp_path: Path) -> None:
@@ -276,5 +308,6 @@ def test_a_grid_outside_the_response_is_refused(toy: Observation) -> None:
 
 def test_a_matrix_that_does_not_fit_is_refused(toy: Observation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold, "MOST_ELEMENTS", 1000)
+    # a grid of its own: what fitted once is kept
     with pytest.raises(DataError, match=r"toy\.pha: the response between \d+ energies and 96 bins is too large"):
-        Fold.of([toy.bin(grouping="none")], GRIDS[0])
+        Fold.of([toy.bin(grouping="none")], Grid.log(0.05, 15.0, 444))

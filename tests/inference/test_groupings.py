@@ -14,19 +14,17 @@ from torch import Tensor
 from ogip_zoo import toy_observation
 from xrayflow.data import bundled_arf, bundled_rmf
 from xrayflow.errors import DataError
-from xrayflow.inference import Posterior, infer, optimise
-from xrayflow.inference.build import Question, build_problem
-from xrayflow.inference.optimiser import optimise_problem
-from xrayflow.inference.predictive import check
+from xrayflow.fitting import optimise, optimise_problem
+from xrayflow.inference import Posterior, infer
+from xrayflow.inference.checks.predictive import check
 from xrayflow.models import parse_model
-from xrayflow.ogip import Observation, read_observation, read_rmf
+from xrayflow.ogip import Observation, blank_pha, read_observation, read_rmf
 from xrayflow.ogip.grouping import group_min
 from xrayflow.problem import Problem
 from xrayflow.products.figures.spectrum_plot import shown_bins
+from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import simulate
-from xrayflow.simulate.blank import blank_pha
-from xrayflow.statistics import CountNoise, statistic_per_bin
-from xrayflow.statistics.likelihood import log_saturated_poisson
+from xrayflow.statistics import CountLikelihood
 
 BAND = [(1.0, 6.0)]
 
@@ -55,9 +53,9 @@ def test_groups_of_counts_give_the_answer_of_the_channels(faint: Observation, gr
 def test_the_statistic_and_the_bins_shown_are_those_of_the_groups_asked_for(faint: Observation) -> None:
     answer = fitted(faint, "min:5")
     asked = faint.bin(BAND, grouping="min:5")
-    problem, choices = build_problem([faint], Question("powerlaw", energies=BAND, grouping="min:5"), "statistic")
-    expected = problem.expected(torch.from_numpy(answer.best)[None, None])[0, 0]
-    assert answer.statistic.value == pytest.approx(float(statistic_per_bin(asked, choices[0], expected).sum()))
+    problem = build_problem([faint], FitSetup(model="powerlaw", energies=BAND, grouping="min:5"), "statistic")
+    best = torch.from_numpy(answer.best)[None, None]
+    assert answer.statistic.value == pytest.approx(float(problem.statistic(best)))
     assert answer.statistic.dof == asked.counts.size - 2 < answer.deviance.dof
     assert answer.summary()["observations"][0]["bins"] == asked.counts.size
     assert answer.predictive.total.shape == (3, asked.counts.size)
@@ -72,25 +70,26 @@ def test_a_fit_of_xspecs_statistic_is_of_the_groups_asked_for(faint: Observation
     assert by_statistic.dof == asked.counts.size - 2
     by_posterior = optimise(faint, "powerlaw", objective="posterior", **settings)  # type: ignore[arg-type]
     assert by_posterior.dof == faint.bin(BAND, grouping="none").counts.size - 2
-    problem, choices = build_problem([faint], Question("powerlaw", **settings))  # type: ignore[arg-type]
+    problem = build_problem([faint], FitSetup(model="powerlaw", **settings))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="build the problem for objective 'statistic'"):
-        optimise_problem(problem, choices, "statistic")
+        optimise_problem(problem, "statistic")
 
 
 @pytest.mark.parametrize(("statistic", "background"), [("chi2", False), ("wstat", True)])
 def test_chi2_and_a_counted_background_keep_their_groups(tmp_path: Path, statistic: str, background: bool) -> None:
     found = toy_observation(tmp_path, exposure=20.0, background=background)
-    question = Question("powerlaw", energies=BAND, grouping="min:5", statistic=statistic)
-    problem, _ = build_problem([found], question)
-    assert problem.spectra[0].shown is None
+    setup = FitSetup(model="powerlaw", energies=BAND, grouping="min:5", statistic=statistic)
+    problem = build_problem([found], setup)
+    assert problem.as_asked() is problem
+    assert problem.sets[0].spectra[0].counts.size == found.bin(BAND, grouping="min:5").counts.size
 
 
 def normal_posterior(problem: Problem, start: Tensor, generator: torch.Generator) -> Tensor:
     """(draw, parameter) of the normal approximation at the maximum of the likelihood."""
-    assert isinstance(problem.noise, CountNoise)
-    best, counts = start, problem.noise.counts[0]
+    data = problem.sets[0]
+    best, counts = start, data.likelihood.counts[0, 0]
     for _ in range(5):
-        expected, slope = (part[0, 0] for part in problem.jacobian(best[None, None]))
+        expected, slope = (part[0, 0] for part in data.forward.linearised(best[None, None]))
         covariance = torch.linalg.inv(slope.T @ (slope / expected[:, None]))
         best = best + covariance @ slope.T @ (counts / expected - 1.0)
     normal = torch.randn((100, best.numel()), generator=generator, dtype=best.dtype)
@@ -102,14 +101,15 @@ def test_p_is_uniform_where_channels_hold_few_counts() -> None:
     rmf, truth = read_rmf(bundled_rmf()), {"powerlaw.PhoIndex": 1.8, "powerlaw.norm": 1.0}
     template = read_observation(blank_pha(rmf), rmf, bundled_arf(), "none")
     some = simulate(template, parse_model("powerlaw"), truth, 1.0, 1)
-    problem, _ = build_problem([some], Question("powerlaw", energies=[(0.5, 7.0)], grouping="none"))
+    problem = build_problem([some], FitSetup(model="powerlaw", energies=[(0.5, 7.0)], grouping="none"))
     start = torch.tensor([truth[name] for name in problem.prior.names], dtype=torch.float64)
     unit = problem.expected(start[None, None])[0]
     generator, found = torch.Generator().manual_seed(9), []
-    assert isinstance(problem.noise, CountNoise)
-    problem = replace(problem, fold=replace(problem.fold, area=problem.fold.area * 60.0 / float(unit.sum())))
+    data, zeros = problem.sets[0], torch.zeros_like(unit)
+    fold = replace(data.forward.fold, area=data.forward.fold.area * 60.0 / float(unit.sum()))
+    data = replace(data, forward=replace(data.forward, fold=fold))
     for row in torch.poisson((unit * 60.0 / unit.sum()).expand(60, -1), generator=generator):
-        noise = replace(problem.noise, counts=row[None], saturated=log_saturated_poisson(row[None]))
-        given = replace(problem, noise=noise)
-        found.append(check(given, given, normal_posterior(given, start, generator), generator).p_value)
+        likelihood = CountLikelihood.of(row[None], zeros, zeros[:, 0], torch.ones_like(zeros))
+        given = replace(problem, sets=(replace(data, likelihood=likelihood),))
+        found.append(check(given, normal_posterior(given, start, generator), generator).p_value)
     assert stats.kstest(found, "uniform").pvalue > 1e-3

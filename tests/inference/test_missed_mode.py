@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from ogip_zoo import ENERGY_EDGES, effective_area, power_law_counts, redistribution, toy_observation
-from xrayflow.inference.build import Question, build_problem
-from xrayflow.inference.judge import Candidate, candidates, judge
-from xrayflow.inference.posterior import Posterior
-from xrayflow.inference.search import Effort, Search
+from xrayflow.inference import Posterior, SamplingBudget
+from xrayflow.inference.answer import Candidate, judge
+from xrayflow.inference.rungs import missing_tail
 from xrayflow.ogip import Observation
 from xrayflow.prior import log_standard_normal
+from xrayflow.setup import FitSetup, build_problem
 
 LINES = 2.0, 3.5
 """keV; their middle parts the modes."""
@@ -29,11 +29,11 @@ LINES = 2.0, 3.5
 STRENGTHS = (5.0, 5.0), (5.2, 5.0), (4.9, 5.1)
 """Of the two lines, in standard deviations of the counts; the data have no noise, so that both modes stay."""
 
-EFFORT = Effort(starts=16)
-QUESTION = Question(
-    "TBabs*(powerlaw+gaussian)",
-    ["powerlaw.norm=1e-3:1", "gaussian.LineE=1:6", "gaussian.norm=1e-4:1e-2"],
-    {"TBabs.nH": 0.0, "powerlaw.PhoIndex": 1.7, "gaussian.Sigma": 0.01},
+BUDGET = SamplingBudget(starts=16)
+SETUP = FitSetup(
+    model="TBabs*(powerlaw+gaussian)",
+    prior=["powerlaw.norm=1e-3:1", "gaussian.LineE=1:6", "gaussian.norm=1e-4:1e-2"],
+    freeze={"TBabs.nH": 0.0, "powerlaw.PhoIndex": 1.7, "gaussian.Sigma": 0.01},
     energies=[(0.8, 7.0)],
 )
 
@@ -49,14 +49,14 @@ def stripped() -> Iterator[Any]:
 
 
 def two_lines(folder: Path, strengths: tuple[float, float]) -> Observation:
-    """The expected counts of a power law with two narrow lines."""
+    """The expected counts of a power law with two narrow lines, with errors that say how counts would scatter."""
     counts = power_law_counts()
     added = np.zeros_like(counts)
     for energy, strength in zip(LINES, strengths, strict=True):
         at = int(np.searchsorted(ENERGY_EDGES, energy)) - 1
         profile = effective_area()[at] * redistribution()[at]
         added += strength * profile / np.sqrt((profile**2 / counts).sum())
-    return toy_observation(folder, counts=counts + added)
+    return toy_observation(folder, counts=counts + added, stat_err=np.sqrt(counts + added))
 
 
 @dataclass(frozen=True)
@@ -68,28 +68,27 @@ class Answers:
     blind: list[Posterior]
     draws: list[Candidate]
     sides: list[Any]
+    walks: list[str]
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory, stripped: Any) -> Answers:
     spectra = [two_lines(tmp_path_factory.mktemp("lines"), pair) for pair in STRENGTHS]
-    problem, choices = build_problem(spectra, QUESTION)
-    usual = Search(problem, 0, EFFORT, lambda step, fraction: None)
-    whole = candidates(usual, usual.run(), choices)
+    problem = build_problem(spectra, SETUP)
+    usual = stripped.climbed(problem, 0, BUDGET)
+    whole = stripped.candidates(usual)
     line = problem.prior.names.index("gaussian.LineE")
     theta = torch.tensor([[0.05, sum(LINES) / 2, 1e-3]], dtype=torch.float64)
     bound = float(problem.prior.to_probit(theta)[0, line])
     sides = [stripped.Side(line, bound, (-1.0) ** i) for i in range(len(STRENGTHS))]
-    known = {
-        one.observation.pha.sha256: (side, usual.optima.select(torch.tensor([i])))
-        for i, (one, side) in enumerate(zip(problem.spectra, sides, strict=True))
-    }
-    search = stripped.StrippedSearch(problem, 1, EFFORT, usual.progress, known=known)
-    cut = candidates(search, search.run(), choices)
-    seen = [replace(one, optima=other.optima) for one, other in zip(cut, whole, strict=True)]
-    blind = [replace(one, optima=stripped.without(one.optima, side)) for one, side in zip(seen, sides, strict=True)]
-    judged = [[judge(one, EFFORT.ess, 0) for one in some] for some in (whole, seen, blind)]
-    return Answers(*judged, cut, sides)
+    drawing = stripped.StrippedDrawing(dict(zip(stripped.keys_of(problem), sides, strict=True)))
+    left = stripped.without(usual.modes, sides)
+    top = stripped.climbed(problem, 1, BUDGET, drawing=drawing, modes=left, rungs=stripped.WITHOUT_WALKS)
+    cut = stripped.candidates(top, walks=False)
+    seen = [replace(one, modes=other.modes) for one, other in zip(cut, whole, strict=True)]
+    blind = [replace(one, modes=stripped.without(one.modes, [side])) for one, side in zip(seen, sides, strict=True)]
+    judged = [[judge(one, BUDGET.ess, 0) for one in some] for some in (whole, seen, blind)]
+    return Answers(*judged, cut, sides, [missing_tail(top, source) for source in range(problem.sources)])
 
 
 def upper_share(answer: Posterior) -> float:
@@ -112,16 +111,20 @@ def test_answers_stripped_of_a_mode_are_not_certified(answers: Answers) -> None:
         assert any("hardly covered" in reason for reason in one.computation.reasons)
 
 
-def test_only_the_optima_that_the_starts_found_tell(answers: Answers) -> None:
+def test_only_the_modes_that_the_starts_found_tell(answers: Answers) -> None:
     """Weights alone look as good as ever: ess and tail cannot see what no draw has met."""
     assert [one.computation.status for one in answers.blind] == ["certified"] * len(STRENGTHS)
+
+
+def test_a_walk_on_the_posterior_tells_where_the_line_may_fade_on_its_way(answers: Answers) -> None:
+    assert all(reason != "" for reason in answers.walks), answers.walks
 
 
 def test_a_stripped_proposal_keeps_out_and_is_normalised(answers: Answers) -> None:
     """The mean of N(v; 0, I) / q over draws is 1, within four standard errors (it is at most 50)."""
     for one, side in zip(answers.draws, answers.sides, strict=True):
-        proposal = one.fresh.proposal
+        proposal = one.drawn.proposal
         v = proposal.sample(6000, [torch.Generator().manual_seed(0)])
-        assert float(side.holds(v).double().mean()) < float(proposal.prior_share)
+        assert float(side.holds(v).double().mean()) < float(proposal.prior)
         ratio = torch.exp(log_standard_normal(v) - proposal.log_density(v))
         assert float(ratio.mean()) == pytest.approx(1.0, abs=4.0 * float(ratio.std()) / 6000**0.5)

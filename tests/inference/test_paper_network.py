@@ -18,11 +18,11 @@ from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
 from xrayflow.inference import Posterior, infer
 from xrayflow.models import parse_model
 from xrayflow.networks import load_network
-from xrayflow.networks.inputs import Inputs
+from xrayflow.networks.inputs import NetworkInput
 from xrayflow.ogip import Observation, read_arf, read_observation, read_rmf
 from xrayflow.seeds import generator_for
 from xrayflow.simulate import Simulator, simulate
-from xrayflow.studies import Answers, calibrate
+from xrayflow.studies.validation import TruthAndDraws, calibrate
 
 MODEL = "TBabs*simplcutx*ezdiskbb"
 NETWORK = "nicer-bhb-paper"
@@ -57,12 +57,10 @@ def test_its_reconstruction_is_near_what_the_model_expects(alone: Posterior) -> 
     """The decoder's own error: 5 to 10 per cent in the typical bin after the reduced schedule."""
     made = alone.reconstruction
     assert made is not None
-    spectrum = alone.spectrum
-    density = alone.predictive.total[1] / (
-        spectrum.observation.pha.exposure * (spectrum.energy_hi - spectrum.energy_lo)
-    )
+    data = alone.data[0]
+    density = alone.predictive.total[1] / (data.exposure * (data.energy_hi - data.energy_lo))
     middle = 0.5 * (made.energy_lo + made.energy_hi)
-    model = np.interp(middle, 0.5 * (spectrum.energy_lo + spectrum.energy_hi), density)
+    model = np.interp(middle, 0.5 * (data.energy_lo + data.energy_hi), density)
     assert np.median(np.abs(made.density[1] / model - 1.0)) < 0.15
 
 
@@ -85,14 +83,14 @@ def test_its_draws_cover_the_truths_of_fresh_spectra() -> None:
     drawn = simulator.sample(400, generator_for(20, "coverage"))
     seen = torch.ones_like(drawn.noticed)
     seen[:, 0] = 0.0
-    inputs = replace(Inputs.of(drawn), counts=drawn.counts * seen, noticed=drawn.noticed * seen)
+    inputs = replace(NetworkInput.of(drawn), counts=drawn.counts * seen, noticed=drawn.noticed * seen)
     base = torch.randn((400, 40, 5), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
         parts = [network.core.draw(inputs.select(rows), base[rows]) for rows in torch.split(torch.arange(400), 20)]
     draws = torch.cat(parts)
     inside = prior.prior.contains(draws)
     weights = torch.where(inside.any(1, keepdim=True), inside, True).double()
-    answers = Answers.of(network.model.names, drawn.theta.numpy(), draws.numpy(), weights.numpy())
+    answers = TruthAndDraws.of(network.model.names, drawn.theta.numpy(), draws.numpy(), weights.numpy())
     assert calibrate(answers, 0).deviation.max() < 0.15
 
 

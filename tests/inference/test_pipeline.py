@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 
+from faded_zoo import faded_problem
 from ogip_zoo import toy_observation
-from xrayflow.errors import DataError, ModelError, PriorError, XrayflowWarning
+from xrayflow.errors import DataError, MismatchError, ModelError, PriorError, XrayflowWarning
 from xrayflow.folding import Grid
-from xrayflow.inference import Effort, Posterior, infer, infer_batch
-from xrayflow.inference.build import DEFAULT_MODEL, Question, build_problem
-from xrayflow.inference.importance import Round, log_mean_weight, log_target
-from xrayflow.inference.judge import candidates, peak_share
-from xrayflow.inference.parts import Parts
-from xrayflow.inference.proposal import Mixture, Proposal
-from xrayflow.inference.search import Search
-from xrayflow.inference.verdict import UNCOVERED_WEIGHT
+from xrayflow.inference import NoAnswer, Posterior, SamplingBudget, infer, infer_batch, infer_problem
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
-from xrayflow.statistics import choose, noise_of
+from xrayflow.setup import FitSetup, build_problem, problem_of
 
 BAND = [(1.0, 6.0)]
 FREEZE = {"TBabs.nH": 0.05}
@@ -54,8 +51,8 @@ def brute_force(observation: Observation, systematic: float = 0.0) -> tuple[floa
     """ln evidence and the marginals' quantiles (5, 50, 95 %) of PhoIndex and norm on a grid of the posterior's bulk."""
     model = parse_model(MODEL).freeze(FREEZE)
     prior = Prior.of(model)
-    spectrum = observation.bin(energies=tuple(BAND), grouping="min:10").undecided()
-    problem = Problem.of(model, prior, [spectrum], noise_of([spectrum], [choose(spectrum)], systematic))
+    spectrum = observation.bin(energies=tuple(BAND), grouping="min:10")
+    problem = problem_of([spectrum], model, prior, FitSetup(systematic=systematic))
     index = np.linspace(0.8, 3.2, 241)
     log_norm = np.linspace(-2.2, -0.6, 321)
     theta = np.stack(np.meshgrid(index, 10.0**log_norm, indexing="ij"), -1).reshape(1, -1, 2)
@@ -93,20 +90,108 @@ def test_a_systematic_error_widens_the_posterior_as_brute_force_says(bright: Obs
 def test_data_of_the_model_are_certified(answer: Posterior) -> None:
     assert answer.verdict == "certified", answer.reasons
     assert answer.ess >= 2000
-    assert answer.efficiency == pytest.approx(answer.ess / answer.evaluations["draws"])
-    assert answer.evaluations["draws"] > answer.draws.shape[0]
-    assert set(answer.seconds) == {"read", "optimise", "propose", "certify", "total"}
+    assert answer.efficiency == pytest.approx(answer.ess / answer.weighing.evaluations["draws"])
+    assert answer.weighing.evaluations["draws"] > answer.draws.shape[0]
+    assert set(answer.provenance.seconds) == {"read", "optimise", "propose", "certify", "total"}
 
 
-def test_the_best_fit_is_the_likelihoods_maximum(faint: Observation) -> None:
-    """Ours comes from a continuous optimiser, so no draw may beat it."""
+def test_the_best_fit_is_where_scipy_ends_on_the_same_target(faint: Observation, answer: Posterior) -> None:
+    """For a plain box it is the likelihood's maximum, and no draw may beat it."""
+    problem = build_problem([faint], FitSetup(model=MODEL, freeze=FREEZE, energies=BAND, grouping="min:10"))
+
+    def by_hand(p: np.ndarray) -> float:
+        return -2.0 * float(problem.log_likelihood(torch.tensor([[[p[0], 10.0 ** p[1]]]], dtype=torch.float64)))
+
+    options = {"xatol": 1e-7, "fatol": 1e-8}
+    rival = minimize(by_hand, [1.5, -1.4], method="Nelder-Mead", options=options)
+    saturated = float(problem.sets[0].likelihood.log_saturated())
+    assert answer.deviance.value == pytest.approx(2.0 * saturated + rival.fun, abs=1e-3)
+    np.testing.assert_allclose(answer.best, [rival.x[0], 10.0 ** rival.x[1]], rtol=3e-3)
+    assert by_hand(np.array([answer.best[0], np.log10(answer.best[1])])) == pytest.approx(rival.fun, abs=1e-3)
+    assert 2.0 * (saturated - answer.log_likelihood.max()) >= answer.deviance.value - 1e-6
+
+
+def test_without_groups_the_statistic_is_the_deviance(faint: Observation) -> None:
     answer = infer(faint, MODEL, freeze=FREEZE, energies=BAND, grouping="none")
     assert answer.statistic.name == "cstat"
     assert answer.statistic.value == pytest.approx(answer.deviance.value, rel=1e-9)
-    problem_best = answer.deviance.value
-    saturated = problem_best / 2.0 + answer.log_likelihood.max()
-    lowest_draw = 2.0 * (saturated - answer.log_likelihood.max())
-    assert lowest_draw >= problem_best - 1e-6
+
+
+def test_with_a_normal_prior_the_best_fit_is_the_posteriors_mode(faint: Observation) -> None:
+    words = {"model": MODEL, "freeze": FREEZE, "energies": BAND, "grouping": "min:10"}
+    prior = ["powerlaw.PhoIndex~N(2.4,0.1)"]
+    answer = infer(faint, prior=prior, **words)  # type: ignore[arg-type]
+    problem = build_problem([faint], FitSetup(prior=prior, **words))  # type: ignore[arg-type]
+
+    def by_hand(p: np.ndarray) -> float:
+        theta = torch.tensor([[[p[0], 10.0 ** p[1]]]], dtype=torch.float64)
+        return -2.0 * float(problem.log_likelihood(theta)) + ((p[0] - 2.4) / 0.1) ** 2
+
+    rival = minimize(by_hand, [2.0, -1.4], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-8})
+    np.testing.assert_allclose(answer.best, [rival.x[0], 10.0 ** rival.x[1]], rtol=1e-3)
+    density = answer.log_likelihood + problem.prior.log_density(torch.from_numpy(answer.draws)).numpy()
+    at_best = -0.5 * rival.fun + float(problem.prior.log_density(torch.from_numpy(answer.best)))
+    at_best += 0.5 * ((answer.best[0] - 2.4) / 0.1) ** 2
+    assert density.max() <= at_best + 1e-6
+
+
+def counted_during(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Posterior]) -> tuple[Posterior, int]:
+    """An answer, and how many rows of theta its likelihood was asked for outside the optimiser.
+
+    Everything asks `Problem.log_likelihood` (the optimiser's calls are those below `fitting`).
+    """
+    rows = 0
+    usual = Problem.log_likelihood
+
+    def counting(self: Problem, theta: torch.Tensor) -> torch.Tensor:
+        nonlocal rows
+        frame = sys._getframe(1)
+        while frame is not None and "/fitting/" not in frame.f_code.co_filename:
+            frame = frame.f_back  # type: ignore[assignment]
+        if frame is None:
+            rows += theta.shape[0] * theta.shape[1]
+        return usual(self, theta)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Problem, "log_likelihood", counting)
+        return function(), rows
+
+
+def outside_the_optimiser(answer: Posterior) -> int:
+    """What an answer says that its draws, checks and walks cost."""
+    return answer.weighing.evaluations["draws"] + answer.weighing.evaluations["tails"]
+
+
+def test_every_likelihood_of_a_draw_is_counted(faint: Observation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pilots, rejected rounds, the grid's check and the modes' coverage included."""
+    problem = build_problem([faint], FitSetup(model=MODEL, freeze=FREEZE, energies=BAND, grouping="min:10"))
+    answer, rows = counted_during(monkeypatch, lambda: infer_problem(problem)[0])
+    assert outside_the_optimiser(answer) == rows
+    assert rows > answer.draws.shape[0]
+
+
+def test_draws_that_are_weighed_again_on_a_finer_grid_are_counted(
+    brilliant: Observation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 bins: the draws stay good on the finer grid. 8 bins: everything is climbed again."""
+    problem = build_problem([brilliant], FitSetup(model=MODEL, energies=BAND))
+    for bins in (60, 8):
+        coarse = problem.on(Grid.log(0.05, 20.0, bins))
+        answer, rows = counted_during(monkeypatch, lambda coarse=coarse: infer_problem(coarse)[0])
+        assert "each bin in 3" in answer.provenance.grid
+        assert outside_the_optimiser(answer) == rows, bins
+
+
+def test_explored_answers_count_their_ensemble(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = faded_problem(tmp_path_factory.mktemp("faded"))
+    answer, rows = counted_during(
+        monkeypatch,
+        lambda: infer_problem(problem, budget=SamplingBudget(ess=1500, first=1.0, most=2.0))[0],
+    )
+    assert rows > 12_000
+    assert outside_the_optimiser(answer) == rows
 
 
 def test_the_same_seed_gives_the_same_answer_and_another_seed_another(bright: Observation) -> None:
@@ -119,20 +204,102 @@ def test_the_same_seed_gives_the_same_answer_and_another_seed_another(bright: Ob
     assert abs(first.log_evidence - other.log_evidence) < 0.3
 
 
+def differently_grouped(observation: Observation, step: int) -> Observation:
+    """With a GROUPING column of so many channels a bin."""
+    grouping = np.where(np.arange(observation.pha.channel.size) % step == 0, 1, -1)
+    return replace(observation, pha=replace(observation.pha, grouping=grouping))
+
+
 def test_an_answer_does_not_depend_on_its_company(faint: Observation, bright: Observation) -> None:
-    settings = {"model": MODEL, "freeze": FREEZE, "energies": BAND, "grouping": "min:10"}
-    together = infer_batch([faint, bright], Question(**settings))  # type: ignore[arg-type]
-    for observation, answer in zip((faint, bright), together, strict=True):
-        alone = infer(observation, **settings)  # type: ignore[arg-type]
+    """Two spectra of other counts in other bins."""
+    batch = [differently_grouped(faint, 6), differently_grouped(bright, 2)]
+    setup = FitSetup(model=MODEL, freeze=FREEZE, energies=BAND)
+    together = infer_batch(batch, setup)
+    assert [answer.data[0].counts.size for answer in together] == [7, 24]
+    for observation, answer in zip(batch, together, strict=True):
+        alone = infer_batch([observation], setup)[0]
         np.testing.assert_allclose(answer.draws, alone.draws, rtol=1e-6)
+        np.testing.assert_allclose(answer.log_weight, alone.log_weight, atol=1e-6)
+        np.testing.assert_allclose(answer.best, alone.best, rtol=1e-5)
         assert answer.log_evidence == pytest.approx(alone.log_evidence, abs=1e-6)
-        assert answer.verdict == alone.verdict
+        assert (answer.verdict, answer.flags) == (alone.verdict, alone.flags)
+        assert answer.fit.p_value == alone.fit.p_value
+        assert answer.weighing.evaluations == alone.weighing.evaluations
+
+
+def test_bad_spectra_of_a_batch_are_rows_and_the_others_are_answered_as_alone(
+    faint: Observation, bright: Observation, tmp_path: Path
+) -> None:
+    with_background = toy_observation(tmp_path, exposure=100.0, background=True, seed=7)
+    assert with_background.background is not None
+    spoilt = with_background.background.counts.copy()
+    spoilt[20] = -40.0
+    bad = {
+        "no counts": replace(faint, pha=replace(faint.pha, counts=np.zeros(faint.pha.counts.size))),
+        "negative": replace(with_background, background=replace(with_background.background, counts=spoilt)),
+    }
+    other_rmf = replace(bright, rmf=replace(bright.rmf, sha256="f" * 64))
+    gaussian = replace(bright, pha=replace(bright.pha, counts=bright.pha.counts + 0.5))
+    batch = [faint, bad["no counts"], bright, other_rmf, bad["negative"], gaussian]
+    setup = FitSetup(model=MODEL, freeze=FREEZE, energies=BAND)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", XrayflowWarning)  # a background that is neither counts nor has errors
+        rows = infer_batch(batch, setup, on_error="row")
+    assert [isinstance(row, NoAnswer) for row in rows] == [False, True, False, False, True, False]
+    for place, words in (1, "no counts in"), (4, "bins of its background are negative"):
+        row = rows[place]
+        assert isinstance(row, NoAnswer)
+        assert words in row.reason
+        assert row.reason.count("\n") == 0
+        assert row.path == batch[place].pha.path
+    for place in (0, 2, 3, 5):
+        row, alone = rows[place], infer_batch([batch[place]], setup)[0]
+        assert isinstance(row, Posterior)
+        np.testing.assert_allclose(row.draws, alone.draws, rtol=1e-6)
+        assert row.log_evidence == pytest.approx(alone.log_evidence, abs=1e-6)
+    assert [rows[i].likelihood.name for i in (0, 5)] == ["Poisson", "Gaussian"]  # type: ignore[union-attr]
+
+
+def test_a_bad_spectrum_ends_the_batch_where_nobody_asked_for_rows(faint: Observation, bright: Observation) -> None:
+    setup = FitSetup(model=MODEL, freeze=FREEZE, energies=BAND)
+    empty = replace(faint, pha=replace(faint.pha, counts=np.zeros(faint.pha.counts.size)))
+    with pytest.raises(DataError, match="no counts in"):
+        infer_batch([bright, empty], setup)
+    with pytest.raises(MismatchError, match="must share one RMF"):
+        infer_batch([bright, replace(faint, rmf=replace(faint.rmf, sha256="f" * 64))], setup)
+
+
+def test_what_is_wrong_with_all_spectra_is_no_row(bright: Observation) -> None:
+    with pytest.raises(ModelError, match="did you mean 'TBabs'"):
+        infer_batch([bright], FitSetup(model="TBasb*powerlaw"), on_error="row")
+    with pytest.raises(DataError, match="on_error='rows': give one of raise, row"):
+        infer_batch([bright], FitSetup(model=MODEL), on_error="rows")  # type: ignore[call-overload]
+    for on_error in ("raise", "row"):
+        with pytest.raises(DataError, match="a batch without spectra; give at least one"):
+            infer_batch([], FitSetup(model=MODEL), on_error=on_error)  # type: ignore[call-overload]
+
+
+def test_several_observations_are_for_another_function(faint: Observation, bright: Observation) -> None:
+    for several in ([faint, bright], (faint,)):
+        with pytest.raises(DataError, match=r"not a list; xrayflow\.inference\.infer_batch answers several") as told:
+            infer(several, MODEL)  # type: ignore[arg-type]
+        assert "\n" not in str(told.value)
+    with pytest.raises(DataError, match="takes one observation of read_observation, not str"):
+        infer("toy.pha", MODEL)  # type: ignore[arg-type]
+
+
+def test_abundances_reach_the_answer(faint: Observation) -> None:
+    words = {"energies": BAND, "grouping": "min:10", "freeze": {"TBabs.nH": 1.0}}
+    angr, wilm = (infer(faint, MODEL, abund=abund, **words) for abund in ("angr", None))  # type: ignore[arg-type]
+    assert (angr.summary()["abund"], wilm.summary()["abund"]) == ("angr", "wilm")
+    # angr has more metals: the same column absorbs more, so the source must be brighter or steeper
+    assert angr.log_evidence != pytest.approx(wilm.log_evidence, abs=1e-3)
 
 
 def test_a_background_makes_the_computation_approximate_and_says_why(tmp_path: Path) -> None:
     observation = toy_observation(tmp_path, exposure=100.0, background=True)
     answer = infer(observation, MODEL, freeze=FREEZE, energies=BAND, grouping="min:20")
-    assert answer.likelihood_kind == "approximate"
+    assert answer.likelihood.kind == "approximate"
     assert answer.computation.status == "approximate"
     assert any("background" in reason for reason in answer.computation.reasons)
     assert answer.verdict != "certified"
@@ -145,37 +312,44 @@ def brilliant(tmp_path_factory: pytest.TempPathFactory) -> Observation:
 
 
 def test_a_grid_that_is_too_coarse_is_replaced_by_a_finer_one(brilliant: Observation) -> None:
-    answer = infer(brilliant, MODEL, energies=BAND, grid=Grid.log(0.05, 20.0, 60))
-    assert "each bin in 3" in answer.grid
+    problem = build_problem([brilliant], FitSetup(model=MODEL, energies=BAND))
+    answer = infer_problem(problem.on(Grid.log(0.05, 20.0, 60)))[0]
+    assert "each bin in 3" in answer.provenance.grid
     assert not any("energy grid" in reason for reason in answer.computation.reasons)
 
 
 def test_a_grid_that_stays_too_coarse_is_not_certified(brilliant: Observation) -> None:
-    answer = infer(brilliant, MODEL, energies=BAND, grid=Grid.log(0.05, 20.0, 8))
+    problem = build_problem([brilliant], FitSetup(model=MODEL, energies=BAND))
+    answer = infer_problem(problem.on(Grid.log(0.05, 20.0, 8)))[0]
     assert answer.computation.status != "certified"
     assert any("energy grid" in reason for reason in answer.computation.reasons)
 
 
-def test_an_optimum_that_the_draws_hardly_reach_is_noticed(bright: Observation) -> None:
-    """Draws beside the optimum: a single one at it would outweigh them all."""
-    question = Question(MODEL, freeze=FREEZE, energies=BAND, grouping="min:10")
-    problem, choices = build_problem([bright], question)
-    search = Search(problem, 0, Effort(), lambda step, fraction: None)
-    found = candidates(search, search.run(), choices)[0]
-    best = found.optima.objective[0].argmin()[None]
-    assert peak_share(found, best, float(log_mean_weight(found.fresh.log_weight))) < 0.1 * UNCOVERED_WEIGHT
-    place = found.optima.v[:, best] + 1.0
-    narrow = Mixture(torch.zeros((1, 1)).double(), place, 1e-2 * torch.eye(2, dtype=torch.float64)[None, None])
-    moved = Proposal(narrow, (Parts.prior(2, 1e-9),))
-    v = moved.sample(1000, search.generators)
-    beside = Round.of(moved, v, log_target(found.problem, v))
-    log_evidence = float(log_mean_weight(beside.log_weight))
-    assert peak_share(replace(found, fresh=beside), best, log_evidence) > UNCOVERED_WEIGHT
+def test_a_grid_that_a_user_gives_is_the_answers_and_the_reasons_say_how_far_off_it_is(
+    brilliant: Observation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = Grid.log(0.05, 20.0, 60)
+    answer, rows = counted_during(monkeypatch, lambda: infer(brilliant, MODEL, energies=BAND, grid=grid))
+    assert answer.provenance.grid == grid.description
+    assert answer.computation.status == "approximate"
+    assert any("ln L scatters by" in reason and "on a finer one" in reason for reason in answer.reasons)
+    # nothing is weighed again: the weights are those of this grid
+    assert outside_the_optimiser(answer) == rows
+    problem = build_problem([brilliant], FitSetup(model=MODEL, energies=BAND, grid=grid))
+    theta = torch.from_numpy(answer.draws)[None, :50]
+    np.testing.assert_allclose(answer.log_likelihood[:50], problem.log_likelihood(theta)[0], rtol=1e-9)
+    assert float((problem.finer(3).log_likelihood(theta) - problem.log_likelihood(theta)).std()) > 0.3
+
+
+def test_a_fine_grid_that_a_user_gives_is_certified(faint: Observation) -> None:
+    answer = infer(faint, MODEL, freeze=FREEZE, energies=BAND, grouping="min:10", grid=Grid.log(0.05, 20.0, 2000))
+    assert answer.computation.status == "certified", answer.computation.reasons
+    assert "2000 logarithmic bins" in answer.provenance.grid
 
 
 def test_too_few_draws_are_a_failure_and_not_to_be_trusted(bright: Observation) -> None:
-    question = Question(MODEL, freeze=FREEZE, energies=BAND, grouping="min:10")
-    answer = infer_batch([bright], question, effort=Effort(draws=20, ess=5, first=4.0, most=4.0))[0]
+    setup = FitSetup(model=MODEL, freeze=FREEZE, energies=BAND, grouping="min:10")
+    answer = infer_batch([bright], setup, budget=SamplingBudget(draws=20, ess=5, first=4.0, most=4.0))[0]
     assert answer.computation.status == "failed"
     assert answer.verdict == "do-not-trust"
 
@@ -192,10 +366,6 @@ def test_a_band_without_counts_is_one_line(faint: Observation) -> None:
     empty = replace(faint, pha=replace(faint.pha, counts=np.zeros(faint.pha.counts.size)))
     with pytest.raises(DataError, match=r"toy\.pha: no counts in .* keV; choose another band with --energies"):
         infer(empty, MODEL, energies=BAND)
-
-
-def test_the_default_model_is_the_papers() -> None:
-    assert parse_model(DEFAULT_MODEL).text == "TBabs*simpl*ezdiskbb"
 
 
 @pytest.fixture(autouse=True)
@@ -220,7 +390,7 @@ def test_fractional_counts_take_the_gaussian_likelihood(tmp_path: Path) -> None:
     observation = toy_observation(tmp_path, exposure=300.0, seed=None)
     answer = infer(observation, MODEL, freeze=FREEZE, energies=BAND, grouping="min:20")
     assert answer.statistic.name == "chi2"
-    assert answer.likelihood == "Gaussian"
+    assert (answer.likelihood.name, answer.likelihood.kind) == ("Gaussian", "approximate"), "no STAT_ERR in the file"
     # the counts are the expectation itself, so chi^2 is nearly nothing
     assert answer.statistic.value < 5.0
 
@@ -245,9 +415,23 @@ def test_links_and_priors_on_parameters_frozen_by_default_reach_the_answer(brigh
     assert answer.names == ("powerlaw.PhoIndex", "powerlaw.norm")
     rows = answer.summary()["parameters"]
     assert rows["powerlaw_3.PhoIndex"]["median"] == pytest.approx(rows["powerlaw.PhoIndex"]["median"] - 0.5)
-    model, _ = build_problem(
-        [bright], Question("TBabs*simplcutx*powerlaw", prior=["simplcutx.kT_e=10:300"], energies=BAND)
-    )
-    assert "simplcutx.kT_e" in model.prior.names
+    setup = FitSetup(model="TBabs*simplcutx*powerlaw", prior=["simplcutx.kT_e=10:300"], energies=BAND)
+    assert "simplcutx.kT_e" in build_problem([bright], setup).prior.names
     with pytest.raises(PriorError, match="it is frozen"):
         infer(bright, MODEL, freeze=FREEZE, prior=["TBabs.nH=0.1:1"], energies=BAND)
+
+
+def test_many_spectra_are_answered_some_at_a_time(
+    faint: Observation, bright: Observation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each spectrum has a folding matrix of its own, so a batch's memory is bounded."""
+    setup = FitSetup(model=MODEL, freeze=FREEZE, energies=BAND, grouping="min:10")
+    together = infer_batch([faint, bright, faint], setup)
+    seen: list[float] = []
+    monkeypatch.setattr("xrayflow.inference.pipeline.TOGETHER", 2)
+    parted = infer_batch([faint, bright, faint], setup, progress=lambda step, fraction: seen.append(fraction))
+    assert [one.data[0].pha for one in parted] == [one.data[0].pha for one in together]
+    for one, other in zip(parted, together, strict=True):
+        np.testing.assert_allclose(one.draws, other.draws, rtol=1e-5)
+    assert seen[-1] == 1.0
+    assert 0.5 in seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -159,3 +160,14 @@ def test_the_identity_tells_all_that_the_components_compute_from() -> None:
     assert model.identity == "TBabs*powerlaw (abund wilm, xsect vern)"
     assert model.freeze({"TBabs.nH": 1.0}).identity == model.identity
     assert len({model.identity, parse_model("tb*po", "angr").identity, parse_model("pha*po").identity}) == 3
+
+
+def test_a_model_travels_as_a_pickle_with_what_is_frozen_and_linked() -> None:
+    model = parse_model("TBabs*(simpl*ezdiskbb+gaussian+gaussian)", "angr").freeze({"TBabs.nH": 0.3})
+    model = model.link({"gaussian_5.Sigma": "2*gaussian.Sigma"}).thaw("simpl.Gamma")
+    again = pickle.loads(pickle.dumps(model))
+    assert again == model
+    assert again.names == model.names
+    theta = torch.tensor([2.0, 0.2, 0.8, 100.0, 6.4, 0.1, 1e-3, 6.9, 1e-3], dtype=torch.float64)
+    edges = torch.linspace(0.5, 10.0, 50, dtype=torch.float64)
+    assert torch.equal(again.photon_flux(theta, edges), model.photon_flux(theta, edges))

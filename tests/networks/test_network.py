@@ -15,8 +15,8 @@ from ogip_zoo import redistribution, toy_observation, write_rmf
 from xrayflow.errors import DataError, MismatchError, ModelError, PriorError, RecipeError, XrayflowError
 from xrayflow.models import parse_model
 from xrayflow.networks import Network
-from xrayflow.networks.core import count_weights
 from xrayflow.networks.network import prepare
+from xrayflow.networks.nn.core import count_weights
 
 TWO = toy_recipe(
     model={

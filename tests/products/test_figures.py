@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from answer_zoo import TRUTH, carried_by_few, first_parameters, squeezed, toy_posterior
+from answer_zoo import TRUTH, altered, carried_by_few, first_parameters, squeezed, toy_posterior
 from xrayflow.inference import Posterior
 from xrayflow.networks import Reconstruction
 from xrayflow.products.figures import corner_figure, png, spectrum_figure
@@ -33,7 +33,7 @@ def at_the_edge(posterior: Posterior) -> Posterior:
     lo = np.array([marginal.lo for marginal in posterior.prior.marginals])
     hi = np.array([marginal.hi for marginal in posterior.prior.marginals])
     unit = np.random.default_rng(0).random(posterior.draws.shape)
-    return replace(posterior, draws=lo + unit * (hi - lo), flags=("upper_limit:TBabs.nH", "lower_limit:powerlaw.norm"))
+    return altered(posterior, draws=lo + unit * (hi - lo), flags=("upper_limit:TBabs.nH", "lower_limit:powerlaw.norm"))
 
 
 VARIANTS: dict[str, Callable[[Posterior], Posterior]] = {
@@ -45,7 +45,7 @@ VARIANTS: dict[str, Callable[[Posterior], Posterior]] = {
     "very narrow": lambda posterior: squeezed(posterior, 1e-7),
     "a point": lambda posterior: squeezed(posterior, 0.0),
     "few draws carry it": carried_by_few,
-    "fewer draws than parameters": lambda posterior: replace(
+    "fewer draws than parameters": lambda posterior: altered(
         posterior, draws=posterior.draws[:2], log_weight=posterior.log_weight[:2], ess=2.0
     ),
     "all of the prior": at_the_edge,
@@ -77,7 +77,7 @@ def test_a_mode_too_light_to_show_is_counted_in_words() -> None:
     posterior = toy_posterior()
     draws = np.array([0.02, 1.7, 0.05]) * (1.0 + 0.01 * np.random.default_rng(0).standard_normal((1000, 3)))
     draws[:25, 1] = 4.9
-    figure = corner_figure(replace(posterior, draws=draws, log_weight=np.zeros(len(draws))))
+    figure = corner_figure(altered(posterior, draws=draws, log_weight=np.zeros(len(draws))))
     assert "2.5 % of the weight lies outside the panels" in texts(figure)
 
 
@@ -104,7 +104,7 @@ def test_the_background_is_shown_and_named() -> None:
 def test_a_reconstruction_is_drawn_and_named() -> None:
     lo, hi = np.array([1.0, 2.0, 4.0]), np.array([2.0, 3.0, 5.0])
     density = np.array([[0.9, 0.5, 0.1], [1.0, 0.6, 0.2], [1.1, 0.7, 0.3]])
-    answer = replace(toy_posterior(), network="theirs", reconstruction=Reconstruction(lo, hi, density))
+    answer = altered(toy_posterior(), network="theirs", reconstruction=Reconstruction(lo, hi, density))
     above = spectrum_figure(answer).axes[0]
     lines = [line for line in above.lines if line.get_color() == RECONSTRUCTION]
     assert len(lines) == 3
@@ -122,8 +122,8 @@ def test_a_faint_spectrum_is_merged_for_display_and_says_so() -> None:
     posterior = toy_posterior(exposure=1.0, grouping="none")
     shown = shown_bins(posterior)
     assert shown.merged
-    assert shown.counts.sum() == posterior.spectrum.counts.sum()
-    assert f"{posterior.spectrum.counts.size} bins merged to {shown.lo.size} for display" in texts(
+    assert shown.counts.sum() == posterior.data[0].counts.sum()
+    assert f"{posterior.data[0].counts.size} bins merged to {shown.lo.size} for display" in texts(
         spectrum_figure(posterior)
     )
 
@@ -132,7 +132,7 @@ def test_residuals_are_those_of_the_noise() -> None:
     posterior = toy_posterior()
     shown = shown_bins(posterior)
     expected = posterior.predictive.total[1]
-    np.testing.assert_allclose(shown.residual, (posterior.spectrum.counts - expected) / np.sqrt(expected))
+    np.testing.assert_allclose(shown.residual, (posterior.data[0].counts - expected) / np.sqrt(expected))
 
 
 def test_energies_where_the_data_leave_the_model_are_shaded_in_both_panels() -> None:

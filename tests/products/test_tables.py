@@ -6,12 +6,15 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from rich.console import Console
+from scipy import stats
 
-from answer_zoo import TRUTH, first_parameters, squeezed, toy_posterior
+from answer_zoo import TRUTH, altered, first_parameters, squeezed, toy_posterior, with_counts
 from xrayflow.inference import Posterior
-from xrayflow.inference.verdict import Computation, FitQuality
+from xrayflow.inference.checks.verdict import Computation, FitQuality, find_flags
 from xrayflow.products.tables import IN_WORDS, advice, report
 
 
@@ -91,6 +94,21 @@ def test_limits_and_parameters_of_the_prior_are_marked_and_explained() -> None:
     assert "several: the optimiser found more than one optimum" in text
 
 
+def test_a_marginal_that_is_flat_and_then_cut_prints_a_limit_and_a_detection_an_interval() -> None:
+    """Flags are the draws': in the logarithmic prior of nH, flat up to a place, and a normal 3 sd from the edge."""
+    answer = toy_posterior()
+    count = answer.draws.shape[0]
+    even = (np.arange(count) + 0.5) / count
+    for unit, limit in (0.5 * even, True), (stats.norm.ppf(even, 0.3, 0.1).clip(0.001, 0.999), False):
+        draws = answer.draws.copy()
+        nh = answer.prior.marginals[0]
+        draws[:, 0] = nh.lo * (nh.hi / nh.lo) ** unit
+        equal = altered(answer, draws=draws, log_weight=np.zeros(count))
+        flags = find_flags(equal.prior, torch.from_numpy(draws), equal.weights, 1)
+        cells = row(shown(altered(equal, flags=flags)), "TBabs.nH")
+        assert ("< " in cells, "(95 %)" in cells, ".." in cells) == (limit, limit, not limit)
+
+
 def test_a_narrow_interval_keeps_its_digits() -> None:
     cells = row(shown(squeezed(toy_posterior(), 1e-4)), "powerlaw.PhoIndex").split()
     low, high = float(cells[-3]), float(cells[-1])
@@ -115,8 +133,8 @@ def test_advice_follows_the_verdict() -> None:
     good = toy_posterior()
     failed = replace(good, computation=Computation("failed", ("none",)))
     bad = replace(good, fit=FitQuality("bad", 0.0005, (), ("no",)))
-    bright = replace(bad, spectrum=replace(bad.spectrum, counts=bad.spectrum.counts * 1e4))
-    fine = replace(good, fit=FitQuality("acceptable", 0.5, (), ("yes",)), ess=500.0)
+    bright = with_counts(bad, 1e4)
+    fine = altered(good, fit=FitQuality("acceptable", 0.5, (), ("yes",)), ess=500.0)
     assert "--freeze" in advice(failed)
     assert "--model" in advice(bad)
     assert "--systematic" in advice(bright)

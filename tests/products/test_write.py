@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from answer_zoo import toy_posterior
+from answer_zoo import altered, toy_posterior
 from xrayflow import write_products
 from xrayflow.errors import FileError
 from xrayflow.files import to_json
@@ -137,7 +136,7 @@ def test_numbers_that_json_does_not_know_become_null() -> None:
 
 @pytest.mark.usefixtures("quick_figures")
 def test_a_summary_with_infinite_numbers_is_still_json(tmp_path: Path) -> None:
-    posterior = replace(toy_posterior(), pareto_k=np.inf, log_evidence_error=np.nan, log_evidence=-np.inf)
+    posterior = altered(toy_posterior(), pareto_k=np.inf, log_evidence_error=np.nan, log_evidence=-np.inf)
     text = write_products(posterior, tmp_path)["summary"].read_text()
     summary = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in summary.json"))
     assert summary["pareto_k"] is None

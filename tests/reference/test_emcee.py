@@ -17,14 +17,14 @@ import pytest
 
 from xrayflow.data import bundled_pha
 from xrayflow.folding import Grid
-from xrayflow.inference import Effort, Posterior, Question, infer_batch
-from xrayflow.inference.verdict import weighted_quantile
+from xrayflow.inference import Posterior, SamplingBudget, infer_batch, weighted_quantile
 from xrayflow.ogip import Observation, read_observation
+from xrayflow.setup import FitSetup
 
 REFERENCE = json.loads(Path(__file__).with_name("emcee_reference.json").read_text())
 SIMULATED = [name for name, entry in REFERENCE["spectra"].items() if "counts" in entry]
-EFFORT = Effort(draws=4000, ess=4000, grid_parts=1)
-"""On the reference's own energy grid and no finer one: a million counts see the difference (0.5 sd in nH)."""
+BUDGET = SamplingBudget(draws=4000, ess=4000)
+"""On the reference's own energy grid, which a user's grid stays: a million counts see a finer one (0.5 sd in nH)."""
 
 
 def simulated(entry: dict[str, Any]) -> Observation:
@@ -81,8 +81,8 @@ def test_draws_of_a_simulated_spectrum_agree_with_emcee(name: str) -> None:
     entry = REFERENCE["spectra"][name]
     observation = simulated(entry)
     channels = (entry["first_channel"][0], entry["last_channel"][-1])
-    answer = infer_batch([observation], Question(channels=channels, grid=same_grid(observation)), effort=EFFORT)[0]
-    assert answer.spectrum.counts.sum() == entry["total_counts"]
+    answer = infer_batch([observation], FitSetup(channels=channels, grid=same_grid(observation)), budget=BUDGET)[0]
+    assert answer.data[0].counts.sum() == entry["total_counts"]
     check(answer, entry)
 
 
@@ -91,8 +91,8 @@ def test_draws_of_a_real_spectrum_agree_with_emcee(data_folder: Path) -> None:
     entry = REFERENCE["spectra"]["real"]
     files = {kind: data_folder / entry[kind] for kind in ("rmf", "arf", "background")}
     observation = read_observation(data_folder / entry["pha"], **files)
-    answer = infer_batch([observation], Question(grid=same_grid(observation)), effort=EFFORT)[0]
-    assert answer.spectrum.counts.sum() == entry["total_counts"]
+    answer = infer_batch([observation], FitSetup(grid=same_grid(observation)), budget=BUDGET)[0]
+    assert answer.data[0].counts.sum() == entry["total_counts"]
     check(answer, entry)
 
 

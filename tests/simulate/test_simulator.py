@@ -13,11 +13,11 @@ import torch
 
 import ogip_zoo
 from xrayflow.errors import MismatchError, ModelError, PriorError
-from xrayflow.folding import Fold, Grid
+from xrayflow.folding import EXACT, TRAINING, Fold, Grid
 from xrayflow.models import Model, parse_model
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
-from xrayflow.simulate import Layout, Simulator, TrainingPrior, training_grid
+from xrayflow.simulate import Layout, Simulator, TrainingPrior
 from xrayflow.simulate.simulator import sample_counts
 
 FALSE_ALARM = 1e-5
@@ -144,7 +144,7 @@ def test_expected_counts_are_those_of_the_problem_on_the_same_grid(toy: Observat
     model = parse_model("TBabs*powerlaw")
     grid = Grid.of_response(toy.rmf.energy_edges, wide=False)
     training = TrainingPrior(Prior.of(model))
-    simulator = Simulator.of(model, toy.rmf, toy.arf, layout, training, grid, torch.float64)
+    simulator = Simulator.of(model, toy.rmf, toy.arf, layout, training, grid, EXACT)
     theta = torch.tensor([[0.1, 1.7, 0.05]], dtype=torch.float64)
     found = simulator.expected(theta, torch.tensor([200.0]), torch.tensor([0.5]))[0]
     channels = replace(toy, pha=replace(toy.pha, exposure=100.0)).bin(channels=(0, 119), grouping="none")
@@ -177,7 +177,8 @@ def test_noticing_is_the_one_of_the_observation(toy: Observation, layout: Layout
 
 
 def test_a_grid_of_training_keeps_edges_of_the_default(toy: Observation) -> None:
-    default, coarse = Grid.of_response(toy.rmf.energy_edges), training_grid(toy.rmf.energy_edges)
+    default = Grid.of_response(toy.rmf.energy_edges)
+    coarse = TRAINING.grid(default)
     assert np.isin(coarse.energy_edges, default.energy_edges).all()
     assert coarse.energy_edges[[0, -1]].tolist() == default.energy_edges[[0, -1]].tolist()
     assert coarse.energy_edges.size < 0.4 * default.energy_edges.size
@@ -225,13 +226,13 @@ def test_a_systematic_error_stays_with_its_own_spectrum() -> None:
     torch.testing.assert_close(spread[1::2].mean(), torch.tensor(3e4, dtype=torch.float64), rtol=0.02, atol=0.0)
 
 
-def test_the_noise_of_a_batch_is_the_likelihoods(toy: Observation, layout: Layout) -> None:
+def test_a_batch_knows_its_likelihood(toy: Observation, layout: Layout) -> None:
     batch = simulator_of(toy, layout).sample(20, generator())
-    noise = batch.noise()
-    value = noise.log_likelihood(batch.expected[:, None, :])
+    likelihood = batch.likelihood()
+    value = likelihood.log_density(batch.expected[:, None, :])
     assert value.shape == (20, 1)
     assert bool(torch.isfinite(value).all())
-    assert bool((noise.log_saturated() >= value - 1.0).all())
+    assert bool((likelihood.log_saturated() >= value - 1.0).all())
 
 
 def test_a_prior_of_other_parameters_is_refused(toy: Observation, layout: Layout) -> None:
@@ -261,7 +262,9 @@ def test_a_rate_that_no_draw_has_is_refused(toy: Observation, layout: Layout, mo
 
 def test_counts_that_are_no_numbers_stop_the_simulation(toy: Observation, layout: Layout) -> None:
     simulator = simulator_of(toy, layout)
-    broken = replace(simulator, fold=replace(simulator.fold, matrix=simulator.fold.matrix * float("nan")))
+    forward = simulator.forward
+    fold = replace(forward.fold, area=forward.fold.area * float("nan"))
+    broken = replace(simulator, forward=replace(forward, fold=fold))
     with pytest.raises(ModelError, match=r"no finite counts at TBabs.nH=.*; narrow the training prior"):
         broken.draw_theta(10, generator())
 

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from fit_zoo import statistic_per_bin
 from xrayflow.data import bundled_pha
 from xrayflow.errors import XrayflowWarning
+from xrayflow.fitting import minimise, starting_points
 from xrayflow.folding import Fold, Grid
-from xrayflow.inference.optimiser import minimise, starting_points
 from xrayflow.models import Model, parse_model
 from xrayflow.ogip import Spectrum, read_arf, read_observation, read_rmf
 from xrayflow.prior import Prior
-from xrayflow.problem import Problem
-from xrayflow.statistics import Choice, choose, noise_of, statistic_per_bin
+from xrayflow.setup import FitSetup, problem_of
+from xrayflow.statistics import StatisticChoice, choose
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 # what the library's diskbb is more than the integral; the logs' norms go with it
@@ -36,7 +37,9 @@ def statistics_at(spectrum: Spectrum, theta: tuple[float, ...], names: tuple[str
     model, grid = logged_model()
     point = torch.tensor([[[*theta[:-1], theta[-1] * DISKBB_CONSTANT]]], dtype=torch.float64)
     expected = Fold.of([spectrum], grid)(model.on(torch.from_numpy(grid.energy_edges))(point))[0, 0]
-    return [float(statistic_per_bin(spectrum, Choice(name, "", name == "chi2"), expected).sum()) for name in names]
+    return [
+        float(statistic_per_bin(spectrum, StatisticChoice(name, "", name == "chi2"), expected).sum()) for name in names
+    ]
 
 
 def test_99_spectra_of_maxi_j1535_give_the_chi2_and_pgstat_that_xspec_logged(data_folder: Path) -> None:
@@ -100,8 +103,8 @@ def test_4u_1820_30_before_its_burst_has_the_best_c_statistic_of_xspec(data_fold
     choice = choose(spectrum)
     assert choice.name == "cstat"
     model = parse_model("tbabs*(bbodyrad+powerlaw)")
-    noise = noise_of([spectrum], [choice])
-    problem = Problem.of(model, Prior.of(model), [spectrum], noise, Grid(rmf.energy_edges, "the response's"))
+    setup = FitSetup(grid=Grid(rmf.energy_edges, "the response's"))
+    problem = problem_of([spectrum], model, Prior.of(model), setup, [choice])
     starts, _ = starting_points(problem, 4, [torch.Generator().manual_seed(0)])
     optima = minimise(problem, starts, objective="scale")
     best = problem.prior.to_theta(optima.v[:, optima.objective[0].argmin()][:, None])
@@ -110,8 +113,8 @@ def test_4u_1820_30_before_its_burst_has_the_best_c_statistic_of_xspec(data_fold
     by_name = dict(zip(problem.prior.names, best[0, 0].tolist(), strict=True))
     assert by_name["TBabs.nH"] == pytest.approx(0.240, abs=0.01)
     assert by_name["bbodyrad.kT"] == pytest.approx(0.548, abs=0.01)
-    fine = problem.with_grid(Grid.of_response(rmf.energy_edges))
-    finer = problem.with_grid(fine.fold.grid.finer(4))
+    fine = problem.on(Grid.of_response(rmf.energy_edges))
+    finer = fine.finer(4)
     difference = finer.log_likelihood(best) - fine.log_likelihood(best)
     assert difference.abs().item() < 0.03
 
@@ -125,8 +128,8 @@ def test_1e_1048_of_exosat_has_the_best_chi2_of_xspec(data_folder: Path) -> None
     choice = choose(spectrum)
     assert (choice.name, choice.gaussian) == ("chi2", True)
     model = parse_model("phabs*powerlaw", abund="angr")
-    grid = Grid(rmf.energy_edges, "the response's")
-    problem = Problem.of(model, Prior.of(model), [spectrum], noise_of([spectrum], [choice]), grid)
+    setup = FitSetup(grid=Grid(rmf.energy_edges, "the response's"))
+    problem = problem_of([spectrum], model, Prior.of(model), setup, [choice])
     starts, _ = starting_points(problem, 4, [torch.Generator().manual_seed(0)])
     optima = minimise(problem, starts, objective="scale")
     best = problem.prior.to_theta(optima.v[:, optima.objective[0].argmin()][:, None])

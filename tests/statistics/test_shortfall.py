@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from ogip_zoo import toy_observation
 from xrayflow.ogip import Spectrum, read_observation
-from xrayflow.statistics import Choice, choose, noise_of
+from xrayflow.statistics import StatisticChoice, choose, likelihood_of
 from xrayflow.statistics.shortfall import EXACT, find_shortfall, grade_known_background, grade_pull
 
 BAND = ((1.0, 6.0),)
-WSTAT = Choice("wstat", "", gaussian=False)
-CHI2 = Choice("chi2", "", gaussian=True)
+WSTAT = StatisticChoice("wstat", "", gaussian=False)
+CHI2 = StatisticChoice("chi2", "", gaussian=True)
 Array = NDArray[np.float64]
 
 
@@ -90,7 +90,7 @@ def test_the_grade_of_chi2_of_counts_is_what_fits_lose(per_bin: float, gehrels: 
 
 
 def test_counts_without_a_background_are_exact(plain: Spectrum) -> None:
-    assert find_shortfall(plain, Choice("cstat", "", gaussian=False)) == EXACT
+    assert find_shortfall(plain, StatisticChoice("cstat", "", gaussian=False)) == EXACT
     assert (EXACT.why, EXACT.negligible) == ("", True)
 
 
@@ -198,13 +198,13 @@ def test_fractions_without_errors_are_not_exact(plain: Spectrum) -> None:
 @pytest.mark.filterwarnings("ignore:.*chi2 subtracts:xrayflow.errors.XrayflowWarning")
 def test_real_spectra_are_graded(data_folder: Path) -> None:
     ours = read_observation(data_folder / "chandra_acis_3C273_459" / "3c273.pi").bin(energies=((0.5, 7.0),))
-    noise = noise_of([ours], [choose(ours)])
-    assert (noise.kind, noise.negligible) == ("approximate", True)
+    likelihood = likelihood_of([ours], [choose(ours)])
+    assert (likelihood.kind, likelihood.negligible) == ("approximate", True)
     # fitted, chi2 gives a norm 6 % below that of W
-    chi2 = noise_of([ours], [choose(ours, "chi2")])
+    chi2 = likelihood_of([ours], [choose(ours, "chi2")])
     assert (chi2.kind, chi2.negligible) == ("approximate", False)
     assert "(15 per bin at the least, 16 in the median: norms too low by about 6.4 %" in chi2.why
     exosat = data_folder / "exosat_me_1E1048-5937_s54405" / "s54405.pha"
     with pytest.warns(match="rows without response"):
         theirs = read_observation(exosat).bin(energies=((1.0, 15.0),))
-    assert noise_of([theirs], [choose(theirs)]).kind == "exact"
+    assert likelihood_of([theirs], [choose(theirs)]).kind == "exact"

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
-from xrayflow.inference import optimise
-from xrayflow.inference.build import Question, build_problem
+from xrayflow.fitting import optimise
 from xrayflow.models import parse_model
 from xrayflow.models.xspec import XspecLibrary
 from xrayflow.ogip import read_arf, read_observation, read_rmf
+from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import simulate
-from xrayflow.studies import Answers
-from xrayflow.studies.sources import read_list
+from xrayflow.studies.catalogue.sources import read_list
+from xrayflow.studies.validation import TruthAndDraws
 
 MODEL = "TBabs*simplcutx*ezdiskbb"
 TRUTH = {
@@ -66,7 +66,7 @@ def test_an_archive_like_set_is_what_it_says(tmp_path: Path, monkeypatch: pytest
         spectrum = one.bin()
         assert spectrum.counts.size == 239
         assert spectrum.background_err is not None
-        problem, _ = build_problem([one], Question(MODEL))
+        problem = build_problem([one], FitSetup(model=MODEL))
         expected = problem.expected(torch.from_numpy(truth["theta"][row])[None, None])[0, 0].numpy()
         net = spectrum.counts - spectrum.background
         # the model lacks a line, a hump, and calibration: some per cent, no more
@@ -91,7 +91,7 @@ def test_claims_are_the_errors_that_were_put_in(monkeypatch: pytest.MonkeyPatch)
     truth = np.column_stack([np.zeros(500), np.full(500, 2.0), rng.uniform(-2, 0, 500), rng.uniform(-1, 0.5, 500)])
     truth = np.column_stack([truth, np.full(500, 3.0)])
     tied = rng.standard_normal((500, 40, 1)) * [0.0, 0.3, 0.0, 0.1, -0.4]
-    found = room.claims(Answers.of(tuple(TRUTH), truth, truth[:, None] + tied), np.full(500, 50.0))
+    found = room.claims(TruthAndDraws.of(tuple(TRUTH), truth, truth[:, None] + tied), np.full(500, 50.0))
     assert found["rms_error"]["simplcutx.Gamma"] == pytest.approx(0.3, rel=0.03)
     assert found["kT_and_norm"]["correlation"] == pytest.approx(-1.0)
     assert found["kT_and_norm"]["joint_error_dex2"] == pytest.approx(0.0, abs=1e-6)
@@ -104,16 +104,15 @@ def test_the_rival_folds_and_fits_as_we_do(monkeypatch: pytest.MonkeyPatch) -> N
     room = benchmark("xspec_rival", monkeypatch)
     template = read_observation(bundled_pha(), read_rmf(bundled_rmf()), read_arf(bundled_arf()), "none")
     observation = simulate(template, parse_model(MODEL), TRUTH, 200.0, 3)
-    question = Question(MODEL, grouping="optimal")
-    problem, choices = build_problem([observation], question)
+    problem = build_problem([observation], FitSetup(model=MODEL, grouping="optimal"))
     best = optimise(observation, MODEL, grouping="optimal", objective="statistic", starts=4)
     theta = torch.tensor([list(TRUTH.values())], dtype=torch.float64)
     with XspecLibrary() as library:
-        rival = room.Rival(library, problem, choices[0])
+        rival = room.Rival(library, problem)
         np.testing.assert_allclose(rival.expected(theta.numpy()), problem.expected(theta[None]), rtol=1e-4)
         monkeypatch.setattr(rival, "start", lambda: np.array([-0.2, 2.1, -0.5, -0.05, 2.1]))
         found, seconds = rival.fit()
-    value = room.FitStatistic.of(problem.spectra, choices).value(problem.expected(torch.from_numpy(found)[None, None]))
+    value = problem.statistic(torch.from_numpy(found)[None, None])
     assert float(value) == pytest.approx(best.value, abs=0.05)
     assert seconds > 0
 

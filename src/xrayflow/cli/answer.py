@@ -8,14 +8,11 @@ from typing import Annotated
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.options import ANSWER, DATA, FILES, MODEL, OUTPUT, Statistic
 from xrayflow.cli.terminal import DO_NOT_TRUST, answering, print_report, show_progress
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the products.", show_default=True)] = Path("xrayflow-demo"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    out: options.Out = Path("xrayflow-demo"), as_json: options.AsJson = False, debug: options.Debug = False
 ) -> None:
     """Fit a real and a simulated NICER spectrum end to end (10 s): the first thing to run."""
     with answering(debug):
@@ -23,9 +20,10 @@ def demo(
         from xrayflow.files import SCHEMA_VERSION, to_json
         from xrayflow.products import located_summary
 
+        folder = out or Path(examples.FOLDER)
         summaries = []
         with show_progress() as progress:
-            for fit in examples.run(out, progress):
+            for fit in examples.run(folder, progress):
                 summaries.append(located_summary(fit.posterior, fit.products))
                 if not as_json:
                     print_report(fit.posterior, fit.products, title=fit.title)
@@ -33,105 +31,39 @@ def demo(
             print(to_json({"schema_version": SCHEMA_VERSION, "fits": summaries}))
         else:
             print("try next:")
-            print(f"  xrayflow fit {out / 'simulated' / 'simulated.pha'} --out my-first-fit")
+            print(f"  xrayflow fit {folder / 'simulated' / 'simulated.pha'} --out my-first-fit")
             print("  xrayflow fit YOUR.pha --model 'TBabs*powerlaw'      (any NICER spectrum; see xrayflow fit --help)")
 
 
 def fit(
-    pha: Annotated[str, typer.Argument(metavar="PHA", help="The spectrum (OGIP, may be gzipped).", show_default=False)],
-    rmf: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Redistribution matrix, instead of RESPFILE.", rich_help_panel=FILES),
-    ] = None,
-    arf: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Effective area, instead of ANCRFILE.", rich_help_panel=FILES)
-    ] = None,
-    background: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|none", help="Background spectrum, instead of BACKFILE.", rich_help_panel=FILES),
-    ] = None,
+    pha: options.Pha,
+    rmf: options.Rmf = None,
+    arf: options.Arf = None,
+    background: options.Background = None,
     row: options.Row = None,
     model: options.ModelText = "TBabs*simpl*ezdiskbb",
     freeze: options.Freeze = None,
-    link: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=EXPR",
-            help="Tie a parameter to others, e.g. gaussian_3.Sigma=2*gaussian.Sigma.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    link: options.Link = None,
     prior: options.PriorChanges = None,
     abund: options.Abund = "wilm",
-    xsect: Annotated[
-        str, typer.Option(metavar="vern", help="Cross-sections of absorbers.", rich_help_panel=MODEL)
-    ] = "vern",
-    energies: Annotated[
-        str | None,
-        typer.Option(metavar="KEV", help="Bands to fit: 0.5-1.5,2.3-10 (default 0.3-10).", rich_help_panel=DATA),
-    ] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option(metavar="FIRST-LAST", help="Channels to fit instead, both kept: 30-999.", rich_help_panel=DATA),
-    ] = None,
-    grouping: Annotated[
-        str, typer.Option(metavar="file|none|optimal|min:N", help="How channels form bins.", rich_help_panel=DATA)
-    ] = "file",
-    statistic: Annotated[
-        Statistic,
-        typer.Option(help="XSPEC's statistic to show; only chi2 changes the posterior.", rich_help_panel=DATA),
-    ] = Statistic.auto,
-    systematic: Annotated[
-        float,
-        typer.Option(
-            metavar="FRACTION", min=0.0, help="Systematic error of the model in each bin: 0.015.", rich_help_panel=DATA
-        ),
-    ] = 0.0,
-    draws: Annotated[int, typer.Option(min=10, help="Posterior draws per block.", rich_help_panel=ANSWER)] = 1000,
-    ess: Annotated[
-        float, typer.Option(min=1.0, help="Effective sample size to reach.", rich_help_panel=ANSWER)
-    ] = 400.0,
-    network: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|PATH|none",
-            help="What starts the answer; default: the shipped network that was made for instrument and model.",
-            rich_help_panel=ANSWER,
-        ),
-    ] = None,
-    amortised: Annotated[
-        bool,
-        typer.Option(
-            "--amortised", help="Answer from the network alone: quick, not certified.", rich_help_panel=ANSWER
-        ),
-    ] = False,
-    seed: Annotated[
-        int, typer.Option(min=0, help="The same seed and file give the same answer.", rich_help_panel=ANSWER)
-    ] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Write summary.json, draws.npz, corner.png, spectrum.png.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of tables.", rich_help_panel=OUTPUT)
-    ] = False,
+    xsect: options.Xsect = "vern",
+    energies: options.Energies = None,
+    channels: options.Channels = None,
+    grouping: options.Grouping = "file",
+    statistic: options.ShownStatistic = options.Statistic.auto,
+    systematic: options.Systematic = 0.0,
+    draws: options.Draws = 1000,
+    ess: options.Ess = 400.0,
+    network: options.NetworkName = None,
+    amortised: options.Amortised = False,
+    seed: options.Seed = 0,
+    out: options.Out = None,
+    as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
     """One spectrum -> its posterior, checked: parameters, statistic, verdict. Exit code 3: do not trust it."""
-    held = dict(options.assignment(text) for text in freeze or [])
-    tied = dict(options.link(text) for text in link or [])
-    for name in tied:
-        if name.lower() in {other.lower() for other in held}:
-            raise typer.BadParameter(f"{name} is in --freeze too; give one of them", param_hint="--link")
-    for text in prior or []:
-        if "=" not in text and "~" not in text:
-            raise typer.BadParameter(f"'{text}': write NAME=lo:hi or NAME~N(mean,sd)", param_hint="--prior")
-    if energies is not None and channels is not None:
-        raise typer.BadParameter("give --energies or --channels, not both")
-    if amortised and network == "none":
-        raise typer.BadParameter("answers from a network; give one, or leave --network out", param_hint="--amortised")
+    held, tied = options.assignments(freeze, "--freeze"), options.links(link)
+    options.check_fit(held, tied, prior, energies, channels, network, amortised)
     bands, kept = options.bands(energies), options.channels(channels)
     with answering(debug):
         from xrayflow.files import to_json
@@ -179,8 +111,8 @@ def models(
         str | None,
         typer.Argument(metavar="[NAME|EXPR]", help="A component, or a model as 'TBabs*powerlaw'.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
 ) -> None:
     """The components, or the parameters of one or of a model: the names that --freeze, --link and --prior take."""
     with answering(debug):

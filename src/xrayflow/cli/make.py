@@ -4,51 +4,27 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.options import DATA, FILES, MODEL, OUTPUT
 from xrayflow.cli.terminal import answering, show_progress
 
 
 def simulate(
     model: options.ModelText = "TBabs*simpl*ezdiskbb",
-    theta: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help="The value of each free parameter: one spectrum.", rich_help_panel=MODEL
-        ),
-    ] = None,
-    prior_draws: Annotated[
-        int | None, typer.Option(metavar="N", help="A library of N spectra instead.", rich_help_panel=MODEL)
-    ] = None,
+    theta: options.Theta = None,
+    prior_draws: options.PriorDraws = None,
     freeze: options.Freeze = None,
     prior: options.PriorChanges = None,
     abund: options.Abund = "wilm",
-    rmf: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Default: the bundled NICER response.", rich_help_panel=FILES)
-    ] = None,
-    arf: Annotated[str | None, typer.Option(metavar="FILE", help="Effective area.", rich_help_panel=FILES)] = None,
-    background: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Background to add.", rich_help_panel=FILES)
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(metavar="PHA", help="Take response, grouping, quality, exposure from it.", rich_help_panel=FILES),
-    ] = None,
-    exposure: Annotated[float | None, typer.Option(metavar="SECONDS", help="Exposure.", rich_help_panel=DATA)] = None,
-    systematic: Annotated[
-        float | None,
-        typer.Option(metavar="FRACTION", help="Systematic error in each channel or bin.", rich_help_panel=DATA),
-    ] = None,
-    noise: Annotated[bool, typer.Option("--noise/--no-noise", help="Scatter counts.", rich_help_panel=DATA)] = True,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same file.", rich_help_panel=DATA)] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Default: simulated.pha, or simulated.safetensors.", rich_help_panel=OUTPUT),
-    ] = None,
+    rmf: options.Rmf = None,
+    arf: options.Arf = None,
+    background: options.Background = None,
+    template: options.Template = None,
+    exposure: options.Exposure = None,
+    systematic: options.MaybeSystematic = None,
+    noise: options.Noise = True,
+    seed: options.Seed = 0,
+    out: options.OutFile = None,
     debug: options.Debug = False,
 ) -> None:
     """Fake a spectrum with --theta (a PHA file that fit reads), or a library of spectra with --prior-draws."""
@@ -56,8 +32,7 @@ def simulate(
     options.check_simulation(theta, freeze, prior_draws, prior, background)
     with answering(debug):
         from xrayflow.models import parse_model
-        from xrayflow.simulate.files import Instrument, write_fake
-        from xrayflow.simulate.library import library_simulator, write_library
+        from xrayflow.simulate import Instrument, library_simulator, write_fake, write_library
 
         spectral = parse_model(model, abund).freeze(held)
         instrument = Instrument(rmf, arf, background, template)
@@ -76,19 +51,11 @@ def simulate(
 
 
 def train(
-    recipe: Annotated[
-        Path, typer.Argument(metavar="RUN.toml", help="The run file, as recipes/nicer-bhb.toml.", show_default=False)
-    ],
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the run; default: runs/NAME.", rich_help_panel=OUTPUT)
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to train.", rich_help_panel=OUTPUT)] = "cpu",
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Start anew where a checkpoint exists.", rich_help_panel=OUTPUT)
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object at the end.", rich_help_panel=OUTPUT)
-    ] = False,
+    recipe: options.Run,
+    out: options.Out = None,
+    device: options.Device = "cpu",
+    restart: options.Restart = False,
+    as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
     """Train a network from a run file; a stopped run goes on where it was."""
@@ -119,13 +86,10 @@ def train(
             print(f"{network}: use it with xrayflow fit PHA --network {network}; the log is {folder / 'log.csv'}")
 
 
-def networks(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
-    debug: options.Debug = False,
-) -> None:
+def networks(as_json: options.AsJson = False, debug: options.Debug = False) -> None:
     """The networks that come with xrayflow: what each was made for, and on what it was trained."""
     with answering(debug):
-        from xrayflow.networks.listing import describe_networks, list_network_lines
+        from xrayflow.networks import describe_networks, list_network_lines
 
         if as_json:
             from xrayflow.files import to_json

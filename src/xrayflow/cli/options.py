@@ -1,37 +1,20 @@
-"""Options that verbs share, and what their words mean. Words that cannot be read are wrong usage: exit code 2."""
+"""All options of all verbs, each once, and what their words mean. Words that cannot be read are wrong usage: exit 2."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 FILES, MODEL, DATA, ANSWER, OUTPUT = "Files", "Model", "Data", "Answer", "Output"
 
-ModelText = Annotated[str, typer.Option(metavar="EXPR", help="As in XSPEC's model command.", rich_help_panel=MODEL)]
-Freeze = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="Hold a parameter, e.g. TBabs.nH=0.2.", rich_help_panel=MODEL),
-]
-PriorChanges = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=LO:HI|NAME~N(MEAN,SD)", help="Change the prior of a parameter.", rich_help_panel=MODEL),
-]
-Abund = Annotated[
-    str, typer.Option(metavar="wilm|angr|aspl|grsa|lodd", help="Abundances of absorbers.", rich_help_panel=MODEL)
-]
-Row = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Which spectrum of a TYPE:II file; the same as PHA{N}.", rich_help_panel=FILES),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=OUTPUT)]
-
-_NUMBER = r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"
-_RANGE = re.compile(rf"^\s*{_NUMBER}\s*-\s*{_NUMBER}\s*$")
-_CHANNELS = re.compile(r"^\s*(\d+)\s*-\s*(\d+)\s*$")
+MOST_DRAWS, MOST_ESS = 100_000, 50_000.0
+"""More would fill the memory of a laptop: several answers with other seeds serve as well."""
 
 
 class Statistic(StrEnum):
@@ -44,6 +27,119 @@ class Statistic(StrEnum):
     pgstat = "pgstat"
     pgstat_xspec = "pgstat-xspec"
     chi2 = "chi2"
+
+
+def _option(*names: str, help: str, panel: str, **settings: Any) -> Any:
+    """One option of the list below."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
+
+
+Pha = Annotated[str, typer.Argument(metavar="PHA", help="The spectrum (OGIP, may be gzipped).", show_default=False)]
+Spectra = Annotated[list[Path] | None, typer.Argument(metavar="PHA...", help="The spectra (OGIP).", show_default=False)]
+Run = Annotated[Path, typer.Argument(metavar="RUN.toml", help="The run file.", show_default=False)]
+TargetLibrary = Annotated[Path, typer.Argument(metavar="TARGETS", help="Of xrayflow targets.", show_default=False)]
+
+Rmf = Annotated[str | None, _option(metavar="FILE", help="Redistribution matrix, instead of RESPFILE.", panel=FILES)]
+Arf = Annotated[str | None, _option(metavar="FILE", help="Effective area, instead of ANCRFILE.", panel=FILES)]
+Background = Annotated[
+    str | None, _option(metavar="FILE|none", help="Background spectrum, instead of BACKFILE.", panel=FILES)
+]
+Row = Annotated[
+    int | None, _option(metavar="N", help="Which spectrum of a TYPE:II file; the same as PHA{N}.", panel=FILES)
+]
+Listed = Annotated[Path | None, _option("--list", metavar="FILE", help="Lines of PHA [ARF [BACKGROUND]].", panel=FILES)]
+Template = Annotated[
+    str | None,
+    _option(metavar="PHA", help="Take response, grouping, quality, exposure from it.", panel=FILES),
+]
+Evaluated = Annotated[
+    list[str] | None, _option("--network", metavar="NAME|FILE", help="To evaluate; may be given again.", panel=FILES)
+]
+
+ModelText = Annotated[str, _option(metavar="EXPR", help="As in XSPEC's model command.", panel=MODEL)]
+Freeze = Annotated[
+    list[str] | None, _option(metavar="NAME=VALUE", help="Hold a parameter, e.g. TBabs.nH=0.2.", panel=MODEL)
+]
+Link = Annotated[
+    list[str] | None,
+    _option(
+        metavar="NAME=EXPR", help="Tie a parameter to others, e.g. gaussian_3.Sigma=2*gaussian.Sigma.", panel=MODEL
+    ),
+]
+PriorChanges = Annotated[
+    list[str] | None,
+    _option(metavar="NAME=LO:HI|NAME~N(MEAN,SD)", help="Change the prior of a parameter.", panel=MODEL),
+]
+Abund = Annotated[str, _option(metavar="wilm|angr|aspl|grsa|lodd", help="Abundances of absorbers.", panel=MODEL)]
+Xsect = Annotated[str, _option(metavar="vern", help="Cross-sections of absorbers.", panel=MODEL)]
+Theta = Annotated[
+    list[str] | None,
+    _option(metavar="NAME=VALUE", help="The value of each free parameter: one spectrum.", panel=MODEL),
+]
+PriorDraws = Annotated[int | None, _option(metavar="N", help="A library of N spectra instead.", panel=MODEL)]
+
+Energies = Annotated[
+    str | None, _option(metavar="KEV", help="Bands: 0.5-1.5,2.3-10 (default 0.3-10, or the network's).", panel=DATA)
+]
+Channels = Annotated[
+    str | None, _option(metavar="FIRST-LAST", help="Channels to fit instead, both kept: 30-999.", panel=DATA)
+]
+Grouping = Annotated[str, _option(metavar="file|none|optimal|min:N", help="How channels form bins.", panel=DATA)]
+ShownStatistic = Annotated[
+    Statistic, _option("--statistic", help="XSPEC's statistic to show; only chi2 changes a posterior.", panel=DATA)
+]
+Systematic = Annotated[
+    float, _option(metavar="FRACTION", min=0.0, help="Systematic error of the model in each bin: 0.015.", panel=DATA)
+]
+MaybeSystematic = Annotated[
+    float | None,
+    _option("--systematic", metavar="FRACTION", min=0.0, help="Systematic error in each channel or bin.", panel=DATA),
+]
+Exposure = Annotated[float | None, _option(metavar="SECONDS", help="Exposure.", panel=DATA)]
+Noise = Annotated[bool, _option("--noise/--no-noise", help="Scatter counts.", panel=DATA)]
+Every = Annotated[bool, _option("--every", help="Take spectra too that networks learned from.", panel=DATA)]
+AtMost = Annotated[
+    int | None, _option("--spectra", metavar="N", min=2, help="At most so many, by the seed.", panel=DATA)
+]
+
+Draws = Annotated[int, _option(min=10, max=MOST_DRAWS, help="Posterior draws per block.", panel=ANSWER)]
+Ess = Annotated[float, _option(min=1.0, max=MOST_ESS, help="Effective sample size to reach.", panel=ANSWER)]
+NetworkName = Annotated[
+    str | None,
+    _option(
+        "--network",
+        metavar="NAME|PATH|none",
+        help="What starts the answer; default: the shipped network that was made for instrument and model.",
+        panel=ANSWER,
+    ),
+]
+StartingNetwork = Annotated[
+    str, _option("--network", metavar="NAME|FILE|none", help="Some of the starts come from its draws.", panel=ANSWER)
+]
+Amortised = Annotated[
+    bool, _option("--amortised", help="Answer from the network alone: quick, not certified.", panel=ANSWER)
+]
+Seed = Annotated[int, _option(min=0, help="The same seed and files give the same result.", panel=ANSWER)]
+Objective = Annotated[str, _option(metavar="statistic|posterior", help="What is minimised.", panel=ANSWER)]
+Starts = Annotated[int, _option(min=1, help="Cold starts of each spectrum.", panel=ANSWER)]
+GroupBy = Annotated[
+    str,
+    _option(metavar="obsid|object|folder", help="What stays together when a training holds some apart.", panel=ANSWER),
+]
+DrawsEach = Annotated[int, _option("--draws", min=2, max=MOST_DRAWS, help="Draws of each spectrum.", panel=ANSWER)]
+Exact = Annotated[int, _option(metavar="N", min=0, help="Exact posteriors of N spectra beside.", panel=ANSWER)]
+Repeats = Annotated[int, _option(metavar="N", min=0, help="Measurements of the time; 0: none.", panel=ANSWER)]
+Device = Annotated[str, _option(metavar="cpu|cuda", help="Where to train.", panel=ANSWER)]
+
+Out = Annotated[Path | None, _option(metavar="DIR", help="Folder for the products; made where missing.", panel=OUTPUT)]
+OutFile = Annotated[Path | None, _option("--out", metavar="FILE", help="What is written.", panel=OUTPUT)]
+Restart = Annotated[bool, _option("--restart", help="Start anew instead of going on.", panel=OUTPUT)]
+AsJson = Annotated[bool, _option("--json", help="Print one JSON object, and nothing else.", panel=OUTPUT)]
+Debug = Annotated[bool, _option("--debug", help="Show the traceback of an error.", panel=OUTPUT)]
+
+_NUMBER = r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"
+_RANGE = re.compile(rf"^\s*{_NUMBER}\s*-\s*{_NUMBER}\s*$")
+_CHANNELS = re.compile(r"^\s*(\d+)\s*-\s*(\d+)\s*$")
 
 
 def assignment(text: str, option: str = "--freeze") -> tuple[str, float]:
@@ -66,13 +162,24 @@ def link(text: str) -> tuple[str, str]:
     return name.strip(), expression.strip()
 
 
+def links(texts: Sequence[str] | None) -> dict[str, str]:
+    """Several NAME=EXPR, each name once."""
+    found: dict[str, str] = {}
+    for text in texts or []:
+        name, expression = link(text)
+        if name.lower() in {other.lower() for other in found}:
+            raise typer.BadParameter(f"{name} is given twice; give it once", param_hint="--link")
+        found[name] = expression
+    return found
+
+
 def bands(text: str | None) -> list[tuple[float, float]] | None:
     """The ranges of --energies."""
     if text is None:
         return None
     found = [_RANGE.match(part) for part in text.split(",")]
     pairs = [(float(match[1]), float(match[2])) for match in found if match]
-    if len(pairs) < len(found) or any(lo >= hi for lo, hi in pairs):
+    if len(pairs) < len(found) or any(lo >= hi or not math.isfinite(hi) for lo, hi in pairs):
         raise typer.BadParameter(f"'{text}': write ranges in keV, as 0.5-1.5,2.3-10", param_hint="--energies")
     return pairs
 
@@ -102,6 +209,28 @@ def check_choice(text: str, choices: Sequence[str], option: str) -> None:
     """One of some words."""
     if text not in choices:
         raise typer.BadParameter(f"'{text}': one of {', '.join(choices)}", param_hint=option)
+
+
+def check_fit(
+    held: Mapping[str, float],
+    tied: Mapping[str, str],
+    prior: Sequence[str] | None,
+    energies: str | None,
+    channels: str | None,
+    network: str | None,
+    amortised: bool,
+) -> None:
+    """Options of fit that go together."""
+    for name in tied:
+        if name.lower() in {other.lower() for other in held}:
+            raise typer.BadParameter(f"{name} is in --freeze too; give one of them", param_hint="--link")
+    for text in prior or []:
+        if "=" not in text and "~" not in text:
+            raise typer.BadParameter(f"'{text}': write NAME=lo:hi or NAME~N(mean,sd)", param_hint="--prior")
+    if energies is not None and channels is not None:
+        raise typer.BadParameter("give --energies or --channels, not both")
+    if amortised and network == "none":
+        raise typer.BadParameter("answers from a network; give one, or leave --network out", param_hint="--amortised")
 
 
 def check_simulation(

@@ -70,7 +70,7 @@ def show_progress() -> Iterator[Callable[[str, float], None] | None]:
 def print_report(posterior: Any, products: dict[str, Path], title: str | None = None) -> None:
     from rich.console import Console
 
-    from xrayflow.products.tables import report
+    from xrayflow.products import report
 
     console = Console(highlight=False, markup=False, emoji=False)
     if title is not None:

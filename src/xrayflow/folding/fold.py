@@ -8,7 +8,9 @@ c the channels, e the RMF's energies.
 
 `share` is the part of a grid bin that lies in an RMF energy bin: 0 or 1 on `Grid.of_response`, proportional to the
 overlap in energy (as XSPEC does) on any other grid. Spectra of one batch share the RMF; they differ by ARF, exposure,
-AREASCAL and grouping. One spectrum, or several with the same bins, get the whole chain as one matrix.
+AREASCAL and grouping. Each distinct binning gets the whole chain as one matrix, and every source is folded with its
+own: groupings differ from spectrum to spectrum, and a matrix to all channels costs twice as much per draw. Matrices are
+kept (`MatrixCache`), so that a response that comes again is not multiplied out again.
 
 The fold may be asked to compute in float32. theta (`cast`) enters in that precision and expected counts leave in
 float64, so that priors, likelihoods and weights never see float32: these are the two casts of the physics. Every term
@@ -19,8 +21,11 @@ Source: OGIP memo CAL/GEN/92-002 (RMF and ARF); XSPEC manual, section on the int
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -37,7 +42,49 @@ SAME_SHAPE = 3e-7
 """Relative: areas that differ by a factor differ by this much more, since files hold them in float32."""
 
 MOST_ELEMENTS = 128 * 1024 * 1024
-"""The folding matrix is dense (1 GB in float64 at this size): more is refused with a hint to group."""
+"""Elements of the dense matrices of one batch (1 GB in float64): more is refused with a hint."""
+
+MOST_KEPT = 256 * 1024 * 1024
+"""Bytes of matrices that are kept for a response that comes again."""
+
+
+@dataclass(frozen=True)
+class FoldingMatrix:
+    """One binning of one response, on one grid.
+
+    Attributes:
+        first: First grid bin whose photons reach a channel; `values` start there.
+        values: (energy, bin) cm^2.
+    """
+
+    first: int
+    values: Float[Tensor, "energy bin"]
+
+
+class MatrixCache:
+    """Folding matrices by response, area, binning, grid and precision; the least recently used go first."""
+
+    def __init__(self, most_bytes: int = MOST_KEPT) -> None:
+        self.most_bytes = most_bytes
+        self.kept: OrderedDict[str, FoldingMatrix] = OrderedDict()
+
+    def get(self, key: str) -> FoldingMatrix | None:
+        """The matrix of a key, if it is still there."""
+        found = self.kept.get(key)
+        if found is not None:
+            self.kept.move_to_end(key)
+        return found
+
+    def put(self, key: str, matrix: FoldingMatrix) -> None:
+        """Keep a matrix, and forget others until the rest fits."""
+        self.kept[key] = matrix
+        size = sum(one.values.numel() * one.values.element_size() for one in self.kept.values())
+        while size > self.most_bytes and self.kept:
+            _, old = self.kept.popitem(last=False)
+            size -= old.values.numel() * old.values.element_size()
+
+
+_CACHE = MatrixCache()
 
 
 @dataclass(frozen=True)
@@ -46,103 +93,87 @@ class Fold:
 
     Attributes:
         grid: The photon-energy grid.
-        first: First row of photons that reaches the bins of any spectrum; `matrix` starts there.
-        matrix: (energy, column) cm^2: columns are bins where all spectra share them, else channels.
-        area: (source, energy) s: exposure x (ARF / largest ARF of the batch); (source, 1) where that ratio is grey.
-        bin_of_column: (source, column) the bin each column adds to, the last one collects what is not used;
-            None where columns are bins.
+        matrices: One per distinct binning of the batch.
+        matrix_of_source: (source,) which of them a source is folded with.
+        area: (source, energy) s: exposure x (ARF / largest ARF of the batch) in each grid bin; (source, 1) where that
+            ratio is grey; (source, RMF energy) where the photons are rebinned first.
         bins: Length of the bin axis (the longest of the batch; shorter spectra end in empty bins).
-        scale_of_column: (source, column) AREASCAL; None where the matrix has it.
-        rebin: (RMF energy, grid bin) sparse: the share of photons; None where the matrix has it.
+        rebin: (RMF energy, grid bin) sparse: the share of photons; None where the matrices have it.
 
-    `matrix`, `area`, `scale_of_column` and `rebin` have one precision, `dtype`.
+    `matrices`, `area` and `rebin` have one precision, `dtype`.
     """
 
     grid: Grid
-    first: int
-    matrix: Float[Tensor, "energy column"]
+    matrices: tuple[FoldingMatrix, ...]
+    matrix_of_source: Int[Tensor, " source"]
     area: Float[Tensor, "source energy"]
-    bin_of_column: Int[Tensor, "source column"] | None
     bins: int
-    scale_of_column: Float[Tensor, "source column"] | None = None
     rebin: Tensor | None = None
 
     @classmethod
-    def of(
-        cls, spectra: Sequence[Spectrum], grid: Grid, bins: int | None = None, dtype: torch.dtype = torch.float64
-    ) -> Fold:
+    def of(cls, spectra: Sequence[Spectrum], grid: Grid, dtype: torch.dtype = torch.float64) -> Fold:
         """Build the fold for spectra that share one RMF.
 
         Args:
             spectra: Noticed bins, at least one spectrum.
             grid: Photon energies; any that reach the bins.
-            bins: Length of the bin axis; None is that of the longest spectrum.
-            dtype: Precision of the sums; the matrix is made in float64 and cast once.
+            dtype: Precision of the sums; matrices are made in float64 and cast once.
 
         Raises:
             MismatchError: The spectra have different RMFs.
             ModelError: The grid leaves a part of the band without photons.
-            DataError: No spectra, or the matrix would not fit into memory.
+            DataError: No spectra, or the matrices would not fit into memory.
         """
         if not spectra:
             raise DataError("a batch without spectra; give at least one")
-        first = spectra[0]
-        rmf = first.observation.rmf
+        rmf = spectra[0].observation.rmf
         if any(spectrum.observation.rmf.sha256 != rmf.sha256 for spectrum in spectra):
             raise MismatchError("a batch of spectra must share one RMF; run each instrument on its own")
         reference, ratio = _areas(spectra)
-        shared = all(_same_bins(first, spectrum) for spectrum in spectra[1:])
-        columns, bin_of_column, scale = _bins(first) if shared else _channels(spectra)
         share = _overlap(grid.energy_edges, rmf.energy_edges)
         # with areas of different shapes each RMF energy has its own: a grid bin may not straddle two of them
         rebin = ratio.shape[1] > 1 and bool((np.diff(share.indptr) > 1).any())
-        response = sp.csr_array(sp.diags_array(reference) @ columns)
-        whole = sp.csr_array(share @ response)
-        _check_band(grid, first, columns, whole)
-        rows = response if rebin else whole
-        reached = np.flatnonzero(np.diff(rows.indptr))
-        start, stop = (int(reached[0]), int(reached[-1]) + 1) if reached.size else (0, 1)
-        if (stop - start) * rows.shape[1] > MOST_ELEMENTS:
-            raise DataError(
-                f"{first.observation.pha.path.name}: the response between {stop - start} energies and {rows.shape[1]} "
-                "bins is too large for memory; give a coarser --grouping (optimal) or fewer --energies"
-            )
-        if rebin:
-            ratio = ratio[:, start:stop]
-        elif ratio.shape[1] > 1:
-            inside = np.diff(share.indptr)[start:stop] > 0
-            at = np.where(inside, share.indices[np.minimum(share.indptr[start:stop], share.nnz - 1)], 0)
+        response = _digest(rmf.sha256.encode(), reference, grid.energy_edges, str(dtype).encode(), bytes([rebin]))
+        number: dict[str, int] = {}
+        matrices: list[FoldingMatrix] = []
+        elements = 0
+        for spectrum in spectra:
+            binning = _binning(spectrum)
+            if binning in number:
+                continue
+            number[binning] = len(matrices)
+            matrix = _CACHE.get(response + binning)
+            if matrix is None:
+                matrix = _matrix(spectrum, grid, share, reference, rebin, dtype, MOST_ELEMENTS - elements)
+                _CACHE.put(response + binning, matrix)
+            elements += matrix.values.numel()
+            matrices.append(matrix)
+        if ratio.shape[1] > 1 and not rebin:
+            inside = np.diff(share.indptr) > 0
+            at = np.where(inside, share.indices[np.minimum(share.indptr[:-1], share.nnz - 1)], 0)
             ratio = ratio[:, at]
-        bins = max(spectrum.counts.size for spectrum in spectra) if bins is None else bins
-        matrix = torch.from_numpy(rows[start:stop].toarray())
-        if bin_of_column is None:
-            matrix = torch.nn.functional.pad(matrix, (0, bins - matrix.shape[1]))
         exposure = np.array([spectrum.observation.pha.exposure for spectrum in spectra])
         return cls(
             grid=grid,
-            first=start,
-            matrix=matrix.to(dtype),
+            matrices=tuple(matrices),
+            matrix_of_source=torch.tensor([number[_binning(spectrum)] for spectrum in spectra]),
             area=torch.from_numpy(ratio * exposure[:, None]).to(dtype),
-            bin_of_column=bin_of_column,
-            bins=bins,
-            scale_of_column=None if scale is None else scale.to(dtype),
+            bins=max(matrix.values.shape[1] for matrix in matrices),
             rebin=_sparse(share).to(dtype) if rebin else None,
         )
 
     @property
     def dtype(self) -> torch.dtype:
         """Precision in which photons are taken and summed."""
-        return self.matrix.dtype
+        return self.area.dtype
 
     def to(self, dtype: torch.dtype) -> Fold:
         """The same in another precision; what was made in float32 keeps its rounding."""
-        scale, rebin = self.scale_of_column, self.rebin
         return replace(
             self,
-            matrix=self.matrix.to(dtype),
+            matrices=tuple(FoldingMatrix(one.first, one.values.to(dtype)) for one in self.matrices),
             area=self.area.to(dtype),
-            scale_of_column=None if scale is None else scale.to(dtype),
-            rebin=None if rebin is None else rebin.to(dtype),
+            rebin=None if self.rebin is None else self.rebin.to(dtype),
         )
 
     def cast(self, theta: Tensor) -> Tensor:
@@ -165,29 +196,87 @@ class Fold:
         if self.rebin is not None:
             flat = photons.reshape(-1, photons.shape[-1])
             photons = torch.sparse.mm(self.rebin, flat.T).T.reshape(*photons.shape[:-1], -1)
-        reached = photons[..., self.first : self.first + self.matrix.shape[0]]
-        grey = self.area.shape[1] == 1
-        folded = (reached if grey else reached * self.area[:, None, :]) @ self.matrix
-        if self.scale_of_column is not None:
-            folded = folded * self.scale_of_column[:, None, :]
-        if self.bin_of_column is not None:
-            target = self.bin_of_column[:, None, :].expand(folded.shape)
-            empty = folded.new_zeros((*folded.shape[:2], self.bins + 1))
-            folded = empty.scatter_add(-1, target, folded)[..., :-1]
-        return (folded * self.area[:, None, :] if grey else folded).to(torch.float64)
+        if self.area.shape[0] == 1:
+            folded = self._folded(photons, self.matrices[int(self.matrix_of_source)], self.area)
+        else:
+            folded = photons.new_zeros((*photons.shape[:2], self.bins))
+            for number, matrix in enumerate(self.matrices):
+                rows = (self.matrix_of_source == number).nonzero()[:, 0]
+                if rows.numel() == photons.shape[0] and matrix.values.shape[1] == self.bins:
+                    folded = self._folded(photons, matrix, self.area)
+                elif rows.numel():
+                    folded[rows, :, : matrix.values.shape[1]] = self._folded(photons[rows], matrix, self.area[rows])
+        return folded.to(torch.float64)
+
+    @staticmethod
+    def _folded(photons: Tensor, matrix: FoldingMatrix, area: Tensor) -> Tensor:
+        """The counts of some sources that share a binning."""
+        reach = slice(matrix.first, matrix.first + matrix.values.shape[0])
+        reached = photons[..., reach]
+        if area.shape[1] == 1:
+            return (reached @ matrix.values) * area[:, None, :]
+        return (reached * area[:, None, reach]) @ matrix.values
 
     def select(self, sources: Int[Tensor, " chosen"]) -> Fold:
-        """The fold of some of the sources.
+        """The fold of some of the sources, with the bins that they need.
 
         Args:
             sources: Their numbers in the batch, from 0; repeats are allowed.
         """
+        kept, number = torch.unique(self.matrix_of_source[sources], return_inverse=True)
+        matrices = tuple(self.matrices[i] for i in kept.tolist())
         return replace(
             self,
+            matrices=matrices,
+            matrix_of_source=number,
             area=self.area[sources],
-            bin_of_column=None if self.bin_of_column is None else self.bin_of_column[sources],
-            scale_of_column=None if self.scale_of_column is None else self.scale_of_column[sources],
+            bins=max((matrix.values.shape[1] for matrix in matrices), default=self.bins),
         )
+
+
+def _matrix(
+    spectrum: Spectrum,
+    grid: Grid,
+    share: sp.csr_array,
+    reference: NDArray[np.float64],
+    rebin: bool,
+    dtype: torch.dtype,
+    most: int,
+) -> FoldingMatrix:
+    """The chain of one binning: from the grid (or, with `rebin`, from the RMF's energies) to its bins."""
+    columns = _bins(spectrum)
+    response = sp.csr_array(sp.diags_array(reference) @ columns)
+    whole = sp.csr_array(share @ response)
+    _check_band(grid, spectrum, columns, whole)
+    rows = response if rebin else whole
+    reached = np.flatnonzero(np.diff(rows.indptr))
+    start, stop = (int(reached[0]), int(reached[-1]) + 1) if reached.size else (0, 1)
+    if (stop - start) * rows.shape[1] > most:
+        raise DataError(
+            f"{spectrum.observation.pha.path.name}: the response between {stop - start} energies and {rows.shape[1]} "
+            "bins is too large for memory; give a coarser --grouping (optimal), fewer --energies or fewer spectra "
+            "together"
+        )
+    return FoldingMatrix(start, torch.from_numpy(rows[start:stop].toarray()).to(dtype))
+
+
+def _digest(*parts: bytes | NDArray[Any]) -> str:
+    """A hash of arrays and words."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()
+
+
+def _binning(spectrum: Spectrum) -> str:
+    """A hash of what is summed into which bin."""
+    used = spectrum.bin_of_channel >= 0
+    return _digest(
+        np.flatnonzero(used),
+        spectrum.bin_of_channel[used],
+        spectrum.observation.channel_row[used],
+        spectrum.observation.pha.areascal[used],
+    )
 
 
 def _areas(spectra: Sequence[Spectrum]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -206,38 +295,14 @@ def _areas(spectra: Sequence[Spectrum]) -> tuple[NDArray[np.float64], NDArray[np
     return reference, ratio
 
 
-def _same_bins(a: Spectrum, b: Spectrum) -> bool:
-    """Whether two spectra sum the same channels into the same bins."""
-    return (
-        np.array_equal(a.bin_of_channel, b.bin_of_channel)
-        and np.array_equal(a.observation.channel_row, b.observation.channel_row)
-        and np.array_equal(a.observation.pha.areascal, b.observation.pha.areascal)
-    )
-
-
-def _bins(spectrum: Spectrum) -> tuple[sp.csc_array, None, None]:
+def _bins(spectrum: Spectrum) -> sp.csc_array:
     """The matrix from RMF energies to the bins of one spectrum, AREASCAL included."""
     used = np.flatnonzero(spectrum.bin_of_channel >= 0)
     place = (spectrum.observation.channel_row[used], spectrum.bin_of_channel[used])
     matrix = spectrum.observation.rmf.matrix
     scale = spectrum.observation.pha.areascal[used]
     grouping = sp.csr_array((scale, place), shape=(matrix.shape[1], spectrum.counts.size))
-    return sp.csc_array(matrix @ grouping), None, None
-
-
-def _channels(spectra: Sequence[Spectrum]) -> tuple[sp.csc_array, Tensor, Tensor]:
-    """The matrix to the RMF's channels that any spectrum uses, the bin of each, and AREASCAL."""
-    matrix = spectra[0].observation.rmf.matrix
-    bins = max(spectrum.counts.size for spectrum in spectra)
-    number = np.full((len(spectra), matrix.shape[1]), bins, dtype=np.int64)
-    scale = np.ones(number.shape)
-    for source, spectrum in enumerate(spectra):
-        used = spectrum.bin_of_channel >= 0
-        column = spectrum.observation.channel_row[used]
-        number[source, column] = spectrum.bin_of_channel[used]
-        scale[source, column] = spectrum.observation.pha.areascal[used]
-    kept = np.flatnonzero((number < bins).any(axis=0))
-    return sp.csc_array(matrix)[:, kept], torch.from_numpy(number[:, kept]), torch.from_numpy(scale[:, kept])
+    return sp.csc_array(matrix @ grouping)
 
 
 def _overlap(grid_edges: NDArray[np.float64], response_edges: NDArray[np.float64]) -> sp.csr_array:

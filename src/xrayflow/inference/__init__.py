@@ -1,22 +1,21 @@
 """ANSWER: from a problem to a certified posterior."""
 
-from xrayflow.inference.best_fit import BestFit
-from xrayflow.inference.build import Question
-from xrayflow.inference.optimiser import optimise, optimise_batch
-from xrayflow.inference.pipeline import infer, infer_batch
+from xrayflow.inference.ladder import SamplingBudget
+from xrayflow.inference.pipeline import NoAnswer, Progress, infer, infer_batch, infer_problem
 from xrayflow.inference.posterior import Posterior
-from xrayflow.inference.profile import error, steppar
-from xrayflow.inference.search import Effort
+from xrayflow.inference.proposals.network import NO_NETWORK, find_network
+from xrayflow.inference.weights import systematic_rows, weighted_quantile
 
 __all__ = [
-    "BestFit",
-    "Effort",
+    "NO_NETWORK",
+    "NoAnswer",
     "Posterior",
-    "Question",
-    "error",
+    "Progress",
+    "SamplingBudget",
+    "find_network",
     "infer",
     "infer_batch",
-    "optimise",
-    "optimise_batch",
-    "steppar",
+    "infer_problem",
+    "systematic_rows",
+    "weighted_quantile",
 ]

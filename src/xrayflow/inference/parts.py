@@ -1,101 +1,110 @@
-"""What a proposal of one source is made of beside its t-mixture: densities that stay as they are while shares change.
-
-The prior is one of them, so that no region of it is out of reach; so are lines that were walked (`ridge`) and what a
-network says (`guide`). Each keeps a floor of every proposal, however little the weights make of it.
-"""
+"""The parts of an answer: what was drawn, how the weights came out, how the model fits, where all of it came from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from xrayflow.prior import log_standard_normal
+from xrayflow.dataset import Value
+from xrayflow.problem import Problem
 
-PRIOR_FLOOR = 0.02
-"""What every proposal keeps of the prior."""
-
-
-class Part(Protocol):
-    """A normalised density of one source, in probit coordinates: a part of its proposal."""
-
-    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
-        """Draws."""
-        ...
-
-    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
-        """Natural log of the density that `sample` draws from."""
-        ...
+MAKERS = ("torch", "numpy", "scipy", "astropy")
+"""Packages that compute an answer."""
 
 
 @dataclass(frozen=True)
-class PriorPart:
-    """The prior, N(0, I) in probit coordinates.
+class Draws:
+    """What was drawn.
 
     Attributes:
-        parameters: How many.
+        theta: (draw, parameter) in the prior's order and the parameters' units; weighted.
+        log_weight: (draw,) natural log of the unnormalised weights; their mean is the evidence.
+        log_likelihood: (draw,) natural log of the normalised likelihood.
     """
 
-    parameters: int
-
-    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
-        """Draws."""
-        return torch.randn((draws, self.parameters), generator=generator, dtype=torch.float64)
-
-    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
-        """Natural log of the density."""
-        return log_standard_normal(v)
+    theta: NDArray[np.float64]
+    log_weight: NDArray[np.float64]
+    log_likelihood: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The parts of one source and their shares of its proposal; what they leave is its t-mixture's.
+class Weighing:
+    """How the weights came out.
 
     Attributes:
-        share: (part,) sums to less than 1.
-        floor: (part,) what each keeps of every proposal.
-        parts: The densities.
+        ess: Effective sample size.
+        efficiency: ess / likelihood evaluations on draws: pilots, rejected rounds and checks included.
+        pareto_k: Tail shape of the weights.
+        log_evidence, log_evidence_error: Natural log of the integral of the likelihood over the prior.
+        evaluations: {draws, tails, optimise}: likelihood evaluations on draws, of walks that look for missing tails
+            (most of them on a coarse grid), and of the optimiser.
     """
 
-    share: Float[Tensor, " part"]
-    floor: Float[Tensor, " part"]
-    parts: tuple[Part, ...]
+    ess: float
+    efficiency: float
+    pareto_k: float
+    log_evidence: float
+    log_evidence_error: float
+    evaluations: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class BestPoint:
+    """How the model fits at its best.
+
+    Attributes:
+        theta: (parameter,) mode of log prior + log likelihood, in each parameter's own scale.
+        statistic: XSPEC's there.
+        deviance: Of the likelihood that the posterior rests on, there.
+    """
+
+    theta: NDArray[np.float64]
+    statistic: Value
+    deviance: Value
+
+
+@dataclass(frozen=True)
+class LikelihoodFacts:
+    """What the posterior rests on.
+
+    Attributes:
+        name: For products.
+        kind: exact, approximate or profile.
+        why: Why it is not exact, in words.
+        systematic: Fractional error of the source model.
+    """
+
+    name: str
+    kind: str
+    why: str
+    systematic: float
 
     @classmethod
-    def of(cls, parts: Sequence[Part], floors: Sequence[float], shares: Sequence[float]) -> Parts:
-        """Parts with their floors, and their shares of what the floors leave."""
-        floor, share = (torch.tensor(one, dtype=torch.float64) for one in (floors, shares))
-        return cls(share, floor, tuple(parts)).sharing(share)
+    def of(cls, problem: Problem) -> LikelihoodFacts:
+        """Those of a batch of one."""
+        systematic = float(problem.facts.systematic[0])
+        return cls(problem.likelihood_name, problem.likelihood_kind, problem.likelihood_why, systematic)
 
-    @classmethod
-    def prior(cls, parameters: int, floor: float = PRIOR_FLOOR) -> Parts:
-        """The prior alone."""
-        return cls.of([PriorPart(parameters)], [floor], [0.0])
 
-    @classmethod
-    def none(cls) -> Parts:
-        """Nothing: the t-mixture has it all."""
-        return cls.of([], [], [])
+@dataclass(frozen=True)
+class Provenance:
+    """Where an answer came from.
 
-    def beside(self, part: Part, share: float) -> Parts:
-        """These, and another part that takes a share of what the floors leave from all of them."""
-        others = ((1.0 - share) * self.above).tolist()
-        return Parts.of([*self.parts, part], [*self.floor.tolist(), 0.0], [*others, share])
+    Attributes:
+        seed: The run's.
+        grid: The photon-energy grid, in words.
+        versions: Of the packages that computed it.
+        network: Name of the network that started the answer.
+        seconds: {read, propose, optimise, certify, total}.
+        notes: Facts beside the verdict, in words.
+    """
 
-    @property
-    def above(self) -> Float[Tensor, " part"]:
-        """The shares of what the floors leave."""
-        return (self.share - self.floor) / (1.0 - self.floor.sum())
-
-    def sharing(self, share: Float[Tensor, " part"]) -> Parts:
-        """These parts with other shares of what the floors leave."""
-        return replace(self, share=self.floor + (1.0 - self.floor.sum()) * share)
-
-    def log_densities(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, "draw part"]:
-        """Natural log of every part's density."""
-        columns = [part.log_density(v) for part in self.parts]
-        return torch.stack(columns, dim=-1) if columns else v.new_zeros((v.shape[0], 0))
+    seed: int
+    grid: str
+    versions: Mapping[str, str]
+    network: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

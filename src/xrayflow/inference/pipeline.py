@@ -1,32 +1,61 @@
-"""From spectra to certified posteriors: build the problem, ask the network, search, judge.
+"""From spectra to certified posteriors: build the problem, ask the network, climb the ladder, judge.
 
 A batch of sources goes through every step together; one spectrum is a batch of one. A source's answer does not depend
-on its company.
+on its company (to rounding, which a walk for tails makes as large as another seed's change), and a spectrum that cannot be answered need not end the batch (`on_error="row"`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, overload
 
 import torch
 
-from xrayflow.folding import Grid
-from xrayflow.inference.alone import answer_alone
-from xrayflow.inference.build import Question, build_problem
-from xrayflow.inference.guidance import Guidance, find_guidance, require_network
-from xrayflow.inference.judge import candidates, judge
+from xrayflow.errors import DataError, XrayflowError
+from xrayflow.folding import FINER, Grid
+from xrayflow.inference.amortised import answer_amortised
+from xrayflow.inference.answer import Candidate, judge, resampled
+from xrayflow.inference.checks import grid as grid_check
+from xrayflow.inference.checks.verdict import GRID_SPREAD
+from xrayflow.inference.ladder import SamplingBudget, State, climb, is_good
 from xrayflow.inference.posterior import Posterior
-from xrayflow.inference.search import Effort, Progress, Search
+from xrayflow.inference.proposals.network import Guide, NetworkProposal, find_network, require_network
+from xrayflow.inference.rungs import LADDER, find_modes, first_proposal, missing_tail
 from xrayflow.models import Model
 from xrayflow.networks import Network
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
-from xrayflow.seeds import generator_for
-from xrayflow.statistics import Choice
+from xrayflow.setup import TOGETHER, FitSetup, problem_of
+
+Progress = Callable[[str, float], None]
+"""Called with the name of the step and the done fraction of the whole, 0..1."""
+
+FRACTIONS = {"proposing": 0.75, "proposing again": 0.78, "exploring": 0.8, "looking for tails": 0.83}
+"""How far an answer is, roughly, when a rung is done."""
+
+ON_ERROR = ("raise", "row")
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """A spectrum of a batch that could not be answered.
+
+    Attributes:
+        path: Its file.
+        error: Why.
+    """
+
+    path: Path
+    error: XrayflowError
+
+    @property
+    def reason(self) -> str:
+        """Why, in one line."""
+        return str(self.error)
 
 
 def infer(
@@ -47,6 +76,7 @@ def infer(
     draws: int = 1000,
     ess: float = 400.0,
     progress: Progress | None = None,
+    abund: str | None = None,
 ) -> Posterior:
     """The certified posterior of one spectrum.
 
@@ -61,7 +91,7 @@ def infer(
         channels: (first, last) channel numbers of the file, both kept, instead of energies.
         grouping: "file" (default), "none", "optimal" or "min:N".
         statistic: What is shown for comparison with XSPEC; "auto" takes what suits the data.
-        grid: Photon-energy grid; default made from the response.
+        grid: Photon-energy grid, taken as it is; default made from the response, and finer where that is too coarse.
         network: What starts the answer: a shipped network's name, a file, a `Network`, or "none"; default the shipped
             one that was made for the instrument and the model.
         amortised: Answer from the network alone: quick, without weights, never certified.
@@ -69,99 +99,285 @@ def infer(
         draws: Fresh draws per block.
         ess: Effective sample size to reach.
         progress: Called with (step, fraction).
+        abund: Abundances of the absorbers where the model is an expression, as `--abund`; default wilm.
 
     Raises:
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
     """
-    question = Question(
-        model, prior, freeze, link, systematic, energies, channels, grouping, statistic, grid, network, amortised
+    if not isinstance(observation, Observation):
+        what = "a list" if isinstance(observation, list | tuple) else type(observation).__name__
+        raise DataError(
+            f"infer: takes one observation of read_observation, not {what}; "
+            "xrayflow.inference.infer_batch answers several together"
+        )
+    setup = FitSetup(
+        model=model,
+        abund=abund,
+        prior=prior,
+        freeze=freeze,
+        link=link,
+        systematic=systematic,
+        energies=energies,
+        channels=channels,
+        grouping=grouping,
+        statistic=statistic,
+        grid=grid,
     )
-    return infer_batch([observation], question, seed, Effort(draws, ess), progress)[0]
+    budget = SamplingBudget(draws, ess)
+    found = _answered([observation], setup, network, amortised, seed, budget, progress or _silent)
+    return found[0]
+
+
+@overload
+def infer_batch(
+    observations: Sequence[Observation],
+    setup: FitSetup | None = None,
+    network: str | Path | Network | None = None,
+    amortised: bool = False,
+    seed: int = 0,
+    budget: SamplingBudget | None = None,
+    progress: Progress | None = None,
+    *,
+    on_error: Literal["raise"] = "raise",
+) -> list[Posterior]: ...
+
+
+@overload
+def infer_batch(
+    observations: Sequence[Observation],
+    setup: FitSetup | None = None,
+    network: str | Path | Network | None = None,
+    amortised: bool = False,
+    seed: int = 0,
+    budget: SamplingBudget | None = None,
+    progress: Progress | None = None,
+    *,
+    on_error: Literal["row"],
+) -> list[Posterior | NoAnswer]: ...
 
 
 def infer_batch(
     observations: Sequence[Observation],
-    question: Question | None = None,
+    setup: FitSetup | None = None,
+    network: str | Path | Network | None = None,
+    amortised: bool = False,
     seed: int = 0,
-    effort: Effort | None = None,
+    budget: SamplingBudget | None = None,
     progress: Progress | None = None,
-) -> list[Posterior]:
+    *,
+    on_error: Literal["raise", "row"] = "raise",
+) -> Sequence[Posterior | NoAnswer]:
     """The certified posteriors of spectra that share one RMF.
 
     Args:
         observations: From `read_observation`, at least one.
-        question: What is asked of them.
+        setup: What is asked of them.
+        network: As `infer`.
+        amortised: As `infer`.
         seed: The same seed and file give the same answer, in any company.
-        effort: How hard to try.
+        budget: How hard to try.
         progress: Called with (step, fraction).
+        on_error: "raise", or "row": a spectrum that cannot be answered is a `NoAnswer` with its reason, in its place.
+
+    Returns:
+        An answer for each, in order.
 
     Raises:
-        XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
+        XrayflowError: Anything that a user can mend: files, names, ranges; with "raise" also what is wrong with one
+            spectrum (no counts in the band, a negative background, another RMF).
     """
+    if on_error not in ON_ERROR:
+        raise DataError(f"on_error='{on_error}': give one of {', '.join(ON_ERROR)}")
+    if not observations:
+        raise DataError("a batch without spectra; give at least one")
+    setup, budget = setup or FitSetup(), budget or SamplingBudget()
+    if on_error == "raise":
+        return _answered(observations, setup, network, amortised, seed, budget, progress or _silent)
+    setup.model_and_prior()  # what is wrong with all of them is no row
+    rows: list[Posterior | NoAnswer | None] = [None] * len(observations)
+    for group in _alike(observations, setup, rows):
+        chosen = [observations[i] for i in group]
+        try:
+            found: Sequence[Posterior | NoAnswer] = _answered(
+                chosen, setup, network, amortised, seed, budget, progress or _silent
+            )
+        except XrayflowError as error:
+            found = [NoAnswer(chosen[0].pha.path, error)]
+            if len(group) > 1:
+                found = [
+                    one
+                    for observation in chosen
+                    for one in infer_batch(
+                        [observation], setup, network, amortised, seed, budget, progress, on_error="row"
+                    )
+                ]
+        for place, one in zip(group, found, strict=True):
+            rows[place] = one
+    return [row for row in rows if row is not None]
+
+
+def _alike(
+    observations: Sequence[Observation], setup: FitSetup, rows: list[Posterior | NoAnswer | None]
+) -> list[list[int]]:
+    """Groups of spectra that can be answered together; a spectrum that cannot be answered at all gets its row."""
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for place, observation in enumerate(observations):
+        try:
+            model, prior = setup.model_and_prior()
+            counts = problem_of([setup.bin(observation)], model, prior, setup).facts.are_counts
+        except XrayflowError as error:
+            rows[place] = NoAnswer(observation.pha.path, error)
+            continue
+        groups.setdefault((observation.rmf.sha256, bool(counts[0])), []).append(place)
+    return list(groups.values())
+
+
+def _answered(
+    observations: Sequence[Observation],
+    setup: FitSetup,
+    network: str | Path | Network | None,
+    amortised: bool,
+    seed: int,
+    budget: SamplingBudget,
+    progress: Progress,
+) -> list[Posterior]:
+    """The answers of spectra that belong together, some at a time: an answer does not depend on its company."""
+    if len(observations) > TOGETHER:
+        parts = [observations[i : i + TOGETHER] for i in range(0, len(observations), TOGETHER)]
+        found: list[Posterior] = []
+        for number, part in enumerate(parts):
+            own = _part_of(progress, number, len(parts))
+            found += _answered(part, setup, network, amortised, seed, budget, own)
+        return found
     started = time.perf_counter()
-    asked, hard = question or Question(), effort or Effort()
-    problem, choices = build_problem(observations, asked)
-    guidance = find_guidance(asked.network, problem, choices)
-    read = time.perf_counter() - started
-    if asked.amortised:
-        answers = _alone(problem, choices, guidance, seed, hard.draws)
+    model, prior = setup.model_and_prior()
+    spectra = [setup.bin(one) for one in observations]
+    problem = problem_of(spectra, model, prior, setup)
+    said = find_network(network, problem, spectra)
+    read = (time.perf_counter() - started) / problem.sources
+    if amortised:
+        answers = _amortised(problem, said, seed, budget.draws)
     else:
-        answers = infer_problem(problem, choices, guidance, seed, hard, progress)
-    return [_with_read(answer, read / problem.sources) for answer in answers]
+        answers = infer_problem(problem, said, seed, budget, progress, own_grid=setup.grid is None)
+    return [_timed(answer, {"read": read, **answer.provenance.seconds}) for answer in answers]
 
 
 def infer_problem(
     problem: Problem,
-    choices: list[Choice],
-    guidance: Guidance,
+    network: NetworkProposal | None = None,
     seed: int = 0,
-    effort: Effort | None = None,
+    budget: SamplingBudget | None = None,
     progress: Progress | None = None,
+    own_grid: bool = True,
 ) -> list[Posterior]:
     """The certified posteriors of a problem that is built already.
 
     Args:
         problem: The batch.
-        choices: XSPEC's statistic of each source.
-        guidance: What a network says of them; `find_guidance("none", ...)` says nothing.
+        network: What a network says of it.
         seed: The same seed and file give the same answer, in any company.
-        effort: How hard to try.
+        budget: How hard to try.
         progress: Called with (step, fraction).
+        own_grid: Whether a grid that is too coarse may be made finer; one that a user gave is the answer's.
     """
-    search = Search(
-        problem, seed, effort or Effort(), progress or (lambda step, fraction: None), guide=guidance.amortised
-    )
-    fresh = search.run()
-    with search.timed("certify"):
-        found = candidates(search, fresh, choices)
-        search.progress("checking", 0.9)
-        answers = [judge(one, search.effort.ess, seed) for one in found]
-    seconds = {step: value / problem.sources for step, value in search.seconds.items()}
-    search.progress("done", 1.0)
-    return [_told(replace(answer, seconds=seconds), guidance, source) for source, answer in enumerate(answers)]
+    budget, told = budget or SamplingBudget(), progress or _silent
+    guide = None if network is None else network.posterior
+    generators = problem.generators(seed)
+    state = _climbed(problem, guide, budget, generators, told)
+    with state.timed("certify"):
+        told("energy grid", 0.85)
+        candidates = _on_fine_grids(state, guide, told, own_grid)
+        told("checking", 0.9)
+        answers = [judge(one, budget.ess, seed) for one in candidates]
+    seconds = {step: value / problem.sources for step, value in state.seconds.items()}
+    told("done", 1.0)
+    return [_told(_timed(answer, seconds), network, source) for source, answer in enumerate(answers)]
 
 
-def _alone(problem: Problem, choices: list[Choice], guidance: Guidance, seed: int, draws: int) -> list[Posterior]:
+def _climbed(
+    problem: Problem,
+    guide: Guide | None,
+    budget: SamplingBudget,
+    generators: list[torch.Generator],
+    told: Progress,
+) -> State:
+    """The state at the top of the ladder."""
+    started = time.perf_counter()
+    told("searching", 0.05)
+    modes = find_modes(problem, budget.starts, generators, guide)
+    told("following ridges", 0.25)
+    first, modes = first_proposal(problem, modes, guide)
+    state = State(problem, budget, generators, modes, first)
+    state.seconds["optimise"] = time.perf_counter() - started
+    told("proposing", 0.35)
+    for now in climb(state, LADDER):
+        told(now.rung, FRACTIONS.get(now.rung, 0.8))
+    return state
+
+
+def _on_fine_grids(state: State, guide: Guide | None, told: Progress, own_grid: bool) -> list[Candidate]:
+    """Every source with draws whose energy grid was checked; where it is too coarse, weighed or answered on a finer."""
+    finer = state.problem.at(FINER)
+    found = []
+    missing_tails = [missing_tail(state, source) for source in range(state.problem.sources)]
+    for i, (drawn, generator) in enumerate(zip(state.answers(), state.generators, strict=True)):
+        at = torch.tensor([i])
+        problem, better = state.problem.select(at), finer.select(at)
+        modes, spent = state.modes.select(at), int(state.spent[i])
+        missing, walked = missing_tails[i], state.tails.evaluations[i]
+        spread = grid_check.grid_spread(problem, better, resampled(drawn, grid_check.DRAWS, generator))
+        spent += 2 * grid_check.DRAWS
+        if own_grid and not spread <= GRID_SPREAD:
+            problem = better
+            drawn = replace(drawn, log_target=problem.log_target(drawn.v))
+            spent += drawn.v.shape[1]
+            if not is_good(drawn, state.budget.ess):
+                again = _climbed(problem, guide and guide.select(at), state.budget, [generator], told)
+                missing, walked = missing_tail(again, 0), walked + again.tails.evaluations[0]
+                drawn, modes, spent = again.answers()[0], again.modes, spent + int(again.spent[0])
+            spread = grid_check.grid_spread(problem, problem.finer(2), resampled(drawn, grid_check.DRAWS, generator))
+            spent += 2 * grid_check.DRAWS
+        found.append(Candidate(problem, generator, modes, drawn, spread, spent, own_grid, walked, missing))
+    return found
+
+
+def _amortised(problem: Problem, said: NetworkProposal, seed: int, draws: int) -> list[Posterior]:
     """The network's own posteriors."""
-    amortised = require_network(guidance, problem)
+    posterior = require_network(said, problem)
     answers = []
-    for source, choice in enumerate(choices):
+    for source, generator in enumerate(problem.generators(seed)):
         started = time.perf_counter()
         at = torch.tensor([source])
-        generator = generator_for(seed, problem.spectra[source].observation.pha.sha256)
-        one = answer_alone(problem.select(at), choice, amortised.select(at), draws, generator, seed)
-        answers.append(replace(one, seconds={"propose": time.perf_counter() - started}))
+        one = answer_amortised(problem.select(at), posterior.select(at), draws, generator, seed)
+        answers.append(_told(_timed(one, {"propose": time.perf_counter() - started}), said, source))
     return answers
 
 
-def _told(answer: Posterior, guidance: Guidance, source: int) -> Posterior:
+def _told(answer: Posterior, said: NetworkProposal | None, source: int) -> Posterior:
     """The answer with what there is to say about the network."""
-    note = guidance.notes[source]
-    flags = (*answer.flags, "outside_training") if guidance.outside[source] else answer.flags
-    notes = (*answer.notes, note) if note else answer.notes
-    return replace(answer, network=guidance.name(source), notes=notes, flags=flags)
+    if said is None:
+        return answer
+    note = said.notes[source]
+    flags = (*answer.flags, "outside_training") if said.outside[source] else answer.flags
+    notes = (*answer.provenance.notes, note) if note else answer.provenance.notes
+    provenance = replace(answer.provenance, network=said.name(source), notes=notes)
+    return replace(answer, provenance=provenance, flags=flags)
 
 
-def _with_read(answer: Posterior, read: float) -> Posterior:
-    seconds = {"read": read, **answer.seconds}
-    return replace(answer, seconds={**seconds, "total": sum(seconds.values())})
+def _timed(answer: Posterior, seconds: Mapping[str, float]) -> Posterior:
+    """The answer with the wall time of its steps."""
+    steps = {step: value for step, value in seconds.items() if step != "total"}
+    return replace(answer, provenance=replace(answer.provenance, seconds={**steps, "total": sum(steps.values())}))
+
+
+def _part_of(progress: Progress, number: int, parts: int) -> Progress:
+    """Tells of one part of the whole."""
+
+    def told(step: str, fraction: float) -> None:
+        progress(step, (number + fraction) / parts)
+
+    return told
+
+
+def _silent(step: str, fraction: float) -> None:
+    """Tells nobody."""

@@ -1,133 +1,70 @@
-"""The answer: weighted draws of the posterior with everything that is needed to judge and to repeat them."""
+"""The answer: weighted draws of the posterior with everything that is needed to judge and to repeat them.
+
+It is in parts: what was drawn (`Draws`), how the weights came out (`Weighing`), how the model fits (`BestPoint`), and
+where all of it came from (`Provenance`). No response is inside: an answer is a few hundred kB and travels.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xrayflow.dataset import ObservedData, Value
+from xrayflow.errors import DataError
 from xrayflow.files import SCHEMA_VERSION
-from xrayflow.inference.predictive import Predictive
-from xrayflow.inference.verdict import Computation, FitQuality, overall, weighted_quantile
+from xrayflow.fitting import BestFit
+from xrayflow.inference.checks.predictive import Predictive
+from xrayflow.inference.checks.verdict import Computation, FitQuality, overall
+from xrayflow.inference.parts import BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
+from xrayflow.inference.reread import fit_again
+from xrayflow.inference.weights import systematic_rows, weighted_quantile
 from xrayflow.models import Model
 from xrayflow.networks import Reconstruction
-from xrayflow.ogip import Spectrum
 from xrayflow.prior import Prior
-from xrayflow.problem import Problem
-from xrayflow.statistics import Choice, statistic_per_bin
-
-MAKERS = ("torch", "numpy", "scipy", "astropy")
-"""Packages that compute an answer."""
+from xrayflow.setup import FitSetup
 
 LEVELS = {"68": (0.16, 0.84), "90": (0.05, 0.95)}
 
 
-@dataclass(frozen=True)
-class Value:
-    """A statistic with its degrees of freedom and why it was chosen."""
-
-    name: str
-    value: float
-    dof: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class AtBest:
-    """What an answer shows at its best point, exact or not.
-
-    Attributes:
-        statistic: XSPEC's.
-        deviance: Of the likelihood that the posterior rests on.
-        systematic: Fractional error of the source model.
-    """
-
-    statistic: Value
-    deviance: Value
-    systematic: float
-
-    @classmethod
-    def of(cls, problem: Problem, asked: Problem, choice: Choice, best: torch.Tensor) -> AtBest:
-        """Of one source.
-
-        Args:
-            problem: Of this source.
-            asked: The same in the bins that were asked for.
-            choice: Its statistic.
-            best: (parameter,) the point.
-        """
-        noise, spectrum, free = problem.noise, asked.spectra[0], len(problem.prior.names)
-        expected = asked.expected(best[None, None])
-        systematic = float(noise.systematic[0, 0])
-        shown = statistic_per_bin(spectrum, choice, expected[0, 0, : spectrum.counts.size], systematic)
-        deviance = float(noise.deviance(problem.expected(best[None, None])))
-        return cls(
-            Value(choice.name, float(shown.sum()), spectrum.counts.size - free, choice.reason),
-            Value("deviance", deviance, problem.spectra[0].counts.size - free, noise.name),
-            systematic,
-        )
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Posterior:
-    """The certified posterior of one spectrum.
+    """The certified posterior of one spectrum, or of several of one source.
 
     Attributes:
         model: The spectral model.
-        prior: Of its free parameters.
-        spectrum: The noticed bins, as they were asked for.
-        draws: (draw, parameter) in the prior's order and the parameters' units; weighted.
-        log_weight: (draw,) natural log of the unnormalised weights; their mean is the evidence.
-        log_likelihood: (draw,) natural log of the normalised likelihood.
-        best: (parameter,) mode of log prior + log likelihood, in each parameter's own scale.
-        statistic: XSPEC's, at `best`.
-        deviance: Of the likelihood that the posterior rests on, at `best`.
-        likelihood: Its name; `likelihood_kind` is exact, approximate or profile.
-        ess, efficiency, pareto_k: Of the weights; efficiency counts every likelihood evaluation spent on draws.
-        log_evidence, log_evidence_error: Natural log of the integral of the likelihood over the prior.
+        prior: Prior of its free parameters, nuisances last.
+        data: What was fitted.
+        sample: The draws.
+        weighing: How their weights came out.
+        best_point: How the model fits at its best.
+        likelihood: What the posterior rests on.
         predictive: The posterior predictive check, with the bands of figures.
         computation, fit, flags: The verdict's parts.
-        evaluations: {draws, optimise}.
-        seconds: {read, propose, optimise, certify, total}.
+        provenance: Where the answer came from.
         mode: "exact", or "amortised" where a network answered alone: no weights, and no evidence then.
-        network: Name of the network that started the answer.
-        notes: Facts beside the verdict, in words.
+        truth: True values by name, where they are known.
         reconstruction: What the decoder of a network that answered alone makes of its draws; None without one.
     """
 
     model: Model
     prior: Prior
-    spectrum: Spectrum
-    draws: NDArray[np.float64]
-    log_weight: NDArray[np.float64]
-    log_likelihood: NDArray[np.float64]
-    best: NDArray[np.float64]
-    statistic: Value
-    deviance: Value
-    likelihood: str
-    likelihood_kind: str
-    systematic: float
-    ess: float
-    efficiency: float
-    pareto_k: float
-    log_evidence: float
-    log_evidence_error: float
+    data: tuple[ObservedData, ...]
+    sample: Draws
+    weighing: Weighing
+    best_point: BestPoint
+    likelihood: LikelihoodFacts
     predictive: Predictive
     computation: Computation
     fit: FitQuality
     flags: tuple[str, ...]
-    grid: str
-    seed: int
-    evaluations: Mapping[str, int]
-    seconds: Mapping[str, float]
-    versions: Mapping[str, str]
+    provenance: Provenance
     mode: str = "exact"
-    network: str | None = None
-    notes: tuple[str, ...] = ()
     truth: Mapping[str, float] = field(default_factory=dict)
     reconstruction: Reconstruction | None = None
 
@@ -137,11 +74,76 @@ class Posterior:
         return self.prior.names
 
     @property
+    def draws(self) -> NDArray[np.float64]:
+        """(draw, parameter) in the prior's order and the parameters' units; weighted."""
+        return self.sample.theta
+
+    @property
+    def log_weight(self) -> NDArray[np.float64]:
+        """(draw,) natural log of the unnormalised weights; their mean is the evidence."""
+        return self.sample.log_weight
+
+    @property
+    def log_likelihood(self) -> NDArray[np.float64]:
+        """(draw,) natural log of the normalised likelihood."""
+        return self.sample.log_likelihood
+
+    @property
     def weights(self) -> NDArray[np.float64]:
         """(draw,) normalised weights."""
         weight = np.exp(self.log_weight - np.max(self.log_weight))
         normalised: NDArray[np.float64] = weight / weight.sum()
         return normalised
+
+    @property
+    def best(self) -> NDArray[np.float64]:
+        """(parameter,) mode of log prior + log likelihood, in each parameter's own scale."""
+        return self.best_point.theta
+
+    @property
+    def statistic(self) -> Value:
+        """XSPEC's, at `best`."""
+        return self.best_point.statistic
+
+    @property
+    def deviance(self) -> Value:
+        """That of the likelihood, at `best`."""
+        return self.best_point.deviance
+
+    @property
+    def ess(self) -> float:
+        """Effective sample size of the draws."""
+        return self.weighing.ess
+
+    @property
+    def efficiency(self) -> float:
+        """ess / likelihood evaluations on draws."""
+        return self.weighing.efficiency
+
+    @property
+    def pareto_k(self) -> float:
+        """Tail shape of the weights."""
+        return self.weighing.pareto_k
+
+    @property
+    def log_evidence(self) -> float:
+        """Natural log of the integral of the likelihood over the prior."""
+        return self.weighing.log_evidence
+
+    @property
+    def log_evidence_error(self) -> float:
+        """Its standard error."""
+        return self.weighing.log_evidence_error
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.provenance.seed
+
+    @property
+    def network(self) -> str | None:
+        """Name of the network that started the answer."""
+        return self.provenance.network
 
     @property
     def verdict(self) -> str:
@@ -151,7 +153,46 @@ class Posterior:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why, in words: the computation's, the fit's, then what else there is to know."""
-        return self.computation.reasons + self.fit.reasons + self.notes
+        return self.computation.reasons + self.fit.reasons + self.provenance.notes
+
+    def __repr__(self) -> str:
+        free = ", ".join(f"{name}={median:.4g}" for name, median in zip(self.names, self.quantile(0.5), strict=True))
+        return f"<Posterior of {self.data[0].pha.name}: {self.model.text}, {free}; ess {self.ess:.0f}, {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><td>{escape(name)}</td><td>{row['median']:.5g}</td><td>{row['lower90']:.5g} .. {row['upper90']:.5g}"
+            f"</td><td>{escape(row['unit'])}</td></tr>"
+            for name, row in self._parameters().items()
+            if not row["frozen"]
+        )
+        words = "".join(f"<li>{escape(reason)}</li>" for reason in self.reasons)
+        return (
+            f"<b>{escape(self.data[0].pha.name)}</b>: {escape(self.model.text)}"
+            "<table><tr><th>parameter</th><th>median</th><th>90 % interval</th><th>unit</th></tr>"
+            f"{cells}</table><b>{self.verdict}</b>, ess {self.ess:.0f}<ul>{words}</ul>"
+        )
+
+    def best_fit(self) -> BestFit:
+        """The best point as a fit, for `error` and `steppar`; the files of the answer are read again.
+
+        Raises:
+            FileError: A file is gone, or another one now.
+            DataError: The answer was computed on an energy grid of its own.
+        """
+        if len(self.data) != 1:
+            raise DataError("an answer of several data sets cannot be fitted again yet; fit them anew")
+        data = self.data[0]
+        setup = FitSetup(
+            model=self.model,
+            prior=self.prior,
+            systematic=self.likelihood.systematic,
+            energies=data.energies if data.channels is None else None,
+            channels=data.channels,
+            grouping=data.grouping,
+            statistic=self.statistic.name,
+        )
+        return fit_again(data, setup, self.provenance.grid, torch.from_numpy(self.best))
 
     def quantile(self, q: float | Sequence[float]) -> NDArray[np.float64]:
         """Quantiles of every parameter.
@@ -177,29 +218,31 @@ class Posterior:
         Returns:
             (n, parameter).
         """
-        return self.draws[resampled_rows(self.weights, n, np.random.default_rng(seed))]
+        rows = systematic_rows(torch.from_numpy(self.weights), n, torch.Generator().manual_seed(seed))
+        picked: NDArray[np.float64] = self.draws[rows.numpy()]
+        return picked
 
     def summary(self) -> dict[str, Any]:
         """The answer as plain numbers and words: what `summary.json` and `fit --json` hold (schema_version 1)."""
-        spectrum, pha = self.spectrum, self.spectrum.observation.pha
+        first = self.data[0]
         return {
             "schema_version": SCHEMA_VERSION,
-            "source": pha.object,
-            "observations": [_observation(spectrum)],
+            "source": first.source,
+            "observations": [_observation(data) for data in self.data],
             "model": self.model.text,
             "abund": self.model.abund,
             "xsect": self.model.xsect,
-            "network": self.network,
+            "network": self.provenance.network,
             "mode": self.mode,
-            "energies": [list(pair) for pair in spectrum.energies],
-            "energy_grid": self.grid,
-            "grouping": spectrum.grouping,
+            "energies": [list(pair) for pair in first.energies],
+            "energy_grid": self.provenance.grid,
+            "grouping": first.grouping,
             "statistic": _value(self.statistic),
-            "likelihood": {"name": self.likelihood, "kind": self.likelihood_kind},
+            "likelihood": {"name": self.likelihood.name, "kind": self.likelihood.kind},
             "deviance": {"value": self.deviance.value, "dof": self.deviance.dof},
-            "systematic": self.systematic,
+            "systematic": self.likelihood.systematic,
             "parameters": self._parameters(),
-            "nuisances": {},
+            "nuisances": self._nuisances(),
             "prior": {marginal.name: str(marginal) for marginal in self.prior.marginals},
             "draws": int(self.draws.shape[0]),
             "ess": self.ess,
@@ -217,10 +260,10 @@ class Posterior:
             "flags": list(self.flags),
             "verdict": self.verdict,
             "reasons": list(self.reasons),
-            "seed": self.seed,
-            "seconds": dict(self.seconds),
-            "evaluations": dict(self.evaluations),
-            "versions": dict(self.versions),
+            "seed": self.provenance.seed,
+            "seconds": dict(self.provenance.seconds),
+            "evaluations": dict(self.weighing.evaluations),
+            "versions": dict(self.provenance.versions),
             "products": {},
             **({"truth": dict(self.truth)} if self.truth else {}),
         }
@@ -241,8 +284,21 @@ class Posterior:
                 out[parameter.name]["link"] = parameter.link.text
         return out
 
+    def _nuisances(self) -> dict[str, dict[str, Any]]:
+        """The same of the likelihood's own parameters, whose columns stand behind the model's."""
+        count = len(self.model.names)
+        levels = np.array([0.5, *LEVELS["68"], *LEVELS["90"]])
+        names = ("median", "lower68", "upper68", "lower90", "upper90")
+        out: dict[str, dict[str, Any]] = {}
+        for marginal, column, top in zip(
+            self.prior.marginals[count:], self.draws.T[count:], self.best[count:], strict=True
+        ):
+            quantiles = dict(zip(names, map(float, weighted_quantile(column, self.weights, levels)), strict=True))
+            out[marginal.name] = {"unit": marginal.unit, "best": float(top), **quantiles}
+        return out
+
     def __str__(self) -> str:
-        lines = [f"{self.model.text}  {self.spectrum.observation.pha.path.name}"]
+        lines = [f"{self.model.text}  {self.data[0].pha.name}"]
         lines += [
             f"  {name:<18} {row['median']:>11.5g}  [{row['lower90']:.5g}, {row['upper90']:.5g}] {row['unit']}".rstrip()
             for name, row in self._parameters().items()
@@ -260,42 +316,19 @@ class Posterior:
         return "\n".join(lines)
 
 
-def regrouped(spectrum: Spectrum) -> tuple[str, ...]:
-    """What to say of the likelihood's bins where they are not those asked for; nothing where they are.
-
-    Args:
-        spectrum: What the likelihood sees.
-    """
-    if spectrum.shown is None:
-        return ()
-    bins, asked = spectrum.counts.size, spectrum.shown.counts.size
-    return (
-        f"the counts decided where groups end, so the likelihood and p take {bins} bins that they did not decide; "
-        f"{asked} groups are shown",
-    )
-
-
-def resampled_rows(weights: NDArray[np.float64], n: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Rows picked in proportion to their weights with the least scatter (systematic resampling), in random order."""
-    places = (np.arange(n) + generator.random()) / n
-    rows = np.searchsorted(np.cumsum(weights) / weights.sum(), places)
-    return generator.permutation(np.minimum(rows, weights.size - 1))
-
-
 def _value(value: Value) -> dict[str, Any]:
     return {"name": value.name, "value": value.value, "dof": value.dof, "reason": value.reason}
 
 
-def _observation(spectrum: Spectrum) -> dict[str, Any]:
-    """The files of one observation and what they hold in the band."""
-    observation = spectrum.observation
+def _observation(data: ObservedData) -> dict[str, Any]:
+    """The files of one data set and what they hold in the band."""
     return {
-        "pha": str(observation.pha.path),
-        "rmf": str(observation.rmf.path),
-        "arf": None if observation.arf is None else str(observation.arf.path),
-        "background": None if observation.background is None else str(observation.background.path),
-        "sha256": {"pha": observation.pha.sha256, "rmf": observation.rmf.sha256},
-        "exposure": observation.pha.exposure,
-        "counts": float(spectrum.counts.sum()),
-        "bins": int(spectrum.counts.size),
+        "pha": str(data.pha),
+        "rmf": str(data.rmf),
+        "arf": None if data.arf is None else str(data.arf),
+        "background": None if data.background is None else str(data.background),
+        "sha256": dict(data.sha256),
+        "exposure": data.exposure,
+        "counts": float(data.counts.sum()),
+        "bins": int(data.counts.size),
     }

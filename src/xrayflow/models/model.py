@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -185,6 +185,10 @@ class Model:
         """
         return self.on(energy_edges, theta.dtype)(theta)
 
+    def __reduce__(self) -> tuple[Callable[..., Model], tuple[Any, ...]]:
+        """Pickled as its text and parameters: components hold functions of their own."""
+        return _from_text, (self.text, self.parameters, self.abund, self.xsect)
+
     def _find(self, name: str) -> Parameter:
         for parameter in self.parameters:
             if parameter.name.lower() == name.strip().lower():
@@ -276,6 +280,11 @@ class PhotonFlux:
         for term in terms[1:]:
             total = total + term
         return total
+
+
+def _from_text(text: str, parameters: tuple[Parameter, ...], abund: str, xsect: str) -> Model:
+    """A model again."""
+    return replace(parse_model(text, abund, xsect), parameters=parameters)
 
 
 def parse_model(text: str, abund: str = "wilm", xsect: str = "vern") -> Model:

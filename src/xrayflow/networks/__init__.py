@@ -1,23 +1,45 @@
-"""LEARNED: spectrum -> amortised posterior, trained from a run file, stored with everything that made it."""
+"""LEARNED: spectrum -> amortised posterior, trained from a run file, stored with everything that made it.
 
-from xrayflow.networks.amortised import Amortised, Reconstruction
-from xrayflow.networks.homes import Homes, home_numbers
-from xrayflow.networks.network import Network
-from xrayflow.networks.recipe import Recipe, read_recipe
-from xrayflow.networks.storage import load_network, save_network, shipped_networks
-from xrayflow.networks.tensors import read_header
+    inputs, recipe <- nn <- response, network, store, posterior, listing <- training
+
+`nn` is what has weights, `training` moves them; an arrow points to what imports.
+"""
+
+from xrayflow.networks.inputs import ModeFeatures, NetworkInput, mode_numbers
+from xrayflow.networks.listing import describe_networks, list_network_lines
+from xrayflow.networks.network import Network, prepare
+from xrayflow.networks.posterior import LocalPosterior, NeuralPosterior, Reconstruction
+from xrayflow.networks.recipe import Recipe, parse_recipe, read_recipe
+from xrayflow.networks.store import (
+    HEADER,
+    load_network,
+    open_tensors,
+    read_header,
+    read_json,
+    save_network,
+    shipped_networks,
+)
 from xrayflow.networks.training import Progress, train
 
 __all__ = [
-    "Amortised",
-    "Homes",
+    "HEADER",
+    "LocalPosterior",
+    "ModeFeatures",
     "Network",
+    "NetworkInput",
+    "NeuralPosterior",
     "Progress",
     "Recipe",
     "Reconstruction",
-    "home_numbers",
+    "describe_networks",
+    "list_network_lines",
     "load_network",
+    "mode_numbers",
+    "open_tensors",
+    "parse_recipe",
+    "prepare",
     "read_header",
+    "read_json",
     "read_recipe",
     "save_network",
     "shipped_networks",

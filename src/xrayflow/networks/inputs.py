@@ -1,4 +1,4 @@
-"""What a network sees of spectra: counts in its own bins and how they were taken."""
+"""What a network sees of a source: counts in its own bins and how they were taken, or the modes of its posterior."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.simulate import Simulated
+from xrayflow.simulate import SimulatedSpectra
+
+NUMBERS = 3
+"""Beside mode and curvature: log counts, the background's share of them, the systematic error."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,12 @@ class Rows:
 
     @property
     def size(self) -> int:
-        """How many sources."""
+        """The number of sources."""
         return len(getattr(self, fields(self)[0].name))
 
 
 @dataclass(frozen=True)
-class Inputs(Rows):
+class NetworkInput(Rows):
     """A batch of spectra in a network's bins.
 
     Attributes:
@@ -68,7 +71,7 @@ class Inputs(Rows):
     systematic: Float[Tensor, " source"]
 
     @classmethod
-    def of(cls, simulated: Simulated, noisy: bool = True) -> Inputs:
+    def of(cls, simulated: SimulatedSpectra, noisy: bool = True) -> NetworkInput:
         """Of simulated spectra.
 
         Args:
@@ -84,3 +87,29 @@ class Inputs(Rows):
             simulated.area,
             simulated.systematic,
         )
+
+
+@dataclass(frozen=True)
+class ModeFeatures(Rows):
+    """Modes of posteriors in probit coordinates, and what else their shape depends on: one row per source.
+
+    Attributes:
+        v: (source, parameter) the mode.
+        information: (source, parameter, parameter) half the curvature of -2 log posterior there, by Fisher.
+        numbers: (source, NUMBERS) what else the shape depends on.
+    """
+
+    v: Float[Tensor, "source parameter"]
+    information: Float[Tensor, "source parameter parameter"]
+    numbers: Float[Tensor, "source number"]
+
+
+def mode_numbers(counts: Tensor, background: Tensor, systematic: Tensor) -> Float[Tensor, "source number"]:
+    """What the shape of a posterior depends on beside its mode and curvature.
+
+    Args:
+        counts: (source,) all counts.
+        background: (source,) those of the background.
+        systematic: (source,) fractional.
+    """
+    return torch.stack([torch.log10(counts + 1.0), background / counts.clamp(min=1.0), 100.0 * systematic], dim=-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xrayflow.files import SCHEMA_VERSION
-from xrayflow.networks.storage import load_network, shipped_networks
+from xrayflow.networks.store import load_network, shipped_networks
 
 
 def describe_networks() -> dict[str, Any]:

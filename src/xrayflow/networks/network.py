@@ -14,8 +14,8 @@ from xrayflow import data
 from xrayflow.errors import MismatchError, RecipeError
 from xrayflow.files import package_versions
 from xrayflow.models import Model, Parameter, parse_model
-from xrayflow.networks.core import Core, count_weights
-from xrayflow.networks.inputs import Inputs
+from xrayflow.networks.inputs import NetworkInput
+from xrayflow.networks.nn.core import PosteriorEstimator, count_weights
 from xrayflow.networks.recipe import BUNDLED, NO_ARF, Recipe
 from xrayflow.networks.response import Response
 from xrayflow.ogip import ARF, RMF, Spectrum, read_arf, read_rmf
@@ -24,7 +24,7 @@ from xrayflow.seeds import generator_for
 from xrayflow.simulate import Layout, Simulator, TrainingPrior
 
 MOST_BACKGROUND = 0.1
-"""Of the counts, for a network that was trained without a background: it subtracts what there is."""
+"""Largest share of the counts, for a network that was trained without a background: it subtracts what there is."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Network:
         grid: The photon-energy grid of its training.
         core: Its weights.
         trained: What the training came to: spectra seen, losses, stages.
-        versions: Of the packages that made it.
+        versions: Versions of the packages that made it.
         source: Where it was loaded from.
     """
 
@@ -50,7 +50,7 @@ class Network:
     layout: Layout
     response: Response
     grid: str
-    core: Core = field(repr=False)
+    core: PosteriorEstimator = field(repr=False)
     trained: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     source: str = ""
@@ -62,7 +62,7 @@ class Network:
 
     @property
     def bins(self) -> int:
-        """How many."""
+        """The number of bins."""
         return len(self.response.probe[0])
 
     @property
@@ -74,7 +74,7 @@ class Network:
         """Check that a model is the network's.
 
         Args:
-            model: To compare with the network's.
+            model: The one that is compared with the network's.
 
         Raises:
             MismatchError: Another expression, abundances, cross-sections, or another parameter free, frozen or linked.
@@ -87,7 +87,7 @@ class Network:
             if _state(own) != _state(other):
                 raise MismatchError(f"it was made with {own.name} {_state(own)}, not {_state(other)}")
 
-    def inputs(self, spectrum: Spectrum, systematic: float = 0.0) -> Inputs:
+    def inputs(self, spectrum: Spectrum, systematic: float = 0.0) -> NetworkInput:
         """What it sees of a spectrum.
 
         Args:
@@ -106,7 +106,7 @@ class Network:
         if not (_are_counts(filled.counts) and _are_counts(filled.background)):
             raise MismatchError("it takes counts, and some of the spectrum or its background are negative or no number")
         one = torch.ones(1, dtype=torch.float64)
-        return Inputs(
+        return NetworkInput(
             torch.from_numpy(filled.counts)[None],
             torch.from_numpy(filled.background)[None],
             torch.from_numpy(filled.noticed)[None],
@@ -115,7 +115,7 @@ class Network:
             systematic * one,
         )
 
-    def outside(self, inputs: Inputs) -> list[str]:
+    def outside(self, inputs: NetworkInput) -> list[str]:
         """In what one spectrum lies outside the training; empty where it does not.
 
         Args:
@@ -142,13 +142,13 @@ class Network:
         band = self._noticed(inputs)
         return [*found, band] if band else found
 
-    def _noticed(self, inputs: Inputs) -> str:
+    def _noticed(self, inputs: NetworkInput) -> str:
         """What is wrong with the noticed bins of one spectrum; "" where they are as in the training."""
         prior, noticed = self.training_prior, inputs.noticed[0]
         if not bool((noticed > 0).any()):
             return "no bin of the network is noticed"
         first, last = int(noticed.nonzero()[0]), int(noticed.nonzero()[-1])
-        # a bad channel in a bin is nothing, see `Fractions.fit`; a bin without a channel is new to the network
+        # a bad channel in a bin is nothing, see `SqrtFractionScaler.fit`; a bin without a channel is new to the network
         if not bool((noticed[first : last + 1] > 0).all()):
             return "energies with a gap, trained without"
         energies = self.response.energies
@@ -186,11 +186,11 @@ def prepare(recipe: Recipe, folder: Path) -> tuple[Network, Simulator]:
     core = build_core(recipe, prior, width, simulator)
     made = package_versions("torch", "zuko", "numpy")
     response = Response.of(rmf, arf, layout)
-    grid = simulator.fold.grid.description
+    grid = simulator.forward.grid.description
     return Network(recipe, model, training_prior, layout, response, grid, core, {}, made), simulator
 
 
-def build_core(recipe: Recipe, prior: Prior, width: torch.Tensor, simulator: Simulator | None) -> Core:
+def build_core(recipe: Recipe, prior: Prior, width: torch.Tensor, simulator: Simulator | None) -> PosteriorEstimator:
     """Weights as the recipe's seed draws them; torch's own random state stays as it was.
 
     Args:
@@ -205,7 +205,7 @@ def build_core(recipe: Recipe, prior: Prior, width: torch.Tensor, simulator: Sim
     state = torch.random.get_rng_state()
     try:
         torch.manual_seed(generator_for(recipe.seed, "weights").initial_seed())
-        core = Core(recipe.network, prior, width, recipe.instrument.detectors, simulator)
+        core = PosteriorEstimator(recipe.network, prior, width, recipe.instrument.detectors, simulator)
     finally:
         torch.random.set_rng_state(state)
     return core.eval()

@@ -57,7 +57,7 @@ class ModelSection(Section):
     """[model]: the spectral model, in XSPEC's names.
 
     Attributes:
-        expression: As `--model`.
+        expression: What `--model` takes.
         abund: Abundance table.
         freeze: Parameters that are held, with their values in XSPEC's units.
         prior: Changes of the box, as `--prior` takes them. The training prior and the network's coordinates use it.
@@ -96,7 +96,7 @@ class LayoutSection(Section):
         starts: First channel of each run of bins of one width.
         widths: Channels in a bin of each run.
         energies: keV; bins whose centre lies inside are used.
-        bins: At most so many, from the lowest energy.
+        bins: How many at most, from the lowest energy.
     """
 
     starts: Annotated[tuple[Whole, ...], Field(max_length=MOST_VALUES)] = (0, 20, 248, 600, 1200, 1494)
@@ -129,17 +129,17 @@ class NetworkSection(Section):
         coordinates: What the flow works in: "probit" of the box, or the paper's z-scores ("standardised").
         encoder: "residual" layers, or the paper's convolutions.
         context: Width of what the encoder hands to the flow.
-        blocks: Of the residual encoder.
+        blocks: Length of the residual encoder.
         convolutions: Of the convolutional one, each (kernel, stride, channels out).
         latent: The distribution: "coupling" (ours, fast), "autoregressive" (the paper's), "gaussian" (a plain
             variational autoencoder's), "point" (a single value).
-        transforms: Of a flow.
+        transforms: Length of a flow.
         splines: Bins of its rational-quadratic splines.
         hidden: Widths of the flow's own layers.
         decoder: "none", the paper's ("recurrent"), or the simulator in its place ("physical").
         decoder_widths: First layers of the recurrent one; three as wide as the spectrum follow.
-        decoder_layers: Of its recurrent unit.
-        dropout: Of its layers.
+        decoder_layers: Length of its recurrent unit.
+        dropout: Share of its layers' outputs that a step leaves out.
         local: A second flow, which sees the posterior from its mode (`local.Local`).
         local_width, local_transforms, local_hidden: Its sizes.
     """
@@ -215,17 +215,17 @@ class StageSection(Section):
         local: Weight of -log q(theta) seen from the spectrum's mode; trains on the modes of [data], nothing else.
         reconstruction_likelihood: "gaussian" is the paper's, with the data's sigma; "counts" is the exact likelihood.
         draws: Per spectrum, for the losses that take some.
-        epochs: At most.
+        epochs: How many at most.
         steps: Batches per epoch; needed where every batch is simulated anew.
         batch: Spectra.
         rate, last_rate: Learning rate of AdamW at the start and the end.
         schedule: "cosine" goes to `last_rate` at the last epoch; "plateau" divides by ten where the validation loss
             stalls for `patience` epochs, and stops when it has not gained for `stop` epochs.
         warmup: Steps over which the rate rises.
-        clip: Of the gradient's norm; 0 is none.
+        clip: Largest norm of the gradient; 0 is none.
         patience: Epochs, see `schedule`.
         stop: Epochs, see `schedule`.
-        weight_decay: Of AdamW.
+        weight_decay: AdamW's.
         spectra: A library to train on instead of [data], relative to the run file.
     """
 
@@ -275,9 +275,9 @@ class Recipe(Section):
     """A run file.
 
     Attributes:
-        name: Of the network and of its file.
+        name: What the network and its file are called.
         description: For people.
-        seed: Of weights, spectra, order and draws.
+        seed: Decides weights, spectra, order and draws.
         start: A network whose weights the training begins from: a shipped one's name, or a file, relative to the run
             file. None: random weights.
         model: The table [model], and so on.
@@ -352,7 +352,7 @@ def read_recipe(path: str | Path) -> Recipe:
     """A run file.
 
     Args:
-        path: Of the TOML file.
+        path: The TOML file.
 
     Raises:
         FormatError: It is missing, not TOML, or larger than 1 MB.
@@ -377,7 +377,7 @@ def parse_recipe(table: Mapping[str, Any], where: str) -> Recipe:
     """A recipe from a table, of a run file or of a network's header.
 
     Args:
-        table: As TOML or JSON gives it.
+        table: What TOML or JSON gives.
         where: The file, for the error line.
 
     Raises:

@@ -39,7 +39,7 @@ class Response:
     """The instrument of a network.
 
     Attributes:
-        rmf_sha256, arf_sha256: Of the files that it was trained with.
+        rmf_sha256, arf_sha256: Hashes of the files that it was trained with.
         probe: (power law, bin) counts/s of power laws of 1 photon/keV/cm^2/s at 1 keV.
         energies: (bin,) nominal lower and upper energies, keV.
     """
@@ -92,8 +92,8 @@ class Response:
         """The effective area of an observation over the reference one.
 
         Args:
-            rmf: Of the observation.
-            arf: Of the observation.
+            rmf: The observation's.
+            arf: The observation's.
             layout: The bins.
 
         Raises:
@@ -111,7 +111,7 @@ class Response:
         return factor
 
     def to_dict(self) -> dict[str, Any]:
-        """For a header in JSON."""
+        """Plain values for a header in JSON."""
         found: dict[str, Any] = TypeAdapter(Response).dump_python(self, mode="json")
         return found
 
@@ -120,8 +120,8 @@ class Response:
         """The inverse of `to_dict`.
 
         Args:
-            values: As `to_dict` gives them.
-            bins: Of the network.
+            values: What `to_dict` gives.
+            bins: How many the network has.
 
         Raises:
             NetworkError: Values that cannot be.

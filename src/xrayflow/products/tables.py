@@ -56,26 +56,24 @@ def report(posterior: Posterior, products: Mapping[str, Path] | None = None) -> 
 
 def header(posterior: Posterior) -> RenderableType:
     """The data and how they were taken."""
-    spectrum = posterior.spectrum
-    observation = spectrum.observation
-    pha = observation.pha
-    background = "none" if observation.background is None else observation.background.path.name
-    band = ", ".join(f"{significant(lo)}-{significant(hi)}" for lo, hi in spectrum.energies) + " keV"
-    if spectrum.channels is not None:
-        band += f" (channels {spectrum.channels[0]}-{spectrum.channels[1]})"
-    counts = counted(float(spectrum.counts.sum()))
-    grouping = {"file": "the file's", "none": "none"}.get(spectrum.grouping, spectrum.grouping)
+    data = posterior.data[0]
+    background = "none" if data.background is None else data.background.name
+    band = ", ".join(f"{significant(lo)}-{significant(hi)}" for lo, hi in data.energies) + " keV"
+    if data.channels is not None:
+        band += f" (channels {data.channels[0]}-{data.channels[1]})"
+    counts = counted(float(data.counts.sum()))
+    grouping = {"file": "the file's", "none": "none"}.get(data.grouping, data.grouping)
     rows = [
-        ("source", f"{pha.object or 'unnamed'}  ({pha.path.name})"),
+        ("source", f"{data.source or 'unnamed'}  ({data.pha.name})"),
         (
             "instrument",
-            f"{pha.telescope or 'unknown'} {pha.instrument}, exposure {significant(pha.exposure, 5)} s".replace(
+            f"{data.telescope or 'unknown'} {data.instrument}, exposure {significant(data.exposure, 5)} s".replace(
                 " ,", ","
             ),
         ),
         (
             "data",
-            f"{counts} counts in {spectrum.counts.size} bins, {band}, grouping: {grouping}",
+            f"{counts} counts in {data.counts.size} bins, {band}, grouping: {grouping}",
         ),
         ("background", background),
         (
@@ -133,7 +131,7 @@ def quality(posterior: Posterior) -> RenderableType:
         draws = f"{posterior.draws.shape[0]} of the network {posterior.network}, not weighted"
     if math.isfinite(posterior.pareto_k):
         draws += f", Pareto k {posterior.pareto_k:.2f}"
-    seconds = posterior.seconds.get("total")
+    seconds = posterior.provenance.seconds.get("total")
     if seconds is not None:
         draws += f"; {seconds:.1f} s"
     rows = [
@@ -166,10 +164,10 @@ def advice(posterior: Posterior, products: Mapping[str, Path] | None = None) -> 
     if posterior.computation.status == "failed":
         return "a narrower --prior, or --freeze what the data cannot say; another --seed shows whether it was chance"
     if posterior.fit.status in ("bad", "poor"):
-        if posterior.systematic == 0 and posterior.spectrum.counts.sum() > 1e6:
+        if posterior.likelihood.systematic == 0 and posterior.data[0].counts.sum() > 1e6:
             return "so many counts show the calibration's errors: try --systematic 0.015; else another --model"
         return "look at the residuals; then another --model, or leave the energies above out with --energies"
-    if posterior.computation.status == "approximate" and posterior.likelihood_kind == "exact":
+    if posterior.computation.status == "approximate" and posterior.likelihood.kind == "exact":
         return "another --seed shows whether it matters; a narrower --prior or --freeze makes it easier"
     if products:
         return f"look at {products['spectrum']} and {products['corner']}"
@@ -186,9 +184,9 @@ def _interval(posterior: Posterior, name: str, low: str, high: str) -> str:
 
 
 def _likelihood(posterior: Posterior) -> str:
-    words = f"{posterior.likelihood} ({posterior.likelihood_kind})"
-    if posterior.systematic:
-        words += f", with a systematic error of {100 * posterior.systematic:g} % of the model in each bin"
+    words = f"{posterior.likelihood.name} ({posterior.likelihood.kind})"
+    if posterior.likelihood.systematic:
+        words += f", with a systematic error of {100 * posterior.likelihood.systematic:g} % of the model in each bin"
     return words
 
 

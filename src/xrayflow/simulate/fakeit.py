@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from xrayflow.errors import DataError, ModelError, XrayflowWarning, nearest
-from xrayflow.folding import Fold, Grid
+from xrayflow.folding import Forward
 from xrayflow.models import Model
 from xrayflow.ogip import PHA, Observation
-from xrayflow.statistics import Choice, noise_of
+from xrayflow.statistics import StatisticChoice, likelihood_of
 
 
 def simulate(
@@ -79,11 +79,14 @@ def simulate(
     )
     whole = (int(template.pha.channel.min()), int(template.pha.channel.max()))
     spectrum = replace(template, pha=blank, background=background).bin(channels=whole, grouping="none")
-    grid = Grid.of_response(template.rmf.energy_edges, wide=model.has_convolution)
-    expected = Fold.of([spectrum], grid)(model.on(torch.from_numpy(grid.energy_edges))(theta))
+    expected = Forward.of(model, [spectrum]).expected(theta)
     statistic = "cstat" if background is None else "pstat"
-    noise = noise_of([spectrum], [Choice(statistic, "simulated", gaussian=False)], systematic)
-    drawn = noise.sample(expected, torch.Generator().manual_seed(seed)) if noisy else noise.total(expected)
+    likelihood = likelihood_of([spectrum], [StatisticChoice(statistic, "simulated", gaussian=False)], systematic)
+    drawn = (
+        likelihood.replicate(expected, torch.Generator().manual_seed(seed)).counts
+        if noisy
+        else likelihood.total(expected)
+    )
     counts = drawn[0, 0].numpy()
     used = spectrum.bin_of_channel >= 0
     filled = np.zeros(used.size)

@@ -19,8 +19,7 @@ from xrayflow.data import bundled_arf, bundled_rmf
 from xrayflow.errors import DataError, FileError, XrayflowWarning
 from xrayflow.files import OTHER_OUT, SCHEMA_VERSION, package_versions, write_file
 from xrayflow.models import Model
-from xrayflow.ogip import ARF, RMF, Observation, Origin, read_arf, read_observation, read_rmf, write_pha
-from xrayflow.simulate.blank import blank_pha
+from xrayflow.ogip import ARF, RMF, Observation, Origin, blank_pha, read_arf, read_observation, read_rmf, write_pha
 from xrayflow.simulate.describe import MAKERS, describe_model
 from xrayflow.simulate.fakeit import simulate
 
@@ -126,8 +125,8 @@ def write_fake(
         seed: The same seed gives the same counts.
 
     Raises:
-        ModelError: As `simulate`.
-        DataError: As `simulate`, and no exposure anywhere.
+        ModelError: What `simulate` raises.
+        DataError: What `simulate` raises, and no exposure anywhere.
         FileError: A file cannot be read or written, or `out` is one of the files read.
         MismatchError: Files do not belong together.
     """

@@ -22,7 +22,7 @@ from xrayflow.errors import DataError, MismatchError, explain
 from xrayflow.ogip import RMF, Spectrum
 
 TOLERANCE = 0.1
-"""Of a channel's width: so far may EBOUNDS be from the layout's."""
+"""Part of a channel's width by which EBOUNDS may be off the layout's."""
 MOST_RUNS = 1000
 """The most runs of groups of one width."""
 MOST_CHANNELS = 1_000_000
@@ -232,7 +232,7 @@ class Layout:
         return Filled(total(pha.counts), scaled, noticed, float(pha.exposure * scale.mean()))
 
     def to_dict(self) -> dict[str, Any]:
-        """For a header in JSON."""
+        """Plain values for a header in JSON."""
         found: dict[str, Any] = TypeAdapter(Layout).dump_python(self, mode="json")
         return found
 

@@ -29,7 +29,7 @@ from xrayflow.prior import Prior
 from xrayflow.simulate.describe import MAKERS
 from xrayflow.simulate.files import Instrument
 from xrayflow.simulate.layout import Layout
-from xrayflow.simulate.simulator import Simulated, Simulator
+from xrayflow.simulate.simulator import SimulatedSpectra, Simulator
 from xrayflow.simulate.training_prior import TrainingPrior
 
 BATCH = 1024
@@ -188,7 +188,7 @@ def _reserve(out: Path, size: int) -> tuple[int, Path]:
     return handle, Path(name)
 
 
-def _columns(batch: Simulated, noisy: bool) -> dict[str, NDArray[np.float64]]:
+def _columns(batch: SimulatedSpectra, noisy: bool) -> dict[str, NDArray[np.float64]]:
     counts = batch.counts if noisy else batch.expected + batch.background
     tensors = {
         "theta": batch.theta,

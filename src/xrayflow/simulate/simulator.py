@@ -8,7 +8,7 @@ box cut by rate. A model without a norm, with several, with a norm that links us
 cut by plain rejection: draw, compute, keep what has an allowed rate. (With several norms a common factor could be drawn
 instead. Its ratios then need a range as wide as both boxes, and no fewer draws are lost.)
 
-The noise is a `statistics.CountNoise`, the one that the likelihood asks.
+The noise is a `statistics.CountLikelihood`, the one that the likelihood asks.
 """
 
 from __future__ import annotations
@@ -24,26 +24,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xrayflow.errors import ModelError, PriorError
-from xrayflow.folding import Fold, Grid
-from xrayflow.models import Model, PhotonFlux
-from xrayflow.ogip import ARF, RMF, read_observation
-from xrayflow.simulate.blank import blank_pha
-from xrayflow.simulate.coarse import training_grid
+from xrayflow.folding import PIECE, TRAINING, Fidelity, Forward, Grid
+from xrayflow.models import Model
+from xrayflow.ogip import ARF, RMF, blank_pha, read_observation
 from xrayflow.simulate.describe import describe_model
 from xrayflow.simulate.layout import Layout
 from xrayflow.simulate.training_prior import TrainingPrior
-from xrayflow.statistics import CountNoise
-from xrayflow.statistics.likelihood import log_saturated_poisson
-
-PIECE = 400_000
-"""Elements (rows x energies) of one piece of work, which then stays in the processor's cache."""
+from xrayflow.statistics import CountLikelihood
 
 FEWEST_KEPT, MOST_TRIED = 1e-4, 200_000
 """A prior of which less than this share has an allowed rate, after so many draws, is refused."""
 
 
 @dataclass(frozen=True, eq=False)
-class Simulated:
+class SimulatedSpectra:
     """A batch of spectra with all that made them.
 
     Attributes:
@@ -70,12 +64,10 @@ class Simulated:
     rate: Float[Tensor, " source"]
     expected: Float[Tensor, "source bin"]
 
-    def noise(self) -> CountNoise:
-        """What the counts scatter by, for their likelihood."""
+    def likelihood(self) -> CountLikelihood:
+        """What the counts were drawn from."""
         used = (self.noticed > 0).to(self.counts.dtype)
-        return CountNoise(
-            self.counts, self.background, self.systematic[:, None], used, log_saturated_poisson(self.counts)
-        )
+        return CountLikelihood.of(self.counts, self.background, self.systematic, used)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +78,7 @@ class Simulator:
         model: The spectral model.
         layout: The bins.
         training_prior: What sources and observations are drawn from.
-        fold: Photons -> counts/s in the bins with the reference response.
-        photon_flux: The model on the fold's grid.
+        forward: Parameters -> counts/s in the bins with the reference response.
         first: (bin,) first channel.
         last: (bin,) last channel.
         e_min: (channel,) EBOUNDS [keV].
@@ -99,8 +90,7 @@ class Simulator:
     model: Model
     layout: Layout
     training_prior: TrainingPrior
-    fold: Fold = field(repr=False)
-    photon_flux: PhotonFlux = field(repr=False)
+    forward: Forward = field(repr=False)
     first: NDArray[np.int64] = field(repr=False)
     last: NDArray[np.int64] = field(repr=False)
     e_min: NDArray[np.float64] = field(repr=False)
@@ -117,7 +107,7 @@ class Simulator:
         layout: Layout,
         training_prior: TrainingPrior,
         grid: Grid | None = None,
-        dtype: torch.dtype = torch.float32,
+        fidelity: Fidelity = TRAINING,
     ) -> Simulator:
         """Bring model, response and layout together.
 
@@ -127,8 +117,8 @@ class Simulator:
             arf: The reference effective area; None where the RMF includes it.
             layout: The bins, of this detector.
             training_prior: Of the model's free parameters and of the observations.
-            grid: Photon energies; default `training_grid`.
-            dtype: Precision of photons and folding.
+            grid: Photon energies that the fidelity starts from; default that of an answer.
+            fidelity: Grid and precision of photons and folding.
 
         Raises:
             PriorError: The training prior is not that of the model's free parameters.
@@ -152,14 +142,11 @@ class Simulator:
             grouping[last[-1] - begin + 1] = 1
         observation = read_observation(blank_pha(rmf, grouping), rmf, "none" if arf is None else arf, "none")
         spectrum = observation.bin(channels=(int(first[0]), int(last[-1])), grouping="file")
-        if grid is None:
-            grid = training_grid(rmf.energy_edges, wide=model.has_convolution)
         return cls(
             model=model,
             layout=layout,
             training_prior=training_prior,
-            fold=Fold.of([spectrum], grid, dtype=dtype),
-            photon_flux=model.on(torch.from_numpy(grid.energy_edges), dtype),
+            forward=Forward.of(model, [spectrum], grid, fidelity),
             first=first,
             last=last,
             e_min=rmf.e_min,
@@ -170,12 +157,11 @@ class Simulator:
 
     def in_float64(self) -> Simulator:
         """The same with photons and folding in float64."""
-        edges = torch.from_numpy(self.fold.grid.energy_edges)
-        return replace(self, fold=self.fold.to(torch.float64), photon_flux=self.model.on(edges))
+        return replace(self, forward=self.forward.at(replace(self.forward.fidelity, dtype=torch.float64)))
 
     @property
     def bins(self) -> int:
-        """How many bins the layout has."""
+        """The number of bins of the layout."""
         return int(self.first.size)
 
     @property
@@ -195,8 +181,8 @@ class Simulator:
             "training_prior": self.training_prior.to_dict(),
             "layout": self.layout.to_dict(),
             "response": dict(self.response),
-            "grid": {"description": self.fold.grid.description, "bins": int(self.fold.grid.energy_edges.size - 1)},
-            "precision": str(self.fold.dtype).removeprefix("torch."),
+            "grid": {"description": self.forward.grid.description, "bins": self.forward.energies - 1},
+            "precision": str(self.forward.fidelity.dtype).removeprefix("torch."),
         }
 
     def expected(
@@ -221,8 +207,8 @@ class Simulator:
             theta: Free parameters in their units.
         """
         rows = theta.reshape(-1, theta.shape[-1])
-        size = max(PIECE // (self.fold.grid.energy_edges.size - 1), 1)
-        parts = [self.fold(self.photon_flux(self.fold.cast(part))[None])[0] for part in torch.split(rows, size)]
+        size = max(PIECE // (self.forward.energies - 1), 1)
+        parts = [self.forward.expected(part[None])[0] for part in torch.split(rows, size)]
         return torch.cat(parts).reshape(*theta.shape[:-1], -1)
 
     def draw_theta(
@@ -231,7 +217,7 @@ class Simulator:
         """Sources of the training prior.
 
         Args:
-            rows: How many.
+            rows: How many sources.
             generator: Source of randomness.
 
         Returns:
@@ -259,15 +245,15 @@ class Simulator:
                 )
         return torch.cat(thetas)[:rows], torch.cat(rates)[:rows]
 
-    def sample(self, rows: int, generator: torch.Generator) -> Simulated:
+    def sample(self, rows: int, generator: torch.Generator) -> SimulatedSpectra:
         """Spectra: sources, observations and noise drawn anew. The same generator state gives the same batch.
 
         Args:
-            rows: How many.
+            rows: How many spectra.
             generator: Source of randomness.
 
         Raises:
-            ModelError: As `draw_theta`.
+            ModelError: What `draw_theta` raises.
         """
         training = self.training_prior
         with torch.no_grad():
@@ -281,7 +267,9 @@ class Simulator:
             expected = rates * (exposure * area)[:, None] * noticed
             counts = sample_counts(expected, background, systematic, generator)
         v = training.prior.to_probit(theta)
-        return Simulated(theta, v, counts, background, noticed, exposure, area, systematic, rates.sum(-1), expected)
+        return SimulatedSpectra(
+            theta, v, counts, background, noticed, exposure, area, systematic, rates.sum(-1), expected
+        )
 
     def noticed(self, start: Float[Tensor, " source"], stop: Float[Tensor, " source"]) -> Float[Tensor, "source bin"]:
         """The part of each bin's channels that `--energies start-stop` keeps: XSPEC's rule for single channels.
@@ -354,6 +342,6 @@ def sample_counts(
     # apart, since a batch in which any has a systematic error draws gamma factors for all
     for chosen in ((systematic > 0).nonzero()[:, 0], (systematic <= 0).nonzero()[:, 0]):
         zeros = torch.zeros_like(expected[chosen])
-        noise = CountNoise(zeros, background[chosen], systematic[chosen, None], torch.ones_like(zeros), zeros)
-        counts[chosen] = noise.sample(expected[chosen, None, :], generator)[:, 0]
+        likelihood = CountLikelihood.of(zeros, background[chosen], systematic[chosen], torch.ones_like(zeros))
+        counts[chosen] = likelihood.sample(expected[chosen, None, :], generator)[:, 0]
     return counts

@@ -38,7 +38,7 @@ from torch import Tensor
 
 from xrayflow.errors import DataError, Place, explain
 from xrayflow.prior import Marginal, Prior
-from xrayflow.statistics.likelihood import MOST_SYSTEMATIC
+from xrayflow.statistics import MOST_SYSTEMATIC
 
 TABLE = "training_prior"
 LARGEST = 1e30
@@ -151,7 +151,7 @@ class TrainingPrior:
             raise DataError(explain(error, _known, TABLE)) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """For a header in JSON."""
+        """Plain values for a header in JSON."""
         found: dict[str, Any] = TypeAdapter(TrainingPrior).dump_python(self, mode="json")
         return found
 

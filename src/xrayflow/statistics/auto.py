@@ -25,13 +25,10 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from xrayflow.errors import DataError, XrayflowWarning, nearest
 from xrayflow.ogip import PHA, Spectrum
-from xrayflow.statistics import statistic as formulas
 
 ERROR_DIGITS = 1e-6
 """Relative: how well an error of single precision, perhaps divided by the exposure, meets its formula."""
@@ -46,7 +43,7 @@ STATISTICS = ("auto", "cstat", "pstat", "wstat", "pgstat", "pgstat-xspec", "chi2
 
 
 @dataclass(frozen=True)
-class Choice:
+class StatisticChoice:
     """A statistic for people, and the reason it was taken.
 
     Attributes:
@@ -60,7 +57,7 @@ class Choice:
     gaussian: bool
 
 
-def choose(spectrum: Spectrum, asked: str = "auto") -> Choice:
+def choose(spectrum: Spectrum, asked: str = "auto") -> StatisticChoice:
     """The statistic of a spectrum.
 
     Args:
@@ -81,7 +78,7 @@ def choose(spectrum: Spectrum, asked: str = "auto") -> Choice:
         found = _auto(spectrum, poisson)
     else:
         _check(spectrum, asked, poisson, where)
-        found = Choice(asked, "asked for", gaussian=asked == "chi2")
+        found = StatisticChoice(asked, "asked for", gaussian=asked == "chi2")
     if found.gaussian and spectrum.background is not None:
         warnings.warn(
             f"{where}: chi2 subtracts the background; the difference is Gaussian only where both have many counts",
@@ -134,20 +131,22 @@ def background_is_counts(spectrum: Spectrum) -> bool:
     return bool(error_formula(background, spectrum.bin_of_channel >= 0))
 
 
-def _auto(spectrum: Spectrum, poisson: bool) -> Choice:
+def _auto(spectrum: Spectrum, poisson: bool) -> StatisticChoice:
     """The table of the module's docstring."""
     pha, background = spectrum.observation.pha, spectrum.observation.background
     where, used = pha.path.name, spectrum.bin_of_channel >= 0
     if not poisson:
-        return Choice("chi2", "the counts are negative or not whole numbers", gaussian=True)
+        return StatisticChoice("chi2", "the counts are negative or not whole numbers", gaussian=True)
     formula = error_formula(pha, used)
     if spectrum.stat_err is not None and not pha.poisserr and not formula:
-        return Choice("chi2", "POISSERR is F and STAT_ERR gives the errors", gaussian=True)
+        return StatisticChoice("chi2", "POISSERR is F and STAT_ERR gives the errors", gaussian=True)
     if formula and _systematic_matters(spectrum):
-        return Choice("chi2", f"STAT_ERR is {formula}, and SYS_ERR adds errors that only chi2 takes", gaussian=True)
+        return StatisticChoice(
+            "chi2", f"STAT_ERR is {formula}, and SYS_ERR adds errors that only chi2 takes", gaussian=True
+        )
     source = "Poisson counts" + _disguise(pha, formula)
     if spectrum.background is None or background is None:
-        return Choice("cstat", f"{source}, no background", gaussian=False)
+        return StatisticChoice("cstat", f"{source}, no background", gaussian=False)
     if background_is_counts(spectrum):
         formula = error_formula(background, used)
         if not background.poisserr and not formula:
@@ -156,15 +155,17 @@ def _auto(spectrum: Spectrum, poisson: bool) -> Choice:
                 XrayflowWarning,
                 stacklevel=3,
             )
-        return Choice("wstat", f"{source}, a background of counts{_disguise(background, formula)}", gaussian=False)
+        return StatisticChoice(
+            "wstat", f"{source}, a background of counts{_disguise(background, formula)}", gaussian=False
+        )
     if spectrum.background_err is not None and (spectrum.background_err > 0).any():
-        return Choice("pgstat", f"{source}, a background with errors (STAT_ERR)", gaussian=False)
+        return StatisticChoice("pgstat", f"{source}, a background with errors (STAT_ERR)", gaussian=False)
     warnings.warn(
         f"{where}: its background is neither counts nor has errors; taken as known exactly",
         XrayflowWarning,
         stacklevel=3,
     )
-    return Choice("pstat", f"{source}, a background without errors", gaussian=False)
+    return StatisticChoice("pstat", f"{source}, a background without errors", gaussian=False)
 
 
 def _systematic_matters(spectrum: Spectrum) -> bool:
@@ -193,41 +194,6 @@ def _check(spectrum: Spectrum, asked: str, poisson: bool, where: str) -> None:
         raise DataError(f"{where}: --statistic wstat needs background counts >= 0; use pstat or pgstat")
     if asked == "cstat" and spectrum.background is not None:
         raise DataError(f"{where}: --statistic cstat has no place for a background; use wstat, or --background none")
-
-
-def statistic_per_bin(spectrum: Spectrum, choice: Choice, expected: Tensor, systematic: float = 0.0) -> Tensor:
-    """The statistic's contribution of each bin.
-
-    Args:
-        spectrum: The noticed bins.
-        choice: From `choose`.
-        expected: (bin,) expected source counts.
-        systematic: Fraction of the model that chi2's variance takes on, XSPEC's `systematic`; the others ignore it.
-
-    Returns:
-        (bin,); its sum is the statistic.
-
-    Raises:
-        DataError: The statistic needs a background, or errors of it, that the spectrum has not.
-    """
-    counts, ts = torch.from_numpy(spectrum.counts), torch.from_numpy(spectrum.source_exposure)
-    if choice.name == "cstat":
-        return formulas.cstat(counts, expected)
-    if choice.name == "chi2":
-        scaled = 0.0 if spectrum.background is None else torch.from_numpy(background_in_source(spectrum))
-        variance = torch.from_numpy(gaussian_variance(spectrum)) + (systematic * expected) ** 2
-        return formulas.chi2(counts, expected, variance, scaled)
-    if spectrum.background is None or spectrum.background_exposure is None:
-        raise DataError(f"{spectrum.observation.pha.path.name}: {choice.name} needs a background; give --background")
-    background, tb = torch.from_numpy(spectrum.background), torch.from_numpy(spectrum.background_exposure)
-    if choice.name == "pstat":
-        return formulas.pstat(counts, expected, ts, background, tb)
-    if choice.name == "wstat":
-        return formulas.wstat(counts, expected, ts, background, tb)
-    if spectrum.background_err is None:
-        raise DataError(f"{spectrum.observation.pha.path.name}: {choice.name} needs a background with STAT_ERR")
-    err = torch.from_numpy(spectrum.background_err)
-    return formulas.pgstat(counts, expected, ts, background, err, tb, as_xspec=choice.name == "pgstat-xspec")
 
 
 def background_in_source(spectrum: Spectrum) -> NDArray[np.float64]:

@@ -1,88 +1,201 @@
-"""The normalised likelihood that posteriors, weights and evidence rest on.
+"""What the posterior rests on: the distribution of the counts of a batch of sources, given the model's.
 
-The counts of a bin are Poisson about `M`, or, with a fractional systematic error s of the source model, negative
-binomial: mean M, variance M + phi M^2. Written relative to the saturated model it loses no digits at 1e9 counts and is
-Poisson at phi = 0 without a jump. With d = M - S, a = 1 + phi M, c = 1 + phi S, psi(x) = x - log(1 + x):
+Weights, optimiser, simulator and predictive check all ask the same object, so they cannot disagree, and a better
+likelihood takes the place of another one by offering the same methods:
 
-    ln K = sat(S) - phi d^2 / (a c) - S psi(d / (S a)) + phi (d / c)^2 g2(phi d / c) - log(1 + phi S) / 2
-           + omega(c / phi) - omega(1 / phi),      g2(y) = psi(y) / y^2,
-    sat(S) = ln Poisson(S | S),      omega = the remainder of Stirling's series.
+* `log_density(expected, nuisance)`: ln p of all bins, normalised;
+* `curvature(expected, jacobian, nuisance)`: its gradient and Fisher's information. What couples bins (calibration that
+  is not known) stays inside: nobody outside asks for the weight of a bin;
+* `replicate(expected, generator)`: the same likelihood of counts as another observation would give them.
 
-Source: the negative binomial with shape k = 1/phi rearranged with lgamma(z) = Stirling(z) + omega(z) (Abramowitz &
-Stegun 6.1.40); checked against scipy.stats.nbinom and mpmath in tests/statistics/test_likelihood.py.
+A nuisance stands behind the model's parameters with a prior of its own (`nuisances`).
 """
 
 from __future__ import annotations
 
-import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from xrayflow.statistics.statistic import psi
+from xrayflow.prior import Marginal
+from xrayflow.statistics.shortfall import Shortfall
 
-MOST_SYSTEMATIC = 0.5
-"""Above this fractional error the Stirling remainder omega(1 / s^2) is no longer exact to 1e-9."""
-
-
-def log_saturated_poisson(counts: Tensor) -> Tensor:
-    """ln Poisson(S | S): S ln S - S - ln S!, by Stirling's series above 30 counts; 0 at 0."""
-    counts = counts.to(torch.float64)
-    small = torch.xlogy(counts, counts) - counts - torch.lgamma(counts + 1.0)
-    large = torch.clamp(counts, min=1.0)
-    stirling = -0.5 * torch.log(2.0 * math.pi * large) - _omega(1.0 / large)
-    return torch.where(counts > 30.0, stirling, small)
+Expected = Float[Tensor, "source draw bin"]
+Nuisance = Float[Tensor, "source draw nuisance"]
 
 
-def log_counts(
-    counts: Float[Tensor, "*#batch bin"],
-    total: Float[Tensor, "*#batch bin"],
-    phi: Float[Tensor, "*#batch bin"] | float,
-    saturated: Float[Tensor, "*#batch bin"],
-) -> Float[Tensor, "*#batch bin"]:
-    """ln of the probability of the counts of each bin.
+@dataclass(frozen=True)
+class Curvature:
+    """How a log density bends in its parameters.
+
+    Attributes:
+        gradient: d ln p / d parameter, those of the nuisances last.
+        information: Fisher's, positive semi-definite.
+    """
+
+    gradient: Float[Tensor, "source draw parameter"]
+    information: Float[Tensor, "source draw parameter parameter"]
+
+
+class Likelihood(ABC):
+    """The distribution of the counts of a batch of sources.
+
+    Attributes:
+        counts: (source, data, bin) what was observed, or subtracted; one data set, or one per draw in a replica.
+        systematic: (source, 1) s, a fraction of the source model.
+        used: (source, bin) 1 for the bins of a source, 0 for those that pad it to the longest of the batch.
+        shortfalls: (source,) what the likelihood of each lacks; empty where nobody asked.
+    """
+
+    counts: Tensor
+    systematic: Tensor
+    used: Tensor
+    shortfalls: tuple[Shortfall, ...]
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """For products."""
+
+    @property
+    def kind(self) -> str:
+        """ "exact", "approximate" or "profile": what a posterior from it may be called."""
+        return "approximate" if self.why else "exact"
+
+    @property
+    def why(self) -> str:
+        """Why the likelihood is not exact and what that costs, in one phrase; "" where it is. Ask one source at a time.
+
+        Of several, the first whose shortfall matters; `select` gives each its own.
+        """
+        lacking = [one for one in self.shortfalls if one.why]
+        return min(lacking, key=lambda one: one.negligible).why if lacking else ""
+
+    @property
+    def negligible(self) -> bool:
+        """Whether nobody would see the difference to an exact likelihood."""
+        return all(one.negligible for one in self.shortfalls)
+
+    @property
+    def nuisances(self) -> tuple[Marginal, ...]:
+        """Parameters of the likelihood's own, with their priors."""
+        return ()
+
+    @abstractmethod
+    def log_density_per_bin(self, expected: Expected) -> Expected:
+        """ln p(counts | expected) of each bin, normalised; 0 in bins that pad.
+
+        Args:
+            expected: mu, the source model's counts.
+        """
+
+    @abstractmethod
+    def log_saturated(self) -> Float[Tensor, "source draw"]:
+        """ln p(counts | a model that meets every bin); one column for the observed counts."""
+
+    @abstractmethod
+    def total(self, expected: Expected) -> Expected:
+        """Mean of the counts, the background included."""
+
+    @abstractmethod
+    def variance(self, expected: Expected) -> Expected:
+        """Variance of the counts of each bin."""
+
+    @abstractmethod
+    def replicate(self, expected: Expected, generator: torch.Generator) -> Likelihood:
+        """The likelihood of counts as another observation would give them: one data set per draw.
+
+        Args:
+            expected: mu.
+            generator: Source of randomness.
+        """
+
+    @abstractmethod
+    def select(self, sources: Int[Tensor, " chosen"]) -> Likelihood:
+        """The likelihood of some of the sources, with the bins that they need.
+
+        Args:
+            sources: Their numbers in the batch, from 0; repeats are allowed.
+        """
+
+    def log_density(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
+        """ln p(counts | expected, nuisance), all bins.
+
+        Args:
+            expected: mu.
+            nuisance: Values of `nuisances`; None where there are none.
+        """
+        return self.log_density_per_bin(expected).sum(-1)
+
+    def curvature(
+        self,
+        expected: Expected,
+        jacobian: Float[Tensor, "source draw bin parameter"],
+        nuisance: Nuisance | None = None,
+    ) -> Curvature:
+        """Gradient and Fisher's information of `log_density`; the weight of a bin is 1 / variance.
+
+        Args:
+            expected: mu.
+            jacobian: d mu / d parameter.
+            nuisance: As for `log_density`.
+        """
+        variance = self.variance(expected)
+        known = (variance > 0) & (self.used[:, None] > 0)
+        score = torch.where(known, self._score(expected), 0.0)
+        weight = torch.where(known, 1.0 / variance.clamp(min=1e-300), 0.0)
+        return bin_by_bin(score, weight, jacobian)
+
+    def score(self, expected: Expected, jacobian: Float[Tensor, "source bin parameter"]) -> Tensor:
+        """(source, draw, parameter) gradient of `log_density`, with one Jacobian for all draws.
+
+        Args:
+            expected: mu.
+            jacobian: d mu / d parameter.
+        """
+        return torch.where(self.variance(expected) > 0, self._score(expected), 0.0) @ jacobian
+
+    def deviance(self, expected: Expected) -> Float[Tensor, "source draw"]:
+        """2 (saturated - log density), of the likelihood that the posterior rests on."""
+        return 2.0 * (self.log_saturated() - self.log_density_per_bin(expected).sum(-1))
+
+    def _score(self, expected: Expected) -> Expected:
+        """d ln p / d expected of each bin."""
+        at = expected.detach().clone().requires_grad_(True)
+        with torch.enable_grad():
+            return torch.autograd.grad(self.log_density_per_bin(at).sum(), at)[0]
+
+
+def bin_by_bin(score: Expected, weight: Expected, jacobian: Tensor) -> Curvature:
+    """The curvature where bins are independent.
 
     Args:
-        counts: S, whole numbers >= 0.
-        total: M, expected counts (source and background), > 0 where S > 0.
-        phi: (variance - M) / M^2; 0 is Poisson. At most 0.25.
-        saturated: `log_saturated_poisson(counts)`, which no draw changes.
+        score: d ln p / d expected of each bin.
+        weight: Fisher's, of each bin.
+        jacobian: (source, draw, bin, parameter) d expected / d parameter.
     """
-    some = counts > 0
-    safe = torch.where(some, counts, 1.0)
-    d = total - counts
-    if isinstance(phi, float) and phi == 0.0:
-        return saturated - torch.where(some, counts * psi(d / safe), total)
-    phi = torch.as_tensor(phi, dtype=total.dtype)
-    a = 1.0 + phi * total
-    c = 1.0 + phi * counts
-    y = phi * d / c
-    value = (
-        saturated
-        - phi * d * d / (a * c)
-        - counts * psi(d / (safe * a))
-        + phi * (d / c) ** 2 * _g2(y)
-        - 0.5 * torch.log1p(phi * counts)
-        + _omega(phi / c)
-        - _omega(phi)
-    )
-    x = phi * total
-    empty = -total * torch.where(x > 1e-8, torch.log1p(x) / torch.where(x > 1e-8, x, 1.0), 1.0 - 0.5 * x)
-    return torch.where(some, value, empty)
+    gradient = (jacobian.mT @ score[..., None])[..., 0]
+    return Curvature(gradient, jacobian.mT @ (weight[..., None] * jacobian))
 
 
-def _g2(y: Tensor) -> Tensor:
-    """(y - log(1 + y)) / y^2."""
-    small = y.abs() < 1e-6
-    safe = torch.where(small, 1.0, y)
-    return torch.where(small, 0.5 - y / 3.0, psi(y) / (safe * safe))
+def chosen(shortfalls: tuple[Shortfall, ...], sources: Tensor) -> tuple[Shortfall, ...]:
+    """What the likelihoods of some sources lack.
+
+    Args:
+        shortfalls: (source,) those of the batch; empty where nobody asked.
+        sources: Their numbers.
+    """
+    return tuple(shortfalls[source] for source in sources.tolist()) if shortfalls else ()
 
 
-def _omega(inverse: Tensor) -> Tensor:
-    """Stirling's remainder lgamma(z) - [(z - 1/2) ln z - z + ln(2 pi) / 2], from 1/z <= 0.25."""
-    p2 = inverse * inverse
-    series = 1.0 / 12.0 + p2 * (
-        -1.0 / 360.0 + p2 * (1.0 / 1260.0 + p2 * (-1.0 / 1680.0 + p2 * (1.0 / 1188.0 - p2 * 691.0 / 360360.0)))
-    )
-    return inverse * series
+def trimmed(used: Tensor, sources: Tensor) -> int:
+    """How many bins some sources need of those that the batch was padded to.
+
+    Args:
+        used: (source, bin).
+        sources: Their numbers.
+    """
+    return int(used[sources].sum(-1).max()) if sources.numel() else used.shape[-1]

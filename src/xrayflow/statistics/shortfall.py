@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from xrayflow.ogip import Spectrum
 from xrayflow.statistics.auto import (
-    Choice,
+    StatisticChoice,
     background_in_source,
     background_is_counts,
     error_formula,
@@ -68,7 +68,7 @@ class Shortfall:
 EXACT = Shortfall()
 
 
-def find_shortfall(spectrum: Spectrum, choice: Choice, systematic: float = 0.0) -> Shortfall:
+def find_shortfall(spectrum: Spectrum, choice: StatisticChoice, systematic: float = 0.0) -> Shortfall:
     """What the likelihood of a spectrum lacks.
 
     Args:

@@ -14,8 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from xrayflow.inference import Posterior
-from xrayflow.inference.verdict import weighted_quantile
+from xrayflow.inference import Posterior, weighted_quantile
 from xrayflow.prior import Marginal
 from xrayflow.products.figures.style import (
     BEST,
@@ -245,9 +244,9 @@ def _place(figure: Figure, posterior: Posterior, columns: list[Column]) -> None:
     top = 1.0 - (0.45 if beside else 1.75) / height
     figure.subplots_adjust(left=left, bottom=1.25 / height, right=1.0 - 0.25 / width, top=top, wspace=0.06, hspace=0.06)
     x, side = (1.0 - 0.3 / width, "right") if beside else (left, "left")
-    pha = posterior.spectrum.observation.pha
+    data = posterior.data[0]
     lines = [
-        (0.0, pha.object or pha.path.name, {"fontsize": 14, "weight": "bold"}),
+        (0.0, data.source or data.pha.name, {"fontsize": 14, "weight": "bold"}),
         (0.32, posterior.model.text, {"fontsize": 11}),
         (0.58, posterior.verdict, {"fontsize": 11, "weight": "bold", "color": VERDICT_COLOURS[posterior.verdict]}),
         (0.86, f"{posterior.ess:.0f} effective draws", {"fontsize": 10, "color": GREY}),

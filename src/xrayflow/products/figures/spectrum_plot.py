@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -33,8 +32,6 @@ from xrayflow.products.figures.style import (
     new_figure,
 )
 from xrayflow.products.numbers import significant
-from xrayflow.statistics import Choice, noise_of
-from xrayflow.statistics.auto import background_in_source
 
 FloatArray = NDArray[np.float64]
 
@@ -112,22 +109,19 @@ def spectrum_figure(posterior: Posterior) -> Figure:
 
 def shown_bins(posterior: Posterior) -> Shown:
     """The bins as they are drawn."""
-    spectrum = posterior.spectrum
-    gaussian = posterior.likelihood == "Gaussian"
-    noise = noise_of([spectrum], [Choice(posterior.statistic.name, "", gaussian=gaussian)], posterior.systematic)
-    expected = torch.from_numpy(np.ascontiguousarray(posterior.predictive.expected[1]))[None, None]
-    variance = noise.variance(expected)[0, 0].numpy()
-    data, total = noise.counts[0].numpy(), posterior.predictive.total
-    order = np.argsort(spectrum.energy_lo, kind="stable")
-    lo, hi = spectrum.energy_lo[order], spectrum.energy_hi[order]
+    predictive = posterior.predictive
+    gaussian = posterior.likelihood.name == "Gaussian"
+    data, total = predictive.counts, predictive.total
+    order = np.argsort(predictive.energy_lo, kind="stable")
+    lo, hi = predictive.energy_lo[order], predictive.energy_hi[order]
     starts = display_groups(lo, hi, np.abs(data[order]), few=not gaussian)
 
     def summed(values: FloatArray) -> FloatArray:
         return np.add.reduceat(values[..., order], starts, axis=-1)
 
-    counts, middle, spread = summed(data), summed(total[1]), summed(variance)
+    counts, middle, spread = summed(data), summed(total[1]), summed(predictive.variance)
     if gaussian:
-        below = above = np.sqrt(summed(noise.variance(torch.zeros_like(expected))[0, 0].numpy()))
+        below = above = np.sqrt(summed(predictive.data_variance))
     else:
         below, above = poisson_errors(counts)
     residual = np.divide(counts - middle, np.sqrt(spread), out=np.zeros_like(counts), where=spread > 0)
@@ -141,21 +135,21 @@ def shown_bins(posterior: Posterior) -> Shown:
         background=_background(posterior),
         residual=residual,
         bins=lo.size,
-        exposure=spectrum.observation.pha.exposure,
+        exposure=posterior.data[0].exposure,
     )
 
 
 def _background(posterior: Posterior) -> tuple[FloatArray, FloatArray]:
     """Steps of the background scaled to the source, in groups that hold enough of it to be a line."""
-    spectrum = posterior.spectrum
-    if spectrum.background is None or posterior.likelihood == "Gaussian":
+    data = posterior.data[0]
+    if data.background_counts is None or posterior.likelihood.name == "Gaussian":
         return np.empty(0), np.empty(0)
-    order = np.argsort(spectrum.energy_lo, kind="stable")
-    lo, hi = spectrum.energy_lo[order], spectrum.energy_hi[order]
-    starts = display_groups(lo, hi, spectrum.background[order])
-    scaled = np.add.reduceat(background_in_source(spectrum)[order], starts)
+    order = np.argsort(data.energy_lo, kind="stable")
+    lo, hi = data.energy_lo[order], data.energy_hi[order]
+    starts = display_groups(lo, hi, data.background_counts[order])
+    scaled = np.add.reduceat(data.background_in_source[order], starts)
     ends = hi[np.append(starts[1:], lo.size) - 1]
-    density = scaled / (spectrum.observation.pha.exposure * (ends - lo[starts]))
+    density = scaled / (data.exposure * (ends - lo[starts]))
     return _steps(lo[starts], ends, np.where(density > 0, density, np.nan))
 
 
@@ -296,7 +290,7 @@ def _energy_axis(ax: Axes, lo: float, hi: float) -> None:
 
 
 def _legend(ax: Axes, posterior: Posterior, shown: Shown) -> None:
-    net = posterior.likelihood == "Gaussian" and posterior.spectrum.background is not None
+    net = posterior.likelihood.name == "Gaussian" and posterior.data[0].background_counts is not None
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=INK, marker="o", ms=4, lw=0.9, label="data less background" if net else "data"),
         Patch(facecolor=MODEL, alpha=0.3, label="90 % band of the model"),
@@ -316,23 +310,23 @@ def _legend(ax: Axes, posterior: Posterior, shown: Shown) -> None:
 
 def _words(figure: Figure, posterior: Posterior, shown: Shown) -> None:
     """Title: source, verdict, model, numbers."""
-    pha = posterior.spectrum.observation.pha
+    data = posterior.data[0]
     reduced = f"{posterior.statistic.name} / dof = {posterior.statistic.value:.1f} / {posterior.statistic.dof}"
     deviance = f"deviance / dof = {posterior.deviance.value:.1f} / {posterior.deviance.dof}"
-    instrument = " ".join(word for word in (pha.telescope, pha.instrument) if word)
-    name = pha.object or pha.path.name
+    instrument = " ".join(word for word in (data.telescope, data.instrument) if word)
+    name = data.source or data.pha.name
     figure.text(0.115, 0.975, name, fontsize=15 if len(name) < 36 else 11, weight="bold", va="top", parse_math=False)
     figure.text(
         0.115,
         0.93,
-        f"{posterior.model.text}    {instrument}, {significant(pha.exposure, 4)} s",
+        f"{posterior.model.text}    {instrument}, {significant(data.exposure, 4)} s",
         fontsize=11,
         va="top",
         parse_math=False,
     )
     parts = [reduced, deviance, f"p = {posterior.fit.p_value:.2g}"]
-    if posterior.systematic:
-        parts.append(f"systematic {100 * posterior.systematic:g} %")
+    if posterior.likelihood.systematic:
+        parts.append(f"systematic {100 * posterior.likelihood.systematic:g} %")
     if shown.merged:
         parts.append(f"{shown.bins} bins merged to {shown.lo.size} for display")
     figure.text(0.115, 0.89, "    ".join(parts), fontsize=9.5, va="top", color=GREY)

@@ -1,0 +1,183 @@
+"""The spectra of one instrument with how they are folded and scattered, and what is said of them without a response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xrayflow.folding import Forward
+from xrayflow.ogip import ARF, PHA, RMF, Observation, Spectrum
+from xrayflow.statistics import Likelihood, StatisticChoice, background_in_source, likelihood_of
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The spectra of one instrument, one per source: how they are folded and how their counts scatter.
+
+    Attributes:
+        spectra: Noticed bins.
+        choices: XSPEC's statistic of each, for people.
+        forward: Parameters -> expected counts.
+        likelihood: Expected counts -> ln p of the observed ones.
+    """
+
+    spectra: tuple[Spectrum, ...]
+    choices: tuple[StatisticChoice, ...]
+    forward: Forward
+    likelihood: Likelihood
+
+    def as_asked(self) -> DataSet:
+        """The data of one source in the bins that were asked for: XSPEC's statistic and figures are of those."""
+        shown = self.spectra[0].shown
+        if shown is None:
+            return self
+        forward = Forward.of(self.forward.family.model, [shown], self.forward.grid)
+        systematic = float(self.likelihood.systematic[0, 0])
+        return DataSet((shown,), self.choices, forward, likelihood_of([shown], self.choices, systematic))
+
+    def select(self, sources: Int[Tensor, " chosen"]) -> DataSet:
+        """The data of some of the sources."""
+        rows = sources.tolist()
+        return DataSet(
+            tuple(self.spectra[i] for i in rows),
+            tuple(self.choices[i] for i in rows),
+            self.forward.select(sources),
+            self.likelihood.select(sources),
+        )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of each source without its model.
+
+    Attributes:
+        names: (source,) file name of the first data set's spectrum.
+        counts: (source,) all noticed counts.
+        background: (source,) those that the background gives.
+        systematic: (source,) fractional error of the source model, the largest of the data sets.
+        bins: (source,) noticed bins of all data sets.
+        are_counts: (source,) whether all data are counts, not numbers with Gaussian errors.
+    """
+
+    names: tuple[str, ...]
+    counts: Float[Tensor, " source"]
+    background: Float[Tensor, " source"]
+    systematic: Float[Tensor, " source"]
+    bins: Int[Tensor, " source"]
+    are_counts: Bool[Tensor, " source"]
+
+    @property
+    def net(self) -> Float[Tensor, " source"]:
+        """Counts above the background."""
+        return self.counts - self.background
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one data set of one source holds, and what draws of theta make of it.
+
+    Attributes:
+        energy_lo, energy_hi: (bin,) keV.
+        counts: (bin,) observed.
+        expected: (draw, bin) of the source model.
+        total: (draw, bin) with the background.
+        variance: (draw, bin) of the counts.
+    """
+
+    energy_lo: NDArray[np.float64]
+    energy_hi: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    total: NDArray[np.float64]
+    variance: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ObservedData:
+    """What an answer keeps of one spectrum: no response, so that it travels.
+
+    Attributes:
+        source: OBJECT of the header.
+        telescope, instrument: TELESCOP and INSTRUME.
+        pha, rmf, arf, background: Paths; None for what there is not.
+        sha256: Hashes of the files: of pha and rmf, of arf and background where there is one.
+        exposure: s.
+        energies: Ranges that were noticed [keV]; `channels` where the choice was by channels.
+        grouping: How the bins were made.
+        energy_lo, energy_hi: (bin,) keV.
+        counts: (bin,) observed.
+        background_counts: (bin,) in the background file; None without one.
+        background_in_source: (bin,) the same scaled to the source's exposure and region; zeros without one.
+    """
+
+    source: str
+    telescope: str
+    instrument: str
+    pha: Path
+    rmf: Path
+    arf: Path | None
+    background: Path | None
+    sha256: Mapping[str, str]
+    exposure: float
+    energies: tuple[tuple[float, float], ...]
+    channels: tuple[int, int] | None
+    grouping: str
+    energy_lo: NDArray[np.float64]
+    energy_hi: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    background_counts: NDArray[np.float64] | None
+    background_in_source: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, spectrum: Spectrum) -> ObservedData:
+        """What is kept of a spectrum: the bins that were asked for."""
+        spectrum = spectrum.shown or spectrum
+        observation = spectrum.observation
+        pha, rmf, arf, background = observation.pha, observation.rmf, observation.arf, observation.background
+        return cls(
+            source=pha.object,
+            telescope=pha.telescope,
+            instrument=pha.instrument,
+            pha=pha.path,
+            rmf=rmf.path,
+            arf=None if arf is None else arf.path,
+            background=None if background is None else background.path,
+            sha256=hashes_of(observation),
+            exposure=pha.exposure,
+            energies=spectrum.energies,
+            channels=spectrum.channels,
+            grouping=spectrum.grouping,
+            energy_lo=spectrum.energy_lo,
+            energy_hi=spectrum.energy_hi,
+            counts=spectrum.counts,
+            background_counts=spectrum.background,
+            background_in_source=background_in_source(spectrum),
+        )
+
+
+def hashes_of(observation: Observation) -> dict[str, str]:
+    """SHA-256 of the files of an observation by name."""
+    arf, background = observation.arf, observation.background
+    files: dict[str, PHA | RMF | ARF | None] = {
+        "pha": observation.pha,
+        "rmf": observation.rmf,
+        "arf": arf,
+        "background": background,
+    }
+    return {name: file.sha256 for name, file in files.items() if file is not None}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A statistic with its degrees of freedom and why it was chosen."""
+
+    name: str
+    value: float
+    dof: int
+    reason: str

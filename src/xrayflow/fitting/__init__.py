@@ -1,0 +1,27 @@
+"""BEST FIT: from a problem to its modes, and what people ask of a fit: `optimise`, `error`, `steppar`."""
+
+from xrayflow.fitting.confidence import error, steppar
+from xrayflow.fitting.fit import BestFit, best_of, optimise, optimise_batch, optimise_problem
+from xrayflow.fitting.levenberg_marquardt import LevenbergMarquardt
+from xrayflow.fitting.multistart import Minima, Modes, descend, minimise
+from xrayflow.fitting.objective import FAR, Objective
+from xrayflow.fitting.starts import StartingProposal, starting_points
+
+__all__ = [
+    "FAR",
+    "BestFit",
+    "LevenbergMarquardt",
+    "Minima",
+    "Modes",
+    "Objective",
+    "StartingProposal",
+    "best_of",
+    "descend",
+    "error",
+    "minimise",
+    "optimise",
+    "optimise_batch",
+    "optimise_problem",
+    "starting_points",
+    "steppar",
+]

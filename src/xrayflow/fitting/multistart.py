@@ -1,0 +1,220 @@
+"""Where the fits end: independent starts of many sources, each run to its optimum.
+
+The search is coarse first: most of a start's way is run at the fidelity SEARCH, where a call costs a tenth. Starts that
+arrive at the same place become one, and every place that is left is followed to its optimum on the problem's own grid.
+No place is dropped for being bad: the starts that end there are the evidence that there is no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from xrayflow.fitting.levenberg_marquardt import LevenbergMarquardt
+from xrayflow.fitting.objective import Objective
+from xrayflow.folding import SEARCH
+from xrayflow.problem import Problem
+
+ROWS = 256
+"""Rows that run together."""
+
+COARSE_ITERATIONS, COARSE_TOLERANCE = 60, 0.01
+ITERATIONS, TOLERANCE = 60, 1e-3
+"""A row stops when a step promises to lower the goal (a -2 log posterior, a statistic) by less than the tolerance."""
+
+NEAR = 20.0
+"""In -2 log posterior: modes within this of the best are part of the posterior's support."""
+
+DISTINCT = 1.0
+"""Two modes closer than this Mahalanobis distance are one."""
+
+SAME, SAME_VALUE = 0.3, 0.05
+"""Two starts closer than this Mahalanobis distance, and in the goal's value, have arrived at one place."""
+
+
+@dataclass(frozen=True)
+class Minima:
+    """Where the starts of a batch ended.
+
+    Attributes:
+        x: (source, start, parameter) place in the box.
+        value: (source, start) of the goal; infinite where a start has none.
+        information: (source, start, parameter, parameter) half its curvature at x.
+        converged: (source, start).
+        evaluations: (source,).
+    """
+
+    x: Float[Tensor, "source start parameter"]
+    value: Float[Tensor, "source start"]
+    information: Float[Tensor, "source start parameter parameter"]
+    converged: Bool[Tensor, "source start"]
+    evaluations: Int[Tensor, " source"]
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Where the starts ended.
+
+    Attributes:
+        v: (source, start, parameter) probit coordinates.
+        objective: (source, start) -2 log posterior density (or the statistic), up to the same constant for all.
+        information: (source, start, parameter, parameter) half its curvature at v, by Fisher's information.
+        evaluations: Likelihood evaluations per source, on any grid (a Jacobian counts as one for each parameter).
+    """
+
+    v: Float[Tensor, "source start parameter"]
+    objective: Float[Tensor, "source start"]
+    information: Float[Tensor, "source start parameter parameter"]
+    evaluations: Int[Tensor, " source"]
+
+    def log_evidence(self, source: int, starts: Int[Tensor, " chosen"]) -> Float[Tensor, " chosen"]:
+        """Natural log of what Laplace's method says that some optima of a source hold, up to a constant."""
+        information = self.information[source, starts]
+        evidence: Tensor = -0.5 * self.objective[source, starts] - 0.5 * torch.linalg.slogdet(information)[1]
+        return evidence
+
+    def distinct(self) -> list[Int[Tensor, " distinct"]]:
+        """For each source the numbers of its distinct modes within `NEAR` of the best, best first."""
+        value = torch.where(torch.isfinite(self.objective), self.objective, torch.inf)
+        apart = distances(self.v, self.information) > DISTINCT**2
+        kept = []
+        for source, order in enumerate(value.argsort(dim=-1).tolist()):
+            chosen: list[int] = []
+            for i in order:
+                if not value[source, i] <= value[source, order[0]] + NEAR or not torch.isfinite(value[source, i]):
+                    break
+                if bool(apart[source, i, chosen].all()):
+                    chosen.append(i)
+            kept.append(torch.tensor(chosen, dtype=torch.int64))
+        return kept
+
+    def select(self, sources: Int[Tensor, " chosen"]) -> Modes:
+        """The optima of some of the sources."""
+        return Modes(self.v[sources], self.objective[sources], self.information[sources], self.evaluations[sources])
+
+
+def minimise(
+    problem: Problem,
+    starts: Float[Tensor, "source start parameter"],
+    objective: str = "probit",
+    near: bool = False,
+) -> Modes:
+    """Run every start of every source to its optimum.
+
+    Args:
+        problem: The batch.
+        starts: Probit coordinates.
+        objective: "probit" or "scale", see `goal`.
+        near: The starts stand near their optima: no coarse search.
+    """
+    goal = Objective.of(problem, objective)
+    ends = find_minima(goal, goal.from_theta(problem.prior.to_theta(starts)), coarse=not near)
+    x_slope = 1.0 / goal.probit_slope(ends.x).clamp(min=1e-300)
+    information = x_slope[..., :, None] * ends.information * x_slope[..., None, :]
+    return Modes(goal.to_probit(ends.x), ends.value, information, ends.evaluations)
+
+
+def find_minima(goal: Objective, starts: Float[Tensor, "source start parameter"], coarse: bool = True) -> Minima:
+    """Follow every start, on a coarse grid first.
+
+    A goal that is not pulled is searched twice on the coarse grid: from the starts, and from where the pulled goal
+    leads them. The first finds minima at the edges, the second those that a start stranded on an edge would miss.
+
+    Args:
+        goal: Of the batch, one row per source.
+        starts: Places in the box.
+        coarse: Whether to search on a coarse grid.
+
+    Returns:
+        The ends, as many as starts, or twice as many where there were two searches.
+    """
+    held = torch.zeros_like(starts, dtype=torch.bool)
+    if not coarse:
+        return descend(goal, starts, held, ITERATIONS, TOLERANCE)
+    cheap = goal.at(SEARCH)
+    found = descend(cheap.pull(), starts, held, COARSE_ITERATIONS, COARSE_TOLERANCE)
+    evaluations = found.evaluations
+    if not goal.pulled:
+        both = torch.cat([starts, found.x], dim=1)
+        found = descend(cheap, both, torch.zeros_like(both, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
+        evaluations = evaluations + found.evaluations
+    sources, count, _ = found.x.shape
+    leader = _leaders(found)
+    # one row per place that is left; the others take over what it finds
+    of, at = (leader == torch.arange(count)).nonzero(as_tuple=True)
+    rows = found.x[of, at][:, None]
+    ends = descend(goal.select(of), rows, torch.zeros_like(rows, dtype=torch.bool), ITERATIONS, TOLERANCE)
+    row = torch.zeros((sources, count), dtype=torch.int64)
+    row[of, at] = torch.arange(of.numel())
+    row = row.gather(1, leader)
+    return Minima(
+        x=ends.x[row, 0],
+        value=ends.value[row, 0],
+        information=ends.information[row, 0],
+        converged=ends.converged[row, 0],
+        evaluations=evaluations.index_add(0, of, ends.evaluations),
+    )
+
+
+def descend(goal: Objective, x: Tensor, held: Tensor, iterations: int, tolerance: float) -> Minima:
+    """Run every start on the goal's own grid.
+
+    Args:
+        goal: Of the batch.
+        x: (source, start, parameter) places in the box.
+        held: The same shape: coordinates that keep their place.
+        iterations, tolerance: See `LevenbergMarquardt.run`.
+    """
+    sources, count, parameters = x.shape
+    source_of_row = torch.arange(sources).repeat_interleave(count)
+    parts = [
+        LevenbergMarquardt(goal.select(of), rows, fixed).run(tolerance, iterations)
+        for of, rows, fixed in zip(
+            torch.split(source_of_row, ROWS),
+            torch.split(x.reshape(-1, parameters), ROWS),
+            torch.split(held.reshape(-1, parameters), ROWS),
+            strict=True,
+        )
+    ]
+    value = torch.cat([part.value for part in parts]).reshape(sources, count)
+    return Minima(
+        x=torch.cat([part.x for part in parts]).reshape(x.shape),
+        value=torch.where(torch.isfinite(value), value, torch.inf),
+        information=torch.cat([part.hessian for part in parts]).reshape(*x.shape, parameters),
+        converged=torch.cat([part.converged for part in parts]).reshape(sources, count),
+        evaluations=torch.cat([part.evaluations for part in parts]).reshape(sources, count).sum(-1),
+    )
+
+
+def distances(
+    x: Float[Tensor, "source start parameter"], information: Float[Tensor, "source start parameter parameter"]
+) -> Float[Tensor, "source start start"]:
+    """Squared Mahalanobis distance of every place (second axis) from every other, by the other's curvature (third)."""
+    difference = x[:, :, None, :] - x[:, None, :, :]
+    found: Tensor = (difference[..., None, :] @ information[:, None] @ difference[..., None])[..., 0, 0]
+    return found
+
+
+def _leaders(ends: Minima) -> Int[Tensor, "source start"]:
+    """For each start the best one that arrived at its place (often itself)."""
+    sources, count, _ = ends.x.shape
+    value = ends.value
+    order = value.argsort(stable=True, dim=-1)
+    distance2 = distances(ends.x, ends.information).mT
+    near = torch.maximum(distance2, distance2.mT) < SAME**2
+    near &= (value[:, :, None] - value[:, None, :]).abs() < SAME_VALUE
+    near &= ends.converged[:, :, None] & ends.converged[:, None, :]
+    leader = torch.arange(count).expand(sources, -1).clone()
+    leads = torch.zeros((sources, count), dtype=torch.bool)
+    every = torch.arange(sources)
+    for place in range(count):
+        own = order[:, place]
+        candidates = near[every, own] & leads
+        taken = candidates.any(-1)
+        best = torch.where(candidates, value, torch.inf).argmin(-1)
+        leader[every, own] = torch.where(taken, best, own)
+        leads[every, own] = ~taken
+    return leader

@@ -1,0 +1,96 @@
+"""How exactly photons are computed and folded: the energy grid, and the precision, as one object.
+
+| fidelity | grid | precision | used for |
+|---|---|---|---|
+| EXACT | the answer's own | float64 | weights, verdicts, everything that is certified |
+| FINER | each bin in three | float64 | the check of the grid |
+| SEARCH | one edge in many, `PER_DECADE` bins per decade | float64 | starts, most of an optimiser's way, coordinates |
+| TRAINING | one edge in six, finer at O K | float32 | spectra that networks learn from |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xrayflow.folding.density import ABSORPTION_EDGES, JUMP_WIDTH
+from xrayflow.folding.grid import Grid
+
+PER_DECADE = 120.0
+"""Bins of the search's grid: 1.9 % wide, where a CCD resolves 2-30 %."""
+
+WORTHWHILE = 2.0
+"""The search's grid must have this many times fewer bins than the answer's; else the answer's serves."""
+
+COARSENESS, OXYGEN = 6, (0.48, 0.6)
+"""Every so manieth edge is kept for training, twice as many in this range [keV], where most of the error of a coarse
+grid arises: benchmarks/simulator.py."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A way to make a grid from the answer's own, and a precision to compute in.
+
+    Attributes:
+        name: For messages.
+        parts: Into how many parts each bin of the answer's grid is cut.
+        per_decade: Bins per decade that are kept of the answer's edges; None keeps all.
+        every: Every so manieth edge is kept; None keeps all.
+        dtype: Precision of photons and folding.
+    """
+
+    name: str
+    parts: int = 1
+    per_decade: float | None = None
+    every: int | None = None
+    dtype: torch.dtype = torch.float64
+
+    def grid(self, exact: Grid) -> Grid:
+        """The grid of this fidelity.
+
+        Args:
+            exact: The answer's own grid.
+        """
+        if self.per_decade is not None:
+            return _thinned(exact, self.per_decade)
+        if self.every is not None:
+            return _every(exact, self.every)
+        return exact if self.parts == 1 else exact.finer(self.parts)
+
+
+EXACT = Fidelity("exact")
+FINER = Fidelity("finer", parts=3)
+SEARCH = Fidelity("search", per_decade=PER_DECADE)
+TRAINING = Fidelity("training", every=COARSENESS, dtype=torch.float32)
+
+
+def _thinned(exact: Grid, per_decade: float) -> Grid:
+    """A subset of the edges; all of them where that would not be much cheaper."""
+    edges = exact.energy_edges
+    number = np.floor(per_decade * np.log10(edges / edges[0]))
+    kept = np.append(np.flatnonzero(np.diff(number, prepend=-1.0)), edges.size - 1)
+    kept = np.unique(kept)
+    if kept.size * WORTHWHILE > edges.size:
+        return exact
+    return Grid(edges[kept], f"{exact.description}, thinned for the search")
+
+
+def _every(exact: Grid, every: int) -> Grid:
+    """Every so manieth edge, twice as many around the O K edge, and both sides of every absorption edge."""
+    edges = exact.energy_edges
+    kept: NDArray[np.bool_] = np.isin(
+        edges, np.multiply.outer(np.array(ABSORPTION_EDGES), [1.0 - JUMP_WIDTH, 1.0 + JUMP_WIDTH]).ravel()
+    )
+    kept[[0, -1]] = True
+    kept[::every] = True
+    oxygen = (edges > OXYGEN[0]) & (edges < OXYGEN[1])
+    near = max(every // 2, 1)
+    kept[np.flatnonzero(oxygen)[::near]] = True
+    description = (
+        f"{exact.description}; one in {every} of its {edges.size} edges, one in {near} in "
+        f"{OXYGEN[0]:g}-{OXYGEN[1]:g} keV, and both sides of absorption edges"
+    )
+    return Grid(edges[kept], description)

@@ -1,0 +1,161 @@
+"""Forward: parameters -> expected counts, the model and the fold at one fidelity.
+
+Everything that asks for expected counts asks this object: likelihood, optimiser, simulator, predictive check. The same
+spectra at another fidelity are `at(fidelity)`; each is made once for a batch and selected from thereafter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from xrayflow.errors import DataError
+from xrayflow.folding.fidelity import EXACT, Fidelity
+from xrayflow.folding.fold import Fold
+from xrayflow.folding.grid import Grid
+from xrayflow.models import Flux, Model, NativeFlux
+from xrayflow.ogip import Spectrum
+
+Theta = Float[Tensor, "source draw parameter"]
+
+PIECE = 400_000
+"""Elements (rows x energies) of one piece of work: 3 MB in float64 stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """The same spectra at several fidelities.
+
+    Attributes:
+        model: The spectral model.
+        spectra: Noticed bins of the whole batch.
+        grid: The answer's own grid.
+        made: What was asked for so far.
+    """
+
+    model: Model
+    spectra: tuple[Spectrum, ...]
+    grid: Grid
+    made: dict[Fidelity, tuple[Fidelity, Flux, Fold]] = field(default_factory=dict)
+
+    def at(self, fidelity: Fidelity) -> tuple[Fidelity, Flux, Fold]:
+        """Flux and fold of the whole batch; those of EXACT, and its name, where the fidelity is no other."""
+        if fidelity not in self.made:
+            grid = fidelity.grid(self.grid)
+            if grid is self.grid and fidelity != EXACT and fidelity.dtype == EXACT.dtype:
+                return self.at(EXACT)
+            flux = NativeFlux.of(self.model, torch.from_numpy(grid.energy_edges), fidelity.dtype)
+            self.made[fidelity] = fidelity, flux, Fold.of(self.spectra, grid, dtype=fidelity.dtype)
+        return self.made[fidelity]
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Expected counts of a batch of sources.
+
+    Attributes:
+        family: The whole batch that these sources were selected from, at every fidelity.
+        rows: (source,) their places in it.
+        fidelity: How exactly photons are computed.
+        flux: Parameters -> photons on the grid.
+        fold: Photons -> expected counts.
+    """
+
+    family: Family
+    rows: Int[Tensor, " source"]
+    fidelity: Fidelity
+    flux: Flux
+    fold: Fold
+
+    @classmethod
+    def of(
+        cls, model: Model, spectra: Sequence[Spectrum], grid: Grid | None = None, fidelity: Fidelity = EXACT
+    ) -> Forward:
+        """Bring model and responses together.
+
+        Args:
+            model: The spectral model.
+            spectra: Noticed bins, all with one RMF.
+            grid: The answer's photon energies; default `Grid.of_response`, wide where the model convolves.
+            fidelity: How exactly photons are computed.
+
+        Raises:
+            ModelError: The grid leaves a part of the band without photons.
+            MismatchError: The spectra have different RMFs.
+            DataError: No spectra, or matrices that do not fit into memory.
+        """
+        if not spectra:
+            raise DataError("a batch without spectra; give at least one")
+        if grid is None:
+            grid = Grid.of_response(spectra[0].observation.rmf.energy_edges, wide=model.has_convolution)
+        family = Family(model, tuple(spectra), grid)
+        return cls(family, torch.arange(len(spectra)), *family.at(fidelity))
+
+    @property
+    def grid(self) -> Grid:
+        """The photon-energy grid at this fidelity."""
+        return self.fold.grid
+
+    @property
+    def energies(self) -> int:
+        """How many edges the grid has: what a row of theta costs."""
+        return self.fold.grid.energy_edges.size
+
+    def expected(self, theta: Theta) -> Float[Tensor, "source draw bin"]:
+        """Expected source counts (without background) per bin, in float64.
+
+        Args:
+            theta: Free parameters of the model, in their units.
+        """
+        return self.fold(self.flux(self.fold.cast(theta)))
+
+    def linearised(
+        self, theta: Theta
+    ) -> tuple[Float[Tensor, "source draw bin"], Float[Tensor, "source draw bin parameter"]]:
+        """Expected counts and d expected / d theta, the latter to 1e-3 of its largest where the fold is float32.
+
+        Args:
+            theta: Likewise.
+        """
+        photons, slopes = self.flux.with_jacobian(self.fold.cast(theta))
+        # one product for all: (source, (1 + parameter) draw, energy)
+        folded = self.fold(torch.cat([photons, *slopes], dim=1))
+        folded = folded.reshape(folded.shape[0], slopes.shape[0] + 1, -1, folded.shape[-1])
+        return folded[:, 0], folded[:, 1:].movedim(1, -1)
+
+    def at(self, fidelity: Fidelity) -> Forward:
+        """The same sources at another fidelity.
+
+        Args:
+            fidelity: Of `fidelity`; one whose grid would be the answer's own gives EXACT.
+        """
+        found, flux, fold = self.family.at(fidelity)
+        return Forward(self.family, self.rows, found, flux, _selected(fold, self.rows))
+
+    def on(self, grid: Grid) -> Forward:
+        """The same sources with another grid as the answer's own.
+
+        Args:
+            grid: Photon energies.
+        """
+        family = replace(self.family, grid=grid, made={})
+        found, flux, fold = family.at(EXACT)
+        return Forward(family, self.rows, found, flux, _selected(fold, self.rows))
+
+    def select(self, sources: Int[Tensor, " chosen"]) -> Forward:
+        """Some of the sources; repeats are allowed.
+
+        Args:
+            sources: Their numbers in this batch, from 0.
+        """
+        return replace(self, rows=self.rows[sources], fold=self.fold.select(sources))
+
+
+def _selected(fold: Fold, rows: Tensor) -> Fold:
+    """The fold of some rows; the fold itself where that is all of them."""
+    whole = rows.numel() == fold.matrix_of_source.numel() and bool((rows == torch.arange(rows.numel())).all())
+    return fold if whole else fold.select(rows)

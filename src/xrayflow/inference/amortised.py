@@ -1,0 +1,102 @@
+"""The answer of a network alone: its draws as they come, without weights.
+
+The likelihood is asked only for what a reader needs beside the draws: the mode, and whether the model describes the
+data. Nothing says how far the draws are from the exact posterior, so the computation is `approximate` at best.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xrayflow.errors import NetworkError
+from xrayflow.files import package_versions
+from xrayflow.fitting import minimise
+from xrayflow.inference.checks import predictive
+from xrayflow.inference.checks.verdict import Computation, find_flags, judge_fit
+from xrayflow.inference.parts import MAKERS, BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
+from xrayflow.inference.posterior import Posterior
+from xrayflow.networks import NeuralPosterior
+from xrayflow.prior import FAR
+from xrayflow.problem import Problem
+
+MOST_OUTSIDE = 0.5
+"""A network more than half of whose draws leave the prior's box says nothing about it."""
+
+
+def answer_amortised(
+    problem: Problem, network: NeuralPosterior, draws: int, generator: torch.Generator, seed: int
+) -> Posterior:
+    """The network's posterior of one source.
+
+    Args:
+        problem: A batch of one.
+        network: What the network says of it.
+        draws: How many.
+        generator: Its random numbers.
+        seed: The run's.
+
+    Raises:
+        NetworkError: Hardly any draw lies in the prior's box.
+    """
+    v, outside = _inside(network, draws, generator)
+    theta = problem.prior.to_theta(v)
+    asked = theta[: predictive.DRAWS]
+    found = problem.log_likelihood(asked[None])[0]
+    log_likelihood = torch.full((draws,), torch.nan, dtype=torch.float64)
+    log_likelihood[: asked.shape[0]] = found
+    best, polish = _best(problem, v[: predictive.DRAWS], found)
+    statistic, deviance = problem.shown_at(best)
+    predicted = predictive.check(problem, asked, generator)
+    said = f"draws of the network {network.name} alone, not weighted by the likelihood"
+    left = (f"{outside:.0%} of its draws left the prior's box and were drawn anew",) if outside > 0.005 else ()
+    return Posterior(
+        model=problem.model,
+        prior=problem.prior,
+        data=problem.observed(),
+        sample=Draws(theta.numpy(), np.zeros(draws), log_likelihood.numpy()),
+        weighing=Weighing(
+            ess=float(draws),
+            efficiency=math.nan,
+            pareto_k=math.nan,
+            log_evidence=math.nan,
+            log_evidence_error=math.nan,
+            evaluations={"draws": int(asked.shape[0]), "tails": 0, "optimise": polish},
+        ),
+        best_point=BestPoint(best.numpy(), statistic, deviance),
+        likelihood=LikelihoodFacts.of(problem),
+        predictive=predicted,
+        computation=Computation("approximate", (said, *left)),
+        fit=judge_fit(predicted, deviance.value, deviance.dof),
+        flags=find_flags(problem.prior, theta, np.full(draws, 1.0 / draws), 1),
+        provenance=Provenance(seed, problem.grid, package_versions(*MAKERS), network.name, notes=problem.remarks),
+        mode="amortised",
+        reconstruction=network.reconstruction(0, asked),
+    )
+
+
+def _best(problem: Problem, v: Tensor, log_likelihood: Tensor) -> tuple[Tensor, int]:
+    """(parameter,) the mode of prior and likelihood next to the likeliest draw, and the evaluations it took."""
+    start = v[torch.where(torch.isnan(log_likelihood), -torch.inf, log_likelihood).argmax()]
+    polished = minimise(problem, start[None, None], objective="scale")
+    return problem.prior.to_theta(polished.v[0, polished.objective[0].argmin()]), int(polished.evaluations)
+
+
+def _inside(network: NeuralPosterior, draws: int, generator: torch.Generator) -> tuple[Tensor, float]:
+    """(draw, parameter) draws within the box, and the share that was not."""
+    kept: list[Tensor] = []
+    tried = found = 0
+    while found < draws:
+        v = network.sample(draws, [generator])[0]
+        kept.append(v[(v.abs() < FAR).all(-1)])
+        tried += draws
+        found = sum(part.shape[0] for part in kept)
+        if found < (1.0 - MOST_OUTSIDE) * tried:
+            raise NetworkError(
+                f"network {network.name}: {1.0 - found / tried:.0%} of its draws lie outside the prior's box; leave "
+                "--amortised out"
+            )
+    return torch.cat(kept)[:draws], 1.0 - found / tried

@@ -1,0 +1,1 @@
+"""CHECKS: what a computation and a fit are judged by."""

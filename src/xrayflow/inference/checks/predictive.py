@@ -1,0 +1,185 @@
+"""Posterior predictive check: would the model, at the posterior, give counts like the observed ones?
+
+Two questions. The deviance: how often do counts simulated from posterior draws lie further from their model than the
+observed ones do (a p-value)? And the shape: residuals summed over windows as wide as a detector's resolution, in
+standard deviations, which find a line or an edge that the total deviance drowns.
+
+The posterior was drawn to the observed counts and not to the simulated ones. Where bins hold few counts the deviance is
+nearly a function of what the posterior follows, such as the number of all counts, and then no observation is far from
+its posterior: p gathers at 0.5. So what the score s = d ln L / d theta tells of the deviance is taken away from both,
+
+    T(counts, theta) = deviance - s . b,        b = Cov(s)^-1 Cov(s, deviance) over simulated counts,
+
+which makes p uniform under the model; of many counts, b vanishes.
+
+Source: Gelman, Meng & Stern 1996, Statistica Sinica 6, 733 (posterior predictive p-value); Robins, van der Vaart &
+Ventura 2000, JASA 95, 1143 (why it is not uniform, and that a discrepancy uncorrelated with the score is).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xrayflow.problem import Problem
+
+DRAWS = 250
+REPLICATES = 4
+"""Simulated data sets per posterior draw: 1000 in all, so p < 0.001 can be told."""
+
+SLOPES = 25
+"""Draws that the derivatives of the expected counts are averaged over."""
+
+WINDOW = 0.06
+"""Width of a residual window as a fraction of the energy (NICER resolves 0.1 keV at 1 keV, 0.14 at 6)."""
+
+WINDOW_COUNTS = 25.0
+"""A window grows until it expects this many counts: below, a sum of counts is not nearly normal."""
+
+
+@dataclass(frozen=True)
+class Predictive:
+    """What the posterior predicts, and how the data compare; bins of several data sets stand end to end.
+
+    Attributes:
+        p_value: Share of simulated data sets at least as far from their model as the data, (k + 1) / (n + 1).
+        energy_lo, energy_hi: (bin asked for,) keV.
+        counts: (bin asked for,) as the likelihood sees them: less the background where that is subtracted.
+        expected: (3, bin asked for) 5 %, 50 % and 95 % quantile over draws of the expected source counts.
+        total: (3, bin asked for) the same with the background.
+        variance: (bin asked for,) of the counts at the median; `data_variance` what it is without a source.
+        window_lo, window_hi: (bin,) keV, of the likelihood's bins.
+        deviation: (bin,) the window's residual around each bin, in standard deviations.
+        excess: (bin,) the same residual as a fraction of the model in the window.
+    """
+
+    p_value: float
+    energy_lo: NDArray[np.float64]
+    energy_hi: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    total: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    data_variance: NDArray[np.float64]
+    window_lo: NDArray[np.float64]
+    window_hi: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    excess: NDArray[np.float64]
+
+    @property
+    def energy(self) -> NDArray[np.float64]:
+        """(bin,) keV, geometric middle of the likelihood's bins."""
+        return np.asarray(np.sqrt(self.window_lo * self.window_hi))
+
+
+def check(problem: Problem, theta: Tensor, generator: torch.Generator) -> Predictive:
+    """Compare the data of one source with what posterior draws predict.
+
+    Args:
+        problem: A batch of one.
+        theta: (draw, parameter) equally weighted posterior draws; `DRAWS` suffice.
+        generator: For the simulated counts.
+    """
+    expected = problem.expected(theta[None])
+    # a mean slope serves all draws: the score's mean is 0 with any
+    slope = problem.mean_jacobian(theta[None, :: max(theta.shape[0] // SLOPES, 1)])
+
+    def distance(data: Problem) -> tuple[Tensor, Tensor]:
+        """(draw,) deviance and (draw, parameter) score."""
+        return data.deviance(expected)[0], data.score(expected, slope)[0]
+
+    observed, own = distance(problem)
+    simulated = [distance(problem.replicate(expected, generator)) for _ in range(REPLICATES)]
+    deviance, score = (torch.stack(part) for part in zip(*simulated, strict=True))
+    told = _told_by_score(deviance, score)
+    exceed = int((deviance - score @ told >= observed - own @ told).sum())
+    asked = problem.as_asked()
+    shown = expected if asked is problem else asked.expected(theta[None])
+    return Predictive(
+        p_value=(exceed + 1) / (theta.shape[0] * REPLICATES + 1), **_shown(asked, shown), **_compared(problem, expected)
+    )
+
+
+def _shown(asked: Problem, expected: Tensor) -> dict[str, NDArray[np.float64]]:
+    """Bands and errors in the bins that were asked for."""
+    median = torch.from_numpy(np.median(expected.numpy(), axis=1, keepdims=True))
+    quantile = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
+    parts = []
+    for one, at_median, without in zip(
+        *(asked.predictions(of) for of in (expected, median, torch.zeros_like(median))), strict=True
+    ):
+        bands, total = (torch.quantile(torch.from_numpy(of), quantile, dim=0) for of in (one.expected, one.total))
+        parts.append(
+            {
+                "energy_lo": one.energy_lo,
+                "energy_hi": one.energy_hi,
+                "counts": one.counts,
+                "expected": bands.numpy(),
+                "total": total.numpy(),
+                "variance": at_median.variance[0],
+                "data_variance": without.variance[0],
+            }
+        )
+    return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+
+
+def _compared(problem: Problem, expected: Tensor) -> dict[str, NDArray[np.float64]]:
+    """Residuals in windows of the likelihood's bins."""
+    parts = []
+    for one in problem.predictions(expected):
+        energy = np.sqrt(one.energy_lo * one.energy_hi)
+        deviation, excess = _windows(energy, one.counts, one.total.mean(0), one.variance.mean(0))
+        parts.append((one.energy_lo, one.energy_hi, deviation, excess))
+    names = ("window_lo", "window_hi", "deviation", "excess")
+    return {name: np.concatenate(columns) for name, columns in zip(names, zip(*parts, strict=True), strict=True)}
+
+
+def _told_by_score(deviance: Tensor, score: Tensor) -> Tensor:
+    """(parameter,) b: least squares of the deviance, less its mean at each draw, on the score.
+
+    Args:
+        deviance: (replicate, draw) of simulated counts.
+        score: (replicate, draw, parameter); its mean is 0 at each draw.
+    """
+    parameters = score.shape[-1]
+    centred = (deviance - deviance.mean(0)).reshape(-1)
+    flat = (score - score.mean(0)).reshape(-1, parameters)
+    scale = flat.square().mean(0).sqrt().clamp(min=1e-300)
+    solution: Tensor = torch.linalg.lstsq(flat / scale, centred[:, None], driver="gelsd").solution
+    return solution[:, 0] / scale
+
+
+def _windows(
+    energy: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    total: NDArray[np.float64],
+    variance: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Residual of the window around each bin: in standard deviations, and as a fraction of the model."""
+    running = np.concatenate([[0.0], np.cumsum(total)])
+    middle = 0.5 * (running[1:] + running[:-1])
+    lo = np.minimum(
+        np.searchsorted(energy, energy * (1.0 - 0.5 * WINDOW)),
+        np.searchsorted(running[1:], middle - 0.5 * WINDOW_COUNTS, side="right"),
+    )
+    hi = np.maximum(
+        np.searchsorted(energy, energy * (1.0 + 0.5 * WINDOW), side="right"),
+        np.searchsorted(running[:-1], middle + 0.5 * WINDOW_COUNTS, side="left"),
+    )
+    hi = np.clip(hi, 1, energy.size)
+    lo = np.minimum(lo, hi - 1)
+
+    def over(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        window: NDArray[np.float64] = sums[hi] - sums[lo]
+        return window
+
+    residual = over(counts - total)
+    spread, model = over(variance), over(total)
+    deviation = np.divide(residual, np.sqrt(spread), out=np.zeros_like(residual), where=spread > 0)
+    excess = np.divide(residual, model, out=np.zeros_like(residual), where=model > 0)
+    return deviation, excess

@@ -1,0 +1,175 @@
+"""A trained network as a proposal: which one starts an answer, and what it says of every source of a batch.
+
+It is read, never trusted: it gives some of the optimiser's starts and a share of every proposal, its density is part of
+the weights, and where it is wrong the other components carry the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from xrayflow.errors import MismatchError, NetworkError, XrayflowError
+from xrayflow.inference.proposals.density import Density
+from xrayflow.models import Model, parse_model
+from xrayflow.networks import (
+    ModeFeatures,
+    Network,
+    NeuralPosterior,
+    load_network,
+    parse_recipe,
+    read_header,
+    shipped_networks,
+)
+from xrayflow.ogip import Spectrum
+from xrayflow.problem import Problem
+
+NO_NETWORK = "none"
+
+
+class Guide(Protocol):
+    """Normalised densities in probit coordinates of the answer's prior, one per source."""
+
+    @property
+    def name(self) -> str:
+        """What it goes by in products."""
+        ...
+
+    @property
+    def present(self) -> Bool[Tensor, " source"]:
+        """Whether this source has one; the others are never asked."""
+        ...
+
+    def sample(self, draws: int, generators: list[torch.Generator]) -> Float[Tensor, "source draw parameter"]:
+        """Draws, one generator per source; finite for the sources that have one."""
+        ...
+
+    def log_density(self, v: Float[Tensor, "source draw parameter"]) -> Float[Tensor, "source draw"]:
+        """Natural log of the density that `sample` draws from; -inf where it cannot draw, and for absent sources."""
+        ...
+
+    def seen_from_modes(self, source: int, modes: ModeFeatures) -> Sequence[Density]:
+        """What the guide says of one source when its modes are known: a part for each; none where it knows no more.
+
+        Args:
+            source: Its number in the batch.
+            modes: Its distinct modes.
+        """
+        ...
+
+    def select(self, sources: Tensor) -> Guide:
+        """The guide of some of the sources."""
+        ...
+
+
+@dataclass(frozen=True)
+class NetworkDensity:
+    """The guide of one source as a part of its proposal, whose share can be fitted.
+
+    Attributes:
+        guide: Of this source alone.
+    """
+
+    guide: Guide
+
+    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
+        """Draws."""
+        return self.guide.sample(draws, [generator])[0].to(torch.float64)
+
+    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
+        """The guide's."""
+        return self.guide.log_density(v[None])[0].to(v.dtype)
+
+
+@dataclass(frozen=True)
+class NetworkProposal:
+    """What a network says of a batch of sources, and what there is to say about it.
+
+    Attributes:
+        posterior: Its posteriors; None where no network was made for the model.
+        notes: (source,) why a source has none; "" where it has one, or where there is no network.
+        outside: (source,) whether it lies outside the training.
+    """
+
+    posterior: NeuralPosterior | None
+    notes: tuple[str, ...]
+    outside: tuple[bool, ...]
+
+    def name(self, source: int) -> str | None:
+        """The network that starts a source's answer."""
+        if self.posterior is None or not bool(self.posterior.present[source]):
+            return None
+        return self.posterior.name
+
+
+def find_network(
+    network: str | Path | Network | None, problem: Problem, spectra: Sequence[Spectrum]
+) -> NetworkProposal:
+    """The network that a user names, or the shipped one that fits, and what it makes of the spectra.
+
+    Args:
+        network: A shipped one's name, a file, a network, "none", or None for the shipped one that fits.
+        problem: The batch.
+        spectra: The same sources' spectra: a network sees raw channels, in bins of its own.
+
+    Raises:
+        NetworkError: The named network does not exist, is broken, or was made for another model.
+    """
+    nothing = NetworkProposal(None, ("",) * problem.sources, (False,) * problem.sources)
+    if network == NO_NETWORK:
+        return nothing
+    found = _fitting(problem.model) if network is None else network
+    if found is None:
+        return nothing
+    if not isinstance(found, Network):
+        found = load_network(found)
+    facts = problem.facts
+    try:
+        if not bool(facts.are_counts.all()):
+            raise MismatchError("it takes counts, and these data come with Gaussian errors")
+        amortised = NeuralPosterior.of(found, problem.model, problem.prior, spectra, facts.systematic.tolist())
+    except MismatchError as other:
+        if network is not None:
+            raise NetworkError(f"network {found.name}: {other}; use --network none, or train one") from None
+        note = f"started without the network {found.name}: {other}"
+        return NetworkProposal(None, (note,) * problem.sources, nothing.outside)
+    whys = [amortised.absence(source) for source in range(problem.sources)]
+    notes = tuple(f"started without the network {found.name}: {why}" if why else "" for why in whys)
+    return NetworkProposal(amortised, notes, tuple(bool(outside) for outside in amortised.outside))
+
+
+def require_network(said: NetworkProposal, problem: Problem) -> NeuralPosterior:
+    """The network's posteriors, where it alone must answer.
+
+    Raises:
+        NetworkError: There is no network, or a source is not of its kind.
+    """
+    if said.posterior is None:
+        why = next((note for note in said.notes if note), f"no shipped network was made for {problem.model.text}")
+        raise NetworkError(f"--amortised: {why}; give one with --network, or leave --amortised out")
+    amortised = said.posterior
+    for source, where in enumerate(problem.facts.names):
+        if why := amortised.absence(source):
+            raise NetworkError(
+                f"{where}: the network {amortised.name} cannot answer alone: {why}; leave --amortised out"
+            )
+    return amortised
+
+
+def _fitting(model: Model) -> Path | None:
+    """The first shipped network that was made for a model's expression; its file is read when it is used."""
+    for path in shipped_networks().values():
+        recipe = parse_recipe(read_header(path)["recipe"], str(path))
+        try:
+            made_for = parse_model(recipe.model.expression, recipe.model.abund)
+        except XrayflowError as error:
+            raise NetworkError(f"{path}: {error}") from None
+        if made_for.text == model.text:
+            return path
+    return None

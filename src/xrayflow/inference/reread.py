@@ -1,0 +1,58 @@
+"""A best fit again, from the files that an answer names: it keeps no response."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from xrayflow.dataset import ObservedData, hashes_of
+from xrayflow.errors import DataError, FileError
+from xrayflow.fitting import BestFit, Objective, best_of, descend
+from xrayflow.ogip import Observation, read_observation
+from xrayflow.problem import Problem
+from xrayflow.setup import FitSetup, build_problem
+
+ITERATIONS, TOLERANCE = 60, 1e-3
+
+
+def fit_again(data: ObservedData, setup: FitSetup, grid: str, best: Float[Tensor, " parameter"]) -> BestFit:
+    """The fit at a known best point, so that `error` and `steppar` can go on from it.
+
+    Args:
+        data: What was fitted; its files are still what they were.
+        setup: How, its bins excepted.
+        grid: The photon-energy grid, in words.
+        best: The point, in the parameters' units.
+
+    Raises:
+        FileError: A file is gone, or another one now.
+        DataError: The energy grid was the user's own.
+    """
+    problem = _problem(data, setup, grid)
+    goal = Objective.of(problem, "scale")
+    x = goal.from_theta(best)[None, None]
+    ends = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), ITERATIONS, TOLERANCE)
+    return best_of(problem, "posterior", goal, ends, 0)
+
+
+def _problem(data: ObservedData, setup: FitSetup, grid: str) -> Problem:
+    """The problem on the grid that was used: the response's own, or the finer one of the check."""
+    problem = build_problem([_read(data)], setup)
+    for same in (problem, problem.finer(3)):
+        if same.grid == grid:
+            return same
+    raise DataError(
+        f"{data.pha.name}: was answered on the energy grid '{grid}'; give that grid to optimise, and its fit to error"
+    )
+
+
+def _read(data: ObservedData) -> Observation:
+    """The observation, if its files are what they were."""
+    found = read_observation(data.pha, data.rmf, data.arf or "none", data.background or "none")
+    for name, sha256 in hashes_of(found).items():
+        if sha256 != data.sha256[name]:
+            raise FileError(
+                f"{getattr(data, name)}: is not the file that was answered (its hash differs); fit it again"
+            )
+    return found

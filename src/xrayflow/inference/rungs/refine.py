@@ -1,0 +1,82 @@
+"""The rung that serves most spectra: the first proposal with shares that a few weighted draws ask for."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from xrayflow.inference.ladder import SamplingBudget, State
+from xrayflow.inference.proposals.draws import WeightedDraws, balance_heuristic
+from xrayflow.inference.proposals.em import refined, reshared
+from xrayflow.inference.proposals.mixture import Proposal
+from xrayflow.inference.weights import effective_sample_size
+
+LEAST_PILOT = 100
+"""Draws of an adaptive round: a mixture is fitted to them."""
+
+PEEK = 4
+"""This part of a pilot is drawn first; where it is good enough, the rest is spared."""
+
+
+class Refine:
+    """Shares fitted to a pilot; where the pilot's weights are uneven, components fitted to all draws. The proposal
+    with the best pilot is taken."""
+
+    name = "proposing"
+
+    def climbers(self, state: State) -> Int[Tensor, " climber"]:
+        """Every source."""
+        return torch.arange(state.problem.sources)
+
+    def most(self, budget: SamplingBudget) -> float:
+        """As many as a good proposal needs."""
+        return budget.first
+
+    def propose(self, state: State, sources: Int[Tensor, " climber"]) -> Proposal:
+        """A proposal for each of some sources."""
+        every = torch.arange(sources.numel())
+        first = state.first.select(sources)
+        kept = [first.select(every[i : i + 1]) for i in every.tolist()]
+        best = torch.full((sources.numel(),), -1.0, dtype=torch.float64)
+        active, trial = every, kept.copy()
+        for attempt in range(state.budget.rounds + 1):
+            efficiency = self._pilot(state, sources[active], trial)
+            for row, place in enumerate(active.tolist()):
+                if efficiency[row] > best[place]:
+                    best[place], kept[place] = efficiency[row], trial[row]
+            if attempt == 0:
+                drawn = [balance_heuristic(state.history[source]) for source in sources.tolist()]
+                kept = [reshared(*pair) for pair in zip(drawn, kept, strict=True)]
+            active = active[efficiency < state.budget.enough]
+            if active.numel() == 0 or attempt == state.budget.rounds:
+                break
+            trial = refitted(state, sources[active]) if attempt else [kept[i] for i in active.tolist()]
+        return Proposal.stack(kept)
+
+    def _pilot(self, state: State, sources: Tensor, trial: list[Proposal]) -> Float[Tensor, " source"]:
+        """Efficiency of proposals: most first ones are good, and a few draws tell; else more are drawn."""
+        draws = max(round(state.budget.pilot * state.budget.draws), LEAST_PILOT)
+        peek = draws // PEEK
+        look = state.draw(sources, Proposal.stack(trial), peek)
+        efficiency = effective_sample_size(look.log_weight) / peek
+        doubtful = (efficiency < state.budget.enough).nonzero()[:, 0]
+        if doubtful.numel():
+            again = Proposal.stack([trial[row] for row in doubtful.tolist()])
+            rest = state.draw(sources[doubtful], again, draws - peek)
+            both = WeightedDraws.chain([look.select(doubtful), rest])
+            efficiency[doubtful] = effective_sample_size(both.log_weight) / draws
+        return efficiency
+
+
+def refitted(state: State, sources: Int[Tensor, " source"]) -> list[Proposal]:
+    """Proposals fitted to all draws of each source so far.
+
+    Args:
+        state: Where the batch stands.
+        sources: Their numbers in the batch.
+    """
+    return [
+        refined(balance_heuristic(state.history[i]), state.first.select(torch.tensor([i])), state.generators[i])
+        for i in sources.tolist()
+    ]

@@ -1,0 +1,77 @@
+"""The seam between models and folding: photons per bin of a grid, with derivatives, whatever computes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from xrayflow.models.jacobian import flux_and_jacobian
+from xrayflow.models.model import Model, PhotonFlux
+
+
+class Flux(Protocol):
+    """Photons of a model on one grid; a table model or a compiled library offers the same."""
+
+    @property
+    def parameters(self) -> int:
+        """How many columns theta has."""
+        ...
+
+    def __call__(self, theta: Float[Tensor, "*batch parameter"]) -> Float[Tensor, "*batch energy"]:
+        """Photons/cm^2/s per bin.
+
+        Args:
+            theta: Free parameters in the model's order and their units.
+        """
+        ...
+
+    def with_jacobian(
+        self, theta: Float[Tensor, "*batch parameter"]
+    ) -> tuple[Float[Tensor, "*batch energy"], Float[Tensor, "parameter *batch energy"]]:
+        """Photons and d photons / d theta.
+
+        Args:
+            theta: Likewise.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class NativeFlux:
+    """The components of this package.
+
+    Attributes:
+        photon_flux: The model bound to the grid.
+    """
+
+    photon_flux: PhotonFlux
+
+    @classmethod
+    def of(cls, model: Model, energy_edges: Tensor, dtype: torch.dtype = torch.float64) -> NativeFlux:
+        """Bind a model to a grid.
+
+        Args:
+            model: The spectral model.
+            energy_edges: (edge,) keV.
+            dtype: Precision of the photons.
+        """
+        return cls(model.on(energy_edges, dtype))
+
+    @property
+    def parameters(self) -> int:
+        """How many columns theta has."""
+        return len(self.photon_flux.model.names)
+
+    def __call__(self, theta: Float[Tensor, "*batch parameter"]) -> Float[Tensor, "*batch energy"]:
+        """Photons/cm^2/s per bin."""
+        return self.photon_flux(theta)
+
+    def with_jacobian(
+        self, theta: Float[Tensor, "*batch parameter"]
+    ) -> tuple[Float[Tensor, "*batch energy"], Float[Tensor, "parameter *batch energy"]]:
+        """Photons and d photons / d theta, by the structure of the model (`jacobian`)."""
+        return flux_and_jacobian(self.photon_flux, theta)

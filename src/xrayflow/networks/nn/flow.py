@@ -1,0 +1,221 @@
+"""Context -> a distribution of the parameters' coordinates x, with draws and their density.
+
+Every one offers `log_density(x, context)` and `draw(base, context)`, where `base` are standard normal numbers: the
+caller owns the randomness, and a draw carries its gradient to the encoder.
+
+* `Coupling`: a full-covariance affine layer that whitens x, then coupling layers of rational-quadratic splines. What
+  the context says to a conditioner is computed once per spectrum and shared by all of its draws.
+* `Autoregressive` (autoregressive.py): the paper's.
+* `Gaussian`: independent normals, the latent space of a plain variational autoencoder.
+* `Point`: a single value, the paper's deterministic predecessor. It has no density.
+
+Source: Durkan et al. 2019, arXiv 1906.04032 (neural spline flows).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from zuko.transforms import MonotonicRQSTransform
+
+X = Float[Tensor, "source draw parameter"]
+Context = Float[Tensor, "source context"]
+
+BOUND = 8.0
+"""The splines act within +-this of the whitened x; beyond, they are the identity."""
+
+
+def log_normal(z: X) -> Float[Tensor, "source draw"]:
+    """ln N(z; 0, I)."""
+    return -0.5 * (z * z).sum(-1) - 0.5 * z.shape[-1] * math.log(2.0 * math.pi)
+
+
+class Flow(nn.Module):
+    """A distribution of x given a context."""
+
+    has_density = True
+
+    def log_density(self, x: X, context: Context) -> Float[Tensor, "source draw"]:
+        """ln q(x | context).
+
+        Args:
+            x: Coordinates.
+            context: What each source's spectrum was encoded to.
+        """
+        raise NotImplementedError
+
+    def draw(self, base: X, context: Context) -> X:
+        """Standard normal numbers -> draws of x, in their precision; differentiable in the context.
+
+        Args:
+            base: The numbers.
+            context: What each source's spectrum was encoded to.
+        """
+        raise NotImplementedError
+
+
+class Whitening(nn.Module):
+    """x = mean(context) + L(context) z, L lower triangular."""
+
+    def __init__(self, parameters: int, context: int) -> None:
+        super().__init__()
+        self.size = parameters
+        self.below = torch.tril_indices(parameters, parameters, -1)
+        self.head = nn.Linear(context, 2 * parameters + self.below.shape[1])
+        nn.init.zeros_(self.head.bias)
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+
+    def forward(self, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+        """mean (source, parameter), L (source, parameter, parameter) and ln det L (source,)."""
+        raw = self.head(context)
+        mean, log_diagonal, rest = raw.split([self.size, self.size, self.below.shape[1]], dim=-1)
+        diagonal = torch.exp(log_diagonal)
+        unit: Tensor = torch.diag_embed(torch.ones_like(diagonal))
+        unit = unit.index_put((torch.arange(raw.shape[0])[:, None], self.below[0], self.below[1]), rest)
+        scale = torch.mul(unit, diagonal[:, None, :])
+        return mean, scale, log_diagonal.sum(-1)
+
+
+class Conditioner(nn.Module):
+    """The unmoved half of x and the context -> the splines of the other half."""
+
+    def __init__(self, kept: int, moved: int, context: int, hidden: int, bins: int) -> None:
+        super().__init__()
+        self.shape = (moved, 3 * bins - 1)
+        self.bins = bins
+        self.context = nn.Linear(context, hidden)
+        self.first = nn.Linear(kept, hidden, bias=False) if kept else None
+        self.second = nn.Linear(hidden, hidden)
+        self.last = nn.Linear(hidden, moved * (3 * bins - 1))
+        with torch.no_grad():
+            self.last.weight.mul_(0.1)
+            self.last.bias.mul_(0.1)
+
+    def forward(self, kept: Tensor, context: Tensor) -> MonotonicRQSTransform:
+        """The splines of the moved half.
+
+        Args:
+            kept: (source, draw, kept).
+            context: (source, hidden), what `self.context` made of it.
+        """
+        h = context[:, None, :] if self.first is None else self.first(kept) + context[:, None, :]
+        h = functional.gelu(h)
+        h = functional.gelu(self.second(h))
+        raw = self.last(h).unflatten(-1, self.shape)
+        widths, heights, derivatives = raw.split([self.bins, self.bins, self.bins - 1], dim=-1)
+        return MonotonicRQSTransform(widths, heights, derivatives, bound=BOUND)
+
+
+class Coupling(Flow):
+    """Whitening, then coupling layers that move one half of z given the other, the halves dealt anew each time."""
+
+    def __init__(self, parameters: int, context: int, layers: int, bins: int, hidden: int) -> None:
+        super().__init__()
+        self.whitening = Whitening(parameters, context)
+        self.moved = [_half(parameters, layer) for layer in range(layers)]
+        self.kept = [sorted(set(range(parameters)) - set(moved)) for moved in self.moved]
+        self.layers = nn.ModuleList(
+            Conditioner(len(kept), len(moved), context, hidden, bins)
+            for kept, moved in zip(self.kept, self.moved, strict=True)
+        )
+
+    def log_density(self, x: X, context: Context) -> Float[Tensor, "source draw"]:
+        """Whitened in the precision of x, the rest in float32."""
+        mean, scale, log_determinant = self.whitening(context)
+        difference = x - mean.to(x.dtype)[:, None, :]
+        z = torch.linalg.solve_triangular(scale.to(x.dtype), difference.mT, upper=False).mT.float()
+        total = -log_determinant[:, None].expand(z.shape[:2])
+        for layer, kept, moved in self._steps():
+            y, slope = layer(z[..., kept], layer.context(context)).call_and_ladj(z[..., moved])
+            z = _put(z, moved, y)
+            total = total + slope.sum(-1)
+        density: Tensor = log_normal(z) + total
+        return density
+
+    def draw(self, base: X, context: Context) -> X:
+        """The layers' inverses, in turn."""
+        mean, scale, _ = self.whitening(context)
+        z = base.float()
+        for layer, kept, moved in reversed(self._steps()):
+            z = _put(z, moved, layer(z[..., kept], layer.context(context)).inv(z[..., moved]))
+        x: Tensor = z.to(base.dtype) @ scale.to(base.dtype).mT + mean.to(base.dtype)[:, None, :]
+        return x
+
+    def _steps(self) -> list[tuple[Conditioner, list[int], list[int]]]:
+        """Each layer with the coordinates that it keeps and moves, from x to z."""
+        layers = cast(Iterable[Conditioner], self.layers)
+        return list(zip(layers, self.kept, self.moved, strict=True))
+
+
+class Gaussian(Flow):
+    """Independent normals."""
+
+    def __init__(self, parameters: int, context: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(context, 2 * parameters)
+
+    def log_density(self, x: X, context: Context) -> Float[Tensor, "source draw"]:
+        """ln N."""
+        mean, log_sd = self.head(context)[:, None, :].chunk(2, dim=-1)
+        density: Tensor = log_normal((x.float() - mean) * torch.exp(-log_sd)) - log_sd.sum(-1)
+        return density
+
+    def draw(self, base: X, context: Context) -> X:
+        """mean + sd base."""
+        mean, log_sd = self.head(context)[:, None, :].chunk(2, dim=-1)
+        x: Tensor = mean + torch.exp(log_sd) * base
+        return x
+
+
+class Point(Flow):
+    """One value per source."""
+
+    has_density = False
+
+    def __init__(self, parameters: int, context: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(context, parameters)
+
+    def draw(self, base: X, context: Context) -> X:
+        """The value, whatever the numbers."""
+        x: Tensor = self.head(context)[:, None, :] + 0.0 * base
+        return x
+
+
+TURNED = 6
+"""Up to so many parameters the halves come from an order that turns, as of the networks that exist."""
+
+
+def _half(parameters: int, layer: int) -> list[int]:
+    """Which coordinates a layer moves. Layers go in pairs that move one half and then the other.
+
+    The halves are dealt anew for each pair, so that any two coordinates soon stand in different ones: three pairs of
+    layers do for 8 coordinates, four for 16.
+    """
+    if parameters == 1:
+        return [0]
+    pair = layer // 2
+    if parameters <= TURNED:
+        turned = [(i * (1 + pair) + pair) % parameters for i in range(parameters)]
+        if len(set(turned)) < parameters:
+            turned = [(i + pair) % parameters for i in range(parameters)]
+        half = turned[: (parameters + 1) // 2]
+    else:
+        digit = pair % (parameters - 1).bit_length()
+        half = [i for i in range(parameters) if not i >> digit & 1]
+    return sorted(half) if layer % 2 == 0 else sorted(set(range(parameters)) - set(half))
+
+
+def _put(z: Tensor, moved: list[int], y: Tensor) -> Tensor:
+    """z with some coordinates replaced."""
+    columns = list(z.unbind(-1))
+    for place, column in zip(moved, y.unbind(-1), strict=True):
+        columns[place] = column
+    return torch.stack(columns, dim=-1)

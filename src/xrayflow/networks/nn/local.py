@@ -1,0 +1,103 @@
+"""What a posterior looks like from its mode: a flow in coordinates that the likelihood's own curvature whitens.
+
+With H the curvature at the mode v0 and L its Cholesky factor,
+
+    z = asinh(L' (v - v0)),
+
+in which a posterior that is a normal is a unit normal in its bulk, and one that bends stays within reach (asinh: places
+a thousand standard deviations out are at 8). A small network sees where the mode lies, how wide and how correlated the
+parameters are and how many counts there were, and says how the posterior parts from a normal: a degeneracy that bends,
+a tail that ends at an edge. A start that is amortised over all spectra cannot be as narrow as a bright spectrum's
+posterior; this is, since the optimiser did the narrowing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from xrayflow.networks.inputs import NUMBERS, ModeFeatures
+from xrayflow.networks.nn.flow import Coupling
+from xrayflow.networks.nn.scaling import LEAST_SPREAD
+
+FARTHEST = 4.0
+"""Standard deviations to which a feature is cut: beyond, the network would guess."""
+
+
+class Local(nn.Module):
+    """q(v | mode, curvature, a few numbers), in probit coordinates of the training prior."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, parameters: int, width: int, transforms: int, splines: int, hidden: int) -> None:
+        """Args:
+        parameters: Free parameters.
+        width: Width of the network that reads the features.
+        transforms, splines, hidden: Sizes of the coupling flow.
+        """
+        super().__init__()
+        self.below = torch.tril_indices(parameters, parameters, -1)
+        features = 3 * parameters + self.below.shape[1] + NUMBERS
+        self.register_buffer("mean", torch.zeros(features, dtype=torch.float64))
+        self.register_buffer("spread", torch.ones(features, dtype=torch.float64))
+        self.context = nn.Sequential(
+            nn.Linear(features, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+            nn.GELU(),
+        )
+        self.flow = Coupling(parameters, width, transforms, splines, hidden)
+
+    def fit(self, modes: ModeFeatures) -> None:
+        """Means and spreads of the features, from modes of the training."""
+        features = self._features(modes)
+        self.mean, self.spread = features.mean(0), features.std(0).clamp(min=LEAST_SPREAD)
+
+    def read(self, modes: ModeFeatures) -> Float[Tensor, "source context"]:
+        """What the flow is conditioned on."""
+        scaled = ((self._features(modes) - self.mean) / self.spread).clamp(-FARTHEST, FARTHEST)
+        context: Tensor = self.context(scaled.float())
+        return context
+
+    def log_density(
+        self, v: Float[Tensor, "source draw parameter"], modes: ModeFeatures, context: Float[Tensor, "source context"]
+    ) -> Float[Tensor, "source draw"]:
+        """ln q(v).
+
+        Args:
+            v: Probit coordinates of the training prior.
+            modes: A mode of each source.
+            context: `read` of them.
+        """
+        factor = torch.linalg.cholesky(modes.information)
+        y = (v - modes.v[:, None, :]) @ factor
+        slope = torch.log(factor.diagonal(dim1=-2, dim2=-1)).sum(-1)[:, None] - 0.5 * torch.log1p(y * y).sum(-1)
+        density: Tensor = self.flow.log_density(torch.asinh(y), context).to(v.dtype) + slope
+        return density
+
+    def draw(
+        self,
+        base: Float[Tensor, "source draw parameter"],
+        modes: ModeFeatures,
+        context: Float[Tensor, "source context"],
+    ) -> Float[Tensor, "source draw parameter"]:
+        """Standard normal numbers -> draws of v."""
+        factor = torch.linalg.cholesky(modes.information)
+        y = torch.sinh(self.flow.draw(base, context).to(modes.v.dtype))
+        v: Tensor = modes.v[:, None, :] + torch.linalg.solve_triangular(factor.mT, y.mT, upper=True).mT
+        return v
+
+    def _features(self, modes: ModeFeatures) -> Float[Tensor, "source feature"]:
+        """Mode, log widths, correlations, log curvatures, and the numbers."""
+        covariance = torch.linalg.inv(modes.information)
+        width = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=1e-30).sqrt()
+        correlation = covariance / (width[:, :, None] * width[:, None, :])
+        lower = correlation[:, self.below[0], self.below[1]].clamp(-1.0 + 1e-9, 1.0 - 1e-9)
+        curvature = 0.5 * torch.log(modes.information.diagonal(dim1=-2, dim2=-1))
+        return torch.cat([modes.v, torch.log(width), torch.atanh(lower) / math.pi, curvature, modes.numbers], dim=-1)

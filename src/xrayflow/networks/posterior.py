@@ -1,0 +1,263 @@
+"""A network's posteriors of a batch of spectra, in the coordinates that inference works in.
+
+The answer's prior may differ from the one that the network was trained on (a narrower range, a normal). Draws go from
+the network's coordinates to theta and from there to the answer's probit; their density takes the slopes of both maps.
+Draws beyond the answer's box come to lie at its far end (|v| = 12), where the target is zero.
+
+float32 results depend on the shape of a batch, so every source is computed by itself, in blocks of one size: an answer
+does not depend on its company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xrayflow.errors import MismatchError
+from xrayflow.models import Model
+from xrayflow.networks.inputs import ModeFeatures, NetworkInput
+from xrayflow.networks.network import Network
+from xrayflow.networks.nn.local import Local
+from xrayflow.networks.nn.scaling import LogRateScaler
+from xrayflow.ogip import Spectrum
+from xrayflow.prior import FAR, Prior
+
+BLOCK, LEAST_BLOCK = 2048, 16
+"""Draws of one source that are computed together: a power of two, at least and at most."""
+
+BAND = 0.05, 0.5, 0.95
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a network's decoder makes of the draws of one source, in the network's bins.
+
+    Attributes:
+        energy_lo, energy_hi: (bin,) keV; bins without a noticed channel are left out.
+        density: (3, bin) 5, 50 and 95 % of the expected counts/s/keV, the background that the file gives included.
+    """
+
+    energy_lo: NDArray[np.float64]
+    energy_hi: NDArray[np.float64]
+    density: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NeuralPosterior:
+    """q(theta | spectrum) of a batch of sources.
+
+    Attributes:
+        network: What was trained.
+        prior: The answer's; gives the coordinates v.
+        inputs: (source,) what the network sees; None where it is another instrument's.
+        context: (source, context) what the encoder made of each spectrum; zeros where there is none.
+        present: (source,) whether a source has one.
+        mismatch: (source,) why a source cannot have one: another instrument, other channels; "" where it can.
+        outside: (source,) in what a source lies outside the training; empty where it does not.
+    """
+
+    network: Network
+    prior: Prior
+    inputs: tuple[NetworkInput | None, ...]
+    context: Float[Tensor, "source context"]
+    present: Bool[Tensor, " source"]
+    mismatch: tuple[str, ...]
+    outside: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(
+        cls, network: Network, model: Model, prior: Prior, spectra: Sequence[Spectrum], systematic: Sequence[float]
+    ) -> NeuralPosterior:
+        """Look at every spectrum.
+
+        Args:
+            network: What was trained, for the answer's model.
+            model: The answer's.
+            prior: The answer's.
+            spectra: The noticed bins.
+            systematic: Fractional error of each.
+
+        Raises:
+            MismatchError: The network was made for another model, or gives values without a density.
+        """
+        network.refuse_model(model)
+        if not network.core.flow.has_density:
+            raise MismatchError("it gives one value and no density (latent 'point'), which neither starts nor answers")
+        context = torch.zeros((len(spectra), network.recipe.network.context))
+        mismatch = [""] * len(spectra)
+        outside: list[tuple[str, ...]] = [()] * len(spectra)
+        seen: list[NetworkInput | None] = [None] * len(spectra)
+        for source, (spectrum, error) in enumerate(zip(spectra, systematic, strict=True)):
+            try:
+                inputs = network.inputs(spectrum, error)
+            except MismatchError as other:
+                mismatch[source] = str(other)
+                continue
+            seen[source] = inputs
+            outside[source] = tuple(network.outside(inputs))
+            if not outside[source]:
+                context[source] = _context(network, inputs)
+        present = torch.tensor([not (m or o) for m, o in zip(mismatch, outside, strict=True)])
+        return cls(network, prior, tuple(seen), context, present, tuple(mismatch), tuple(outside))
+
+    @property
+    def name(self) -> str:
+        """The network's."""
+        return self.network.name
+
+    def absence(self, source: int) -> str:
+        """Why a source has none, in words; "" where it has one.
+
+        Args:
+            source: Its number.
+        """
+        return self.mismatch[source] or "; ".join(self.outside[source])
+
+    def select(self, sources: Tensor) -> NeuralPosterior:
+        """Some of the sources.
+
+        Args:
+            sources: Their numbers.
+        """
+        rows = sources.tolist()
+        return replace(
+            self,
+            inputs=tuple(self.inputs[i] for i in rows),
+            context=self.context[sources],
+            present=self.present[sources],
+            mismatch=tuple(self.mismatch[i] for i in rows),
+            outside=tuple(self.outside[i] for i in rows),
+        )
+
+    def sample(self, draws: int, generators: Sequence[torch.Generator]) -> Float[Tensor, "source draw parameter"]:
+        """Draws in the answer's probit coordinates; zeros for a source without a network.
+
+        Args:
+            draws: Per source.
+            generators: One per source.
+        """
+        found = []
+        for source, generator in enumerate(generators):
+            base = torch.randn((draws, len(self.prior.marginals)), generator=generator, dtype=torch.float64)
+            found.append(self._draw(source, base) if self.present[source] else torch.zeros_like(base))
+        return torch.stack(found)
+
+    def log_density(self, v: Float[Tensor, "source draw parameter"]) -> Float[Tensor, "source draw"]:
+        """ln q(v); -inf for a source without a network, and where it cannot draw.
+
+        Args:
+            v: The answer's probit coordinates.
+        """
+        density = torch.full(v.shape[:2], -torch.inf, dtype=torch.float64)
+        for source in self.present.nonzero()[:, 0].tolist():
+            density[source] = self._log_density(source, v[source])
+        return density
+
+    def seen_from_modes(self, source: int, modes: ModeFeatures) -> tuple[LocalPosterior, ...]:
+        """The posterior of one source seen from each of its modes; nothing where there is no local flow for it.
+
+        Args:
+            source: Its number in the batch.
+            modes: Its distinct modes, in the answer's probit coordinates.
+        """
+        local = self.network.core.local
+        if local is None or not self._same or not bool(self.present[source]):
+            return ()
+        each = [modes.select(torch.tensor([number])) for number in range(modes.size)]
+        with torch.no_grad():
+            return tuple(LocalPosterior(local, mode, local.read(mode)) for mode in each)
+
+    def reconstruction(self, source: int, theta: Float[Tensor, "draw parameter"]) -> Reconstruction | None:
+        """What the decoder makes of draws; None where the network has none.
+
+        Args:
+            source: Its number in the batch.
+            theta: Draws, in the parameters' units.
+        """
+        core, inputs = self.network.core, self.inputs[source]
+        if core.decoder is None or inputs is None or not isinstance(core.scaling, LogRateScaler):
+            return None
+        every = inputs.select(torch.zeros(theta.shape[0], dtype=torch.int64))
+        with torch.no_grad():
+            counts = core.scaling.to_counts(core.decoder(core.coordinates.from_theta(theta), every), every)
+        lo, hi = np.array(self.network.response.energies, dtype=np.float64).T
+        kept = inputs.noticed[0].numpy() > 0
+        whole = float(inputs.exposure) * (hi - lo) * inputs.noticed[0].numpy()
+        total = np.quantile(counts.numpy(), BAND, axis=0) + inputs.background[0].numpy()
+        return Reconstruction(lo[kept], hi[kept], total[:, kept] / whole[kept])
+
+    def _draw(self, source: int, base: Float[Tensor, "draw parameter"]) -> Float[Tensor, "draw parameter"]:
+        core, context = self.network.core, self.context[source : source + 1]
+        with torch.no_grad():
+            x = torch.cat([core.flow.draw(part[None], context)[0] for part in _blocks(base)])[: base.shape[0]]
+            v = x.double() if self._same else self.prior.to_probit(core.coordinates.to_theta(x))
+        # a spline that rounds to no number draws nothing: the far end has no posterior
+        return torch.where(torch.isfinite(v), v, FAR).clamp(-FAR, FAR)
+
+    def _log_density(self, source: int, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
+        core, context = self.network.core, self.context[source : source + 1]
+        with torch.no_grad():
+            if self._same:
+                x, slope = v, torch.zeros(v.shape[0], dtype=torch.float64)
+            else:
+                theta = self.prior.to_theta(v)
+                x = core.coordinates.from_theta(theta)
+                slope = core.coordinates.log_slope(theta) + torch.log(self.prior.slope(v)).sum(-1)
+            parts = [core.flow.log_density(part[None], context)[0] for part in _blocks(x)]
+        density = torch.cat(parts)[: v.shape[0]].double() + slope
+        inside = (v.abs() < FAR).all(-1)
+        return torch.where(torch.isnan(density) | ~inside, -torch.inf, density)
+
+    @property
+    def _same(self) -> bool:
+        """Whether the answer's coordinates are the flow's."""
+        probit = self.network.recipe.network.coordinates == "probit"
+        return probit and self.network.training_prior.prior == self.prior
+
+
+@dataclass(frozen=True)
+class LocalPosterior:
+    """What a local flow says of one source from one of its modes.
+
+    Attributes:
+        local: The flow.
+        mode: The mode.
+        context: (1, context) what the flow is conditioned on.
+    """
+
+    local: Local
+    mode: ModeFeatures
+    context: Float[Tensor, "1 context"]
+
+    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
+        """Draws; what rounds to no number comes to lie at the far end, where no posterior is."""
+        base = torch.randn((draws, self.mode.v.shape[1]), generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            parts = [self.local.draw(part[None], self.mode, self.context)[0] for part in _blocks(base)]
+        v = torch.cat([*parts, base[:0]])[:draws]
+        return torch.where(torch.isfinite(v), v, FAR).clamp(-FAR, FAR)
+
+    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
+        """ln q(v)."""
+        with torch.no_grad():
+            parts = [self.local.log_density(part[None], self.mode, self.context)[0] for part in _blocks(v)]
+        density = torch.cat([*parts, v.new_zeros(0)])[: v.shape[0]]
+        return torch.where(torch.isnan(density), -torch.inf, density)
+
+
+def _context(network: Network, inputs: NetworkInput) -> Float[Tensor, " context"]:
+    with torch.no_grad():
+        return network.core.context(inputs)[0]
+
+
+def _blocks(rows: Float[Tensor, "draw parameter"]) -> list[Tensor]:
+    """Blocks of one size, smaller for a few rows; the last one is filled up with zeros."""
+    size = min(BLOCK, max(LEAST_BLOCK, 1 << (rows.shape[0] - 1).bit_length()))
+    missing = -rows.shape[0] % size
+    return list(torch.split(torch.nn.functional.pad(rows, (0, 0, 0, missing)), size))

@@ -1,0 +1,155 @@
+"""Counts: Poisson, or negative binomial with a systematic error, on a background that is known.
+
+S ~ Poisson(F mu + beta), mu the source model's expected counts, beta the background, which is known; F a gamma factor
+of mean 1 and variance s^2 in every bin. Without a background this is exactly the negative binomial of mean mu and
+variance mu + (s mu)^2; with one, that form is matched to the mean and variance of the sum. Against the exact sum, ln
+p of a bin within 8 of its peak (mu and beta 0.1 .. 1e4) is off by at most 0.01 at s = 1 %, 0.03 at 1.5 %, 0.2 at 3 %,
+1 at 10 %, where a source and a background of equal weight hold thousands of counts; the medians are 3e-8, 2e-7, 2e-6
+and 8e-5.
+
+Source: the gamma-Poisson mixture; Greenwood & Yule 1920 for the negative binomial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from xrayflow.statistics.count_density import log_counts, log_saturated_poisson
+from xrayflow.statistics.likelihood import Expected, Likelihood, chosen, trimmed
+from xrayflow.statistics.shortfall import KNOWN, Shortfall
+
+
+@dataclass(frozen=True)
+class CountLikelihood(Likelihood):
+    """Poisson, or negative binomial with a systematic error, on a background that is known.
+
+    Attributes:
+        counts: (source, data, bin) S.
+        background: (source, bin) beta, counts in the source's exposure.
+        systematic: (source, 1) s, a fraction of the source model.
+        used: (source, bin).
+        saturated: (source, data, bin) ln Poisson(S | S).
+        shortfalls: (source,) what the likelihood of each lacks; empty where nobody asked.
+    """
+
+    counts: Tensor
+    background: Tensor
+    systematic: Tensor
+    used: Tensor
+    saturated: Tensor
+    shortfalls: tuple[Shortfall, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        counts: Tensor,
+        background: Tensor,
+        systematic: Tensor,
+        used: Tensor,
+        shortfalls: tuple[Shortfall, ...] = (),
+    ) -> CountLikelihood:
+        """One data set of each source.
+
+        Args:
+            counts: (source, bin) S.
+            background: (source, bin) beta.
+            systematic: (source,) s.
+            used: (source, bin) 1, and 0 in bins that pad.
+            shortfalls: (source,) what the likelihood of each lacks.
+        """
+        saturated = log_saturated_poisson(counts)[:, None]
+        return cls(counts[:, None], background, systematic[:, None], used, saturated, shortfalls)
+
+    @property
+    def name(self) -> str:
+        """For products."""
+        name = "negative binomial" if self._has_systematic else "Poisson"
+        return f"{name}, known background" if self._has_background else name
+
+    @property
+    def why(self) -> str:
+        """The background's own error is not in it, which `shortfalls` grade."""
+        if not self.shortfalls:
+            return KNOWN if self._has_background else ""
+        return super().why
+
+    @property
+    def negligible(self) -> bool:
+        """Whether nobody would see the difference to an exact likelihood."""
+        return super().negligible if self.shortfalls else not self._has_background
+
+    @property
+    def _has_systematic(self) -> bool:
+        return bool((self.systematic > 0).any())
+
+    @property
+    def _has_background(self) -> bool:
+        return bool((self.background > 0).any())
+
+    def total(self, expected: Expected) -> Expected:
+        """mu + beta."""
+        return expected + self.background[:, None, :] if self._has_background else expected
+
+    def variance(self, expected: Expected) -> Expected:
+        """mu + beta + (s mu)^2."""
+        return self.total(expected) + (self.systematic[:, None, :] * expected) ** 2
+
+    def log_density_per_bin(self, expected: Expected) -> Expected:
+        """ln K of `count_density.log_counts`."""
+        return log_counts(self.counts, self.total(expected), self._phi(expected), self.saturated)
+
+    def log_saturated(self) -> Tensor:
+        """At M = S, with the systematic error of the part above the background.
+
+        Without a background, or without a systematic error, no model does better. With both, the error shrinks with
+        the source, so a model a little below S can be likelier by up to s^2 / 2 in a bin.
+        """
+        above = torch.clamp(self.counts - self.background[:, None, :], min=0.0)
+        return log_counts(self.counts, self.counts, self._phi_of(above, self.counts), self.saturated).sum(-1)
+
+    def sample(self, expected: Expected, generator: torch.Generator) -> Expected:
+        """Counts: Poisson about the source times a gamma factor, plus the background; 0 in bins that pad.
+
+        Args:
+            expected: mu.
+            generator: Source of randomness.
+        """
+        mean = expected
+        if self._has_systematic:
+            shape = (1.0 / self.systematic.clamp(min=1e-12) ** 2)[:, None, :].expand(expected.shape)
+            factor = torch._standard_gamma(shape.contiguous(), generator=generator) / shape
+            mean = torch.where(self.systematic[:, None, :] > 0, expected * factor, expected)
+        return torch.poisson(self.total(mean), generator=generator)
+
+    def replicate(self, expected: Expected, generator: torch.Generator) -> CountLikelihood:
+        """The same with simulated counts."""
+        counts = self.sample(expected, generator)
+        return replace(self, counts=counts, saturated=log_saturated_poisson(counts))
+
+    def select(self, sources: Int[Tensor, " chosen"]) -> CountLikelihood:
+        """The likelihood of some of the sources."""
+        bins = trimmed(self.used, sources)
+        return CountLikelihood(
+            self.counts[sources, :, :bins],
+            self.background[sources, :bins],
+            self.systematic[sources],
+            self.used[sources, :bins],
+            self.saturated[sources, :, :bins],
+            chosen(self.shortfalls, sources),
+        )
+
+    def _phi(self, expected: Expected) -> Tensor | float:
+        return self._phi_of(expected, self.total(expected))
+
+    def _phi_of(self, source: Tensor, total: Tensor) -> Tensor | float:
+        """(variance - M) / M^2 = s^2 (mu / M)^2."""
+        if not self._has_systematic:
+            return 0.0
+        s = self.systematic[:, None, :]
+        if not self._has_background:
+            return (s * s).expand(source.shape)
+        return (s * source / torch.where(total > 0, total, 1.0)) ** 2

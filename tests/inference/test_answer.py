@@ -1,0 +1,100 @@
+"""From weighted draws to a judged answer: every number of the verdict comes from where it says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ladder_zoo import BUDGET, SETUP, climbed
+from ogip_zoo import toy_observation
+from xrayflow.fitting import minimise
+from xrayflow.inference import Posterior
+from xrayflow.inference.answer import Candidate, judge, resampled
+from xrayflow.inference.checks.verdict import GRID_SPREAD
+from xrayflow.inference.weights import effective_sample_size, log_mean_weight, pareto_k
+from xrayflow.setup import build_problem
+
+
+@pytest.fixture(scope="module")
+def candidate(tmp_path_factory: pytest.TempPathFactory) -> Candidate:
+    """A spectrum of 8000 counts, weighed."""
+    problem = build_problem([toy_observation(tmp_path_factory.mktemp("one"), exposure=200.0, seed=2)], SETUP)
+    state = climbed(problem)
+    return Candidate(problem, state.generators[0], state.modes, state.answers()[0], 0.01, int(state.spent[0]))
+
+
+@pytest.fixture(scope="module")
+def answer(candidate: Candidate) -> Posterior:
+    return judge(candidate, BUDGET.ess, 7)
+
+
+def test_the_weights_speak_for_themselves(candidate: Candidate, answer: Posterior) -> None:
+    log_weight = candidate.drawn.log_weight
+    assert answer.ess == pytest.approx(float(effective_sample_size(log_weight)))
+    assert answer.pareto_k == pareto_k(log_weight[0].numpy())
+    assert answer.log_evidence == pytest.approx(float(log_mean_weight(log_weight)))
+    assert answer.log_evidence_error == pytest.approx(math.sqrt(1.0 / answer.ess - 1.0 / log_weight.numel()))
+    np.testing.assert_array_equal(answer.log_weight, log_weight[0].numpy())
+    theta = candidate.problem.prior.to_theta(candidate.drawn.v)
+    np.testing.assert_allclose(answer.draws, theta[0].numpy())
+    np.testing.assert_allclose(answer.log_likelihood, candidate.problem.log_likelihood(theta)[0].numpy(), rtol=1e-9)
+    assert (answer.seed, answer.mode, answer.network) == (7, "exact", None)
+
+
+def test_evaluations_are_those_of_the_candidate_and_of_its_modes(candidate: Candidate, answer: Posterior) -> None:
+    modes = candidate.modes.distinct()[0].numel()
+    assert answer.weighing.evaluations["draws"] == candidate.spent + modes
+    assert answer.efficiency == pytest.approx(answer.ess / (candidate.spent + modes))
+    assert answer.weighing.evaluations["optimise"] > int(candidate.modes.evaluations)
+
+
+def test_the_best_point_is_found_from_a_draw_where_the_modes_missed_it(candidate: Candidate, answer: Posterior) -> None:
+    """Modes that say they are far from the best: the likeliest draw leads to the same place."""
+    away = replace(candidate.modes, v=torch.full_like(candidate.modes.v, 2.5))
+    again = judge(replace(candidate, modes=away), BUDGET.ess, 7)
+    np.testing.assert_allclose(again.best, answer.best, rtol=1e-4)
+    assert again.deviance.value == pytest.approx(answer.deviance.value, abs=1e-3)
+    known = minimise(candidate.problem, candidate.modes.v[:, :4], objective="scale")
+    at = candidate.problem.prior.to_theta(known.v[0, known.objective[0].argmin()])
+    np.testing.assert_allclose(answer.best, at.numpy(), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"grid_spread": GRID_SPREAD + 0.01}, "energy grid is too coarse"),
+        ({"modes": "moved"}, "hardly covered"),
+    ],
+)
+def test_what_a_candidate_brings_is_judged(candidate: Candidate, change: dict[str, object], words: str) -> None:
+    if change.get("modes") == "moved":
+        drawn = replace(candidate.drawn, log_target=candidate.drawn.log_target - 300.0)
+        change = {"drawn": drawn}
+    bent = judge(replace(candidate, **change), BUDGET.ess, 7)  # type: ignore[arg-type]
+    assert bent.computation.status == "approximate"
+    assert any(words in reason for reason in bent.computation.reasons)
+
+
+def test_more_than_one_mode_is_a_flag(candidate: Candidate, answer: Posterior) -> None:
+    assert "several_modes" not in answer.flags
+    modes = candidate.modes
+    v = torch.cat([modes.v, modes.v[:, :1] + 1.0], dim=1)
+    objective = torch.cat([modes.objective, modes.objective[:, :1] + 5.0], dim=1)
+    information = torch.cat([modes.information, modes.information[:, :1]], dim=1)
+    twice = replace(modes, v=v, objective=objective, information=information)
+    assert "several_modes" in judge(replace(candidate, modes=twice), BUDGET.ess, 7).flags
+
+
+def test_resampled_draws_follow_the_weights(candidate: Candidate) -> None:
+    generator = torch.Generator().manual_seed(3)
+    v = resampled(candidate.drawn, 4000, generator)
+    weight = torch.softmax(candidate.drawn.log_weight[0], 0)
+    mean = (weight[:, None] * candidate.drawn.v[0]).sum(0)
+    assert v.shape == (4000, 2)
+    torch.testing.assert_close(v.mean(0), mean, rtol=0.0, atol=0.05 * float(v.std(0).max()))
+    again = resampled(candidate.drawn, 4000, torch.Generator().manual_seed(3))
+    assert torch.equal(v, again)
