@@ -1,7 +1,8 @@
 """From spectra to certified posteriors: build the problem, ask the network, climb the ladder, judge.
 
 A batch of sources goes through every step together; one spectrum is a batch of one. A source's answer does not depend
-on its company (to rounding, which a walk for tails makes as large as another seed's change), and a spectrum that cannot be answered need not end the batch (`on_error="row"`).
+on its company, to rounding, which a walk for tails makes as large as another seed's change. A spectrum that cannot be
+answered need not end the batch (`on_error="row"`).
 """
 
 from __future__ import annotations
