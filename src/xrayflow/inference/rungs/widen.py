@@ -147,14 +147,11 @@ class Widen:
         """A proposal for each of some sources."""
         made = []
         for source in sources.tolist():
-            drawn = state.fresh[source]
-            if drawn is None:
-                raise ValueError("a source without draws has no tail to look for")
-            finder = TailFinder.of(state.problem.select(torch.tensor([source])), drawn)
+            finder = _finder(state, source)
             proposal, spent = finder.wider(state.tails.probes[source], state.generators[source])
             state.tails.evaluations[source] += spent + finder.tried
-            state.tails.first.setdefault(source, (drawn, state.tails.probes[source]))
-            state.tails.evidence[source] = float(log_mean_weight(drawn.log_weight))
+            state.tails.first.setdefault(source, (finder.drawn, state.tails.probes[source]))
+            state.tails.evidence[source] = float(log_mean_weight(finder.drawn.log_weight))
             made.append(proposal)
         return Proposal.stack(made)
 
@@ -176,10 +173,7 @@ def look(state: State, source: int) -> TailProbe:
         state: Where the batch stands.
         source: Its number.
     """
-    drawn = state.fresh[source]
-    if drawn is None:
-        raise ValueError("a source without draws has no tail to look for")
-    found = TailFinder.of(state.problem.select(torch.tensor([source])), drawn).probe(state.generators[source])
+    found = _finder(state, source).probe(state.generators[source])
     state.tails.evaluations[source] += found.evaluations
     return found
 
@@ -209,3 +203,11 @@ def missing_tail(state: State, source: int) -> str:
             state.fresh[source] = first
             return ""
     return missing
+
+
+def _finder(state: State, source: int) -> TailFinder:
+    """What a walk from the last draws of one source needs to know."""
+    drawn = state.fresh[source]
+    if drawn is None:
+        raise ValueError("a source without draws has no tail to look for")
+    return TailFinder.of(state.problem.select(torch.tensor([source])), drawn)
