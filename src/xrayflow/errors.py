@@ -19,7 +19,8 @@ XrayflowWarning(UserWarning)      an assumption was made that the user should kn
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -95,6 +96,22 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{by_lower[close[0]]}'?"
     return f"; known: {', '.join(by_lower.values())}"
+
+
+@contextmanager
+def in_words(kind: type[XrayflowError], known: Callable[[Place], Iterable[str]], table: str = "") -> Iterator[None]:
+    """What pydantic finds wrong inside the block, as one of our errors.
+
+    Args:
+        kind: Of error.
+        known, table: As `explain`'s.
+    """
+    from pydantic import ValidationError  # whoever reads a table has it; the errors alone do not wait for it
+
+    try:
+        yield
+    except ValidationError as error:
+        raise kind(explain(error, known, table)) from None
 
 
 def explain(error: ValidationError, known: Callable[[Place], Iterable[str]], table: str = "") -> str:

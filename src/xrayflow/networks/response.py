@@ -14,10 +14,10 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
-from xrayflow.errors import MismatchError, NetworkError, explain
+from xrayflow.errors import MismatchError, NetworkError, in_words
 from xrayflow.ogip import ARF, RMF
 from xrayflow.simulate import Layout
 
@@ -60,11 +60,8 @@ class Response:
     @model_validator(mode="wrap")
     @classmethod
     def _in_words(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
+        with in_words(NetworkError, lambda _: [one.name for one in fields(Response)], "response"):
             return read(values)
-        except ValidationError as error:
-            known = [one.name for one in fields(Response)]
-            raise NetworkError(explain(error, lambda _: known, "response")) from None
 
     @classmethod
     def of(cls, rmf: RMF, arf: ARF | None, layout: Layout) -> Response:

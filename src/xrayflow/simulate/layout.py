@@ -15,10 +15,10 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
-from xrayflow.errors import DataError, MismatchError, explain
+from xrayflow.errors import DataError, MismatchError, in_words
 from xrayflow.ogip import RMF, Spectrum
 
 TOLERANCE = 0.1
@@ -87,11 +87,8 @@ class Layout:
     @model_validator(mode="wrap")
     @classmethod
     def _in_words(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
+        with in_words(DataError, lambda _: [one.name for one in dataclasses.fields(Layout)], "layout"):
             return read(values)
-        except ValidationError as error:
-            known = [one.name for one in dataclasses.fields(Layout)]
-            raise DataError(explain(error, lambda _: known, "layout")) from None
 
     @classmethod
     def paper(cls) -> Layout:

@@ -30,13 +30,12 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PlainSerializer,
     TypeAdapter,
-    ValidationError,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from xrayflow.errors import DataError, Place, explain
+from xrayflow.errors import DataError, Place, in_words
 from xrayflow.prior import Marginal, Prior
 from xrayflow.statistics import MOST_SYSTEMATIC
 
@@ -145,10 +144,8 @@ class TrainingPrior:
     @model_validator(mode="wrap")
     @classmethod
     def _in_words(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
+        with in_words(DataError, _known, TABLE):
             return read(values)
-        except ValidationError as error:
-            raise DataError(explain(error, _known, TABLE)) from None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a header in JSON."""
