@@ -11,8 +11,8 @@ Simulated NICER spectra whose model allows two readings (`planted.py`), each wit
 3. *Stripped*: a coin picks one mode. Every component and kernel there is removed, nothing of ridges, tails and the
    network is drawn there, and no draw from there shapes a refit; only the prior keeps its share. Its fresh draws are
    judged several times: with the optima that the independent starts of (2) found, as users would have it; with those of
-   `STARTS` others; and *blind*, as if no start had come to the mode, which only the prior's share can then see. A walk
-   on the posterior from its draws (`inference.rungs.widen`), which users' answers have too, is asked apart.
+   `STARTS` others; and *blind*, as if no start had come to the mode, which only the prior's share can then see. A
+   search from its draws (`inference.rungs.widen`), which users' answers have too, is asked apart.
 
 The computation's status counts, not the verdict: one line does not fit two, and a poor fit is no merit of the check.
 
@@ -41,7 +41,7 @@ from planted import FAMILIES, planted
 from provenance import provenance
 from stripped import (
     LEAST_MASS,
-    WITHOUT_WALKS,
+    WITHOUT_SEARCHES,
     Side,
     Split,
     StrippedDrawing,
@@ -60,7 +60,7 @@ from xrayflow.inference.checks.modes import peak_share
 from xrayflow.inference.ladder import is_good
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.proposals.network import Guide
-from xrayflow.inference.rungs import find_modes, missing_tail
+from xrayflow.inference.rungs import find_modes, missing_tails
 from xrayflow.problem import Problem
 
 HERE = Path(__file__).resolve().parent
@@ -150,8 +150,9 @@ def strip_cases(
     usual = climbed(problem, 0, USUAL, guide)
     whole = candidates(usual)
     drawing = StrippedDrawing(dict(zip(keys_of(problem), sides, strict=True)))
-    top = climbed(problem, 1, USUAL, guide, drawing, without(known, sides), WITHOUT_WALKS)
-    stripped = candidates(top, walks=False)
+    top = climbed(problem, 1, USUAL, guide, drawing, without(known, sides), WITHOUT_SEARCHES)
+    stripped = candidates(top, searched=False)
+    told = missing_tails(top)
     # the starts have random numbers of their own
     others = {n: find_modes(problem, n, problem.generators(20 + n), guide) for n in STARTS}
     rows = []
@@ -175,7 +176,7 @@ def strip_cases(
                 "stripped": judged(honest, side),
                 "with_starts": {n: shown(judged(other, side)) for n, other in by_starts.items()},
                 "blind": shown(judged(replace(stripped[i], modes=blind), side)),
-                "a_walk_tells": missing_tail(top, i) != "",
+                "a_search_tells": told[i] != "",
             }
         )
     return rows
@@ -255,7 +256,7 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
             str(n): _share([row["with_starts"][str(n)]["computation"] != "certified" for row in rows]) for n in STARTS
         },
         "not_certified_blind": _share([row["blind"]["computation"] != "certified" for row in rows]),
-        "a_walk_tells": _share([row["a_walk_tells"] for row in rows]),
+        "a_search_tells": _share([row["a_search_tells"] for row in rows]),
         "reasons": Counter(word for row in rows for word in _words(row["stripped"])),
         "reasons_blind": Counter(word for row in rows for word in _words(row["blind"])),
     }

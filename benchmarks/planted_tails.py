@@ -27,10 +27,14 @@ import torch
 
 from provenance import provenance
 from tail_zoo import HELD_OUT, SHAPES, STATES, Tail, fitted_proposal
+from xrayflow.inference.checks.tails import look_for_tails
 from xrayflow.inference.proposals.counts_coordinates import CountsCoordinates
-from xrayflow.inference.proposals.draws import WeightedDraws
+from xrayflow.inference.proposals.draws import WeightedDraws, balance_heuristic
+from xrayflow.inference.proposals.em import refined
 from xrayflow.inference.proposals.mixture import Proposal
-from xrayflow.inference.rungs.widen import TAIL_ROUNDS, TailFinder
+from xrayflow.inference.proposals.widening import Widening
+from xrayflow.inference.rungs import WIDENINGS
+from xrayflow.inference.rungs.widen import ENOUGH, MORE
 from xrayflow.inference.weights import effective_sample_size, log_mean_weight, most_pareto_k, pareto_k
 
 HERE = Path(__file__).resolve().parent
@@ -83,36 +87,34 @@ def case(number: int, shapes: tuple[str, ...], generator: torch.Generator) -> di
         "straight": straight, "good": good(fresh), "first": state(target, fresh), "probes": [], "walked": 0,
     }  # fmt: skip
     level: Any = target if straight else CountsCoordinates(None, ())  # type: ignore[arg-type]
-    alarm = False
-    on_target = target.log_target
     looked = row["good"] and not (cut and row["first"]["missing"] < COUNTED)
-    if looked:
-        evidence, first_fresh = row["first"]["log_evidence"], fresh
-        for attempt in range(TAIL_ROUNDS + 1):
-            finder = TailFinder(on_target, on_target, level, fresh, fresh.log_weight)
+    alarm, base, history = False, proposal, list[WeightedDraws]()
+    for rung in range(WIDENINGS[0] + 1):
+        if not looked:
+            break
+        alarm = False
+        if float(effective_sample_size(fresh.log_weight)) >= ENOUGH:
             started = time.perf_counter()
-            seen = finder.probe(generator)
-            alarm = bool(seen.alarm)
-            first_seen = seen if attempt == 0 else first_seen
-            names = "excess", "heaviest", "above", "rise", "rise_error"
+            (seen,) = look_for_tails(target, target, level, [fresh], [generator])
             row["probes"].append(
-                {name: float(getattr(seen, name)) for name in names}
-                | {"evaluations": seen.evaluations, "seconds": time.perf_counter() - started}
+                {name: getattr(seen, name) for name in ("heaviest", "missing", "error", "evaluations")}
+                | {"seconds": time.perf_counter() - started, "log_evidence": float(log_mean_weight(fresh.log_weight))}
             )
             row["walked"] += seen.evaluations
-            row["probes"][-1]["log_evidence"] = float(log_mean_weight(fresh.log_weight))
-            change = row["probes"][-1]["log_evidence"] - evidence if attempt else math.inf
-            evidence = row["probes"][-1]["log_evidence"]
-            if not alarm or attempt == TAIL_ROUNDS:
-                alarm = alarm and bool(seen.grave(torch.tensor([change])))
-                break
-            proposal, spent = finder.wider(seen, generator)
-            row["walked"] += spent
-            fresh = weighed(target, proposal, MOST, generator)
-        if (not good(fresh) or alarm) and len(row["probes"]) > 1:
-            change = log_mean_weight(fresh.log_weight) - row["first"]["log_evidence"]
-            if bool(first_seen.small(change)):
-                fresh, alarm = first_fresh, False
+            alarm = seen.alarm
+        if rung == WIDENINGS[0] or (good(fresh) and not alarm):
+            break
+        if alarm and seen.kernels is not None:
+            widening = Widening.of(fresh, seen.kernels, seen.missing)
+            v = torch.cat([seen.pilot[None], widening.kernels.sample(MORE, [generator])], dim=1)
+            base = widening.proposal
+            history = [widening.earlier, WeightedDraws.of(widening.kernels, v, target.log_target(v))]
+            row["walked"] += MORE
+        elif history:
+            history.append(fresh)
+        else:
+            break
+        fresh = weighed(target, refined(balance_heuristic(history), base, generator), MOST, generator)
     row["looked"] = looked
     row["last"] = state(target, fresh)
     row["certified"] = good(fresh) and not alarm
@@ -155,7 +157,8 @@ def counted(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "whole_not_certified": sum(not one["certified"] for one in whole),
         "walked_whole_mean": sum(one["walked"] for one in whole) / max(len(whole), 1),
         "walked_blind_mean": sum(one["walked"] for one in blind) / max(len(blind), 1),
-        "largest_rise_of_the_first_probe": max((one["probes"][0]["rise"] for one in blind), default=0.0),
+        "seconds_of_a_first_search_mean": sum(one["probes"][0]["seconds"] for one in rows if one["looked"])
+        / max(sum(one["looked"] for one in rows), 1),
     }
 
 

@@ -5,7 +5,8 @@ outside; no draw from the side shapes a refit. Only the prior keeps its share th
 factor that is known to 1 %.
 
 A stripped answer climbs the ladder of every other with a `StrippedDrawing` in its state, and with the modes that
-`without` leaves; but not the rung that walks on the posterior (`WITHOUT_WALKS`), which may come to the side by itself.
+`without` leaves; but not the rung that searches from the draws (`WITHOUT_SEARCHES`), which may come to the side by
+itself.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from xrayflow.inference.ladder import Drawing, ExactDrawing, Rung, State, climb
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.proposals.mixture import Components, Proposal
 from xrayflow.inference.proposals.network import Guide
-from xrayflow.inference.rungs import LADDER, Widen, find_modes, first_proposal, missing_tail
+from xrayflow.inference.rungs import LADDER, Widen, find_modes, first_proposal, missing_tails
 from xrayflow.prior import log_standard_normal
 from xrayflow.problem import Problem
 
 OWN_DRAWS = 2000
 """From which the share of a proposal that lies outside the side is known."""
 
-WITHOUT_WALKS = tuple(rung for rung in LADDER if not isinstance(rung, Widen))
+WITHOUT_SEARCHES = tuple(rung for rung in LADDER if not isinstance(rung, Widen))
 
 PRIOR = 0
 """Its place among the parts of a proposal."""
@@ -243,20 +244,21 @@ def climbed(
     return state
 
 
-def candidates(state: State, walks: bool = True) -> list[Candidate]:
+def candidates(state: State, searched: bool = True) -> list[Candidate]:
     """Every source of a state, to be judged. Its energy grid is checked, and stays what it is.
 
     Args:
         state: At the top of the ladder.
-        walks: Whether a walk that finds what no draw has met is told.
+        searched: Whether a search that finds what no draw has met is told.
     """
     found, finer = [], state.problem.at(FINER)
+    tails = missing_tails(state) if searched else []
     for i, (drawn, generator) in enumerate(zip(state.answers(), state.generators, strict=True)):
         at = torch.tensor([i])
         problem = state.problem.select(at)
         spread = grid_spread(problem, finer.select(at), resampled(drawn, DRAWS, generator))
         spent = int(state.spent[i]) + 2 * DRAWS
-        missing = missing_tail(state, i) if walks else ""
+        missing = tails[i] if searched else ""
         walked = state.tails.evaluations[i]
         modes = state.modes.select(at)
         found.append(Candidate(problem, generator, modes, drawn, spread, spent, walked=walked, missing_tail=missing))

@@ -22,6 +22,7 @@ from xrayflow.inference.proposals.em import fit_students
 from xrayflow.inference.proposals.ensemble import explored
 from xrayflow.inference.proposals.mixture import Components, Proposal
 from xrayflow.inference.proposals.student import StudentMixture
+from xrayflow.statistics import Curvature
 
 SHAPES = "straight", "bent", "hook", "widening", "thinning", "neck"
 HELD_OUT = "wave", "bent_neck", "curl"
@@ -29,6 +30,9 @@ HELD_OUT = "wave", "bent_neck", "curl"
 
 LONGEST, SHORTEST = 5.0, 1.5
 """Of a tail: in prior standard deviations, in the bulk's."""
+
+OUTERMOST, INSIDE = 4.5, 0.998
+"""Prior standard deviations that so much of a target keeps within: beyond, a prior leaves nothing of any posterior."""
 
 STATES = 3000
 """Exact draws that a proposal is fitted to."""
@@ -65,8 +69,15 @@ class Tail:
 
     @classmethod
     def drawn(cls, shape: str, mass: float, parameters: int, generator: torch.Generator) -> Tail:
-        """A tail of a kind, with everything else by chance."""
+        """A tail of a kind, with everything else by chance; all of it where a prior has mass."""
+        while True:
+            target = cls._anywhere(shape, mass, parameters, generator)
+            states = target.sample(STATES, mass, torch.Generator().manual_seed(0))
+            if float((states.abs() < OUTERMOST).all(-1).double().mean()) > INSIDE:
+                return target
 
+    @classmethod
+    def _anywhere(cls, shape: str, mass: float, parameters: int, generator: torch.Generator) -> Tail:
         def even(lo: float, hi: float) -> float:
             return lo + (hi - lo) * float(torch.rand((), generator=generator, dtype=torch.float64))
 
@@ -152,6 +163,15 @@ class Tail:
         """Natural log of the target, ln Z = 0."""
         bulk, tail = self.log_parts(v)
         return torch.logaddexp(bulk + math.log1p(-self.mass), tail + math.log(self.mass))
+
+    def target_curvature(self, v: Tensor) -> Curvature:
+        """Gradient of ln target, and |its curvature|, at least the prior's, in the place of Fisher's information."""
+        at = v.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(self.log_target(at).sum(), at, create_graph=True)
+        rows = [torch.autograd.grad(column.sum(), at, retain_graph=True)[0] for column in gradient.unbind(-1)]
+        value, vector = torch.linalg.eigh(torch.nan_to_num(torch.stack(rows, -2)))
+        information = (vector * value.abs().clamp(1.0, 1e8)[..., None, :]) @ vector.mT
+        return Curvature(gradient.detach(), information)
 
     def sample(self, draws: int, mass: float, generator: torch.Generator) -> Tensor:
         """Draws of the target with another mass of the tail: 0 for the bulk, `self.mass` for the target."""

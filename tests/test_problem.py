@@ -116,6 +116,20 @@ def test_the_curvature_in_probit_coordinates_is_what_differences_find(problem: P
     assert float(error.max()) < 1e-3
 
 
+def test_the_target_bends_by_the_data_and_the_prior(problem: Problem) -> None:
+    """Its gradient is that of central differences; its information exceeds the data's by the prior's, which is 1."""
+    v, step = draws_of(problem), 1e-4
+    found = problem.target_curvature(v)
+    data = problem.curvature(problem.prior.to_theta(v), problem.prior.slope(v))
+    torch.testing.assert_close(found.information - data.information, torch.eye(5).double().expand_as(data.information))
+    for i in range(5):
+        off = torch.zeros(5, dtype=torch.float64)
+        off[i] = step
+        rise = (problem.log_target(v + off) - problem.log_target(v - off)) / (2.0 * step)
+        scale = found.gradient.abs().amax(-1) + found.information.diagonal(dim1=-2, dim2=-1).amax(-1).sqrt()
+        assert float(((found.gradient[..., i] - rise).abs() / scale).max()) < 1e-4
+
+
 @pytest.mark.parametrize("piece", [1, 20_000, 10**9])
 def test_the_size_of_the_pieces_changes_nothing(problem: Problem, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     theta = problem.prior.to_theta(draws_of(problem))

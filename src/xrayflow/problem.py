@@ -171,19 +171,32 @@ class Problem:
             informations.append(found.information)
         return Curvature(torch.cat(gradients, dim=1), torch.cat(informations, dim=1))
 
+    def target_curvature(self, v: V) -> Curvature:
+        """Gradient of `log_target` in probit coordinates, and Fisher's information with the prior's.
+
+        Args:
+            v: Probit coordinates.
+        """
+        found = self.curvature(self.prior.to_theta(v), self.prior.slope(v))
+        return Curvature(found.gradient - v, found.information + torch.eye(v.shape[-1], dtype=v.dtype))
+
     def matched(self, theta: Theta) -> tuple[Theta, Float[Tensor, "source draw"]]:
         """theta with all norms multiplied so that the expected counts meet the observed ones, and ln L there.
 
         The norms stay in the box. Expected counts are linear in them, so this costs no further evaluation.
         """
-        expected = self.expected(theta)
-        if self.norms:
-            norms = list(self.norms)
-            factor = self._matching_factor(theta, expected)
-            expected = expected * factor[..., None]
-            theta = theta.clone()
-            theta[..., norms] = theta[..., norms] * factor[..., None]
-        return theta, self._log_density(expected, theta)
+        scaled, values = [], []
+        for part in self._pieces(theta):
+            expected = self._expected(part)
+            if self.norms:
+                norms = list(self.norms)
+                factor = self._matching_factor(part, expected)
+                expected = expected * factor[..., None]
+                part = part.clone()
+                part[..., norms] = part[..., norms] * factor[..., None]
+            scaled.append(part)
+            values.append(self._log_density(expected, part))
+        return torch.cat(scaled, dim=1), torch.cat(values, dim=1)
 
     def deviance(self, expected: Expected) -> Float[Tensor, "source draw"]:
         """2 (saturated - log likelihood) of all data sets, of the likelihood that the posterior rests on.

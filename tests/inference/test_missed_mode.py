@@ -18,7 +18,7 @@ import torch
 from ogip_zoo import ENERGY_EDGES, effective_area, power_law_counts, redistribution, toy_observation
 from xrayflow.inference import Posterior, SamplingBudget
 from xrayflow.inference.answer import Candidate, judge
-from xrayflow.inference.rungs import missing_tail
+from xrayflow.inference.rungs import missing_tails
 from xrayflow.ogip import Observation
 from xrayflow.prior import log_standard_normal
 from xrayflow.setup import FitSetup, build_problem
@@ -68,7 +68,7 @@ class Answers:
     blind: list[Posterior]
     draws: list[Candidate]
     sides: list[Any]
-    walks: list[str]
+    searches: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +83,12 @@ def answers(tmp_path_factory: pytest.TempPathFactory, stripped: Any) -> Answers:
     sides = [stripped.Side(line, bound, (-1.0) ** i) for i in range(len(STRENGTHS))]
     drawing = stripped.StrippedDrawing(dict(zip(stripped.keys_of(problem), sides, strict=True)))
     left = stripped.without(usual.modes, sides)
-    top = stripped.climbed(problem, 1, BUDGET, drawing=drawing, modes=left, rungs=stripped.WITHOUT_WALKS)
-    cut = stripped.candidates(top, walks=False)
+    top = stripped.climbed(problem, 1, BUDGET, drawing=drawing, modes=left, rungs=stripped.WITHOUT_SEARCHES)
+    cut = stripped.candidates(top, searched=False)
     seen = [replace(one, modes=other.modes) for one, other in zip(cut, whole, strict=True)]
     blind = [replace(one, modes=stripped.without(one.modes, [side])) for one, side in zip(seen, sides, strict=True)]
     judged = [[judge(one, BUDGET.ess, 0) for one in some] for some in (whole, seen, blind)]
-    return Answers(*judged, cut, sides, [missing_tail(top, source) for source in range(problem.sources)])
+    return Answers(*judged, cut, sides, missing_tails(top))
 
 
 def upper_share(answer: Posterior) -> float:
@@ -116,8 +116,8 @@ def test_only_the_modes_that_the_starts_found_tell(answers: Answers) -> None:
     assert [one.computation.status for one in answers.blind] == ["certified"] * len(STRENGTHS)
 
 
-def test_a_walk_on_the_posterior_tells_where_the_line_may_fade_on_its_way(answers: Answers) -> None:
-    assert all(reason != "" for reason in answers.walks), answers.walks
+def test_a_search_from_the_draws_tells(answers: Answers) -> None:
+    assert all(reason != "" for reason in answers.searches), answers.searches
 
 
 def test_a_stripped_proposal_keeps_out_and_is_normalised(answers: Answers) -> None:

@@ -24,6 +24,7 @@ from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem, problem_of
+from xrayflow.statistics import Curvature
 
 BAND = [(1.0, 6.0)]
 FREEZE = {"TBabs.nH": 0.05}
@@ -138,27 +139,36 @@ def test_with_a_normal_prior_the_best_fit_is_the_posteriors_mode(faint: Observat
 def counted_during(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Posterior]) -> tuple[Posterior, int]:
     """An answer, and how many rows of theta its likelihood was asked for outside the optimiser.
 
-    Everything asks `Problem.log_likelihood` (the optimiser's calls are those below `fitting`).
+    Everything asks `Problem.log_likelihood`, or `Problem.curvature`, which counts as one for each parameter (the
+    optimiser's calls are those below `fitting`).
     """
     rows = 0
-    usual = Problem.log_likelihood
+    value, curvature = Problem.log_likelihood, Problem.curvature
 
-    def counting(self: Problem, theta: torch.Tensor) -> torch.Tensor:
+    def count(theta: torch.Tensor, each: int) -> None:
         nonlocal rows
-        frame = sys._getframe(1)
+        frame = sys._getframe(2)
         while frame is not None and "/fitting/" not in frame.f_code.co_filename:
             frame = frame.f_back  # type: ignore[assignment]
         if frame is None:
-            rows += theta.shape[0] * theta.shape[1]
-        return usual(self, theta)
+            rows += theta.shape[0] * theta.shape[1] * each
+
+    def counting(self: Problem, theta: torch.Tensor) -> torch.Tensor:
+        count(theta, 1)
+        return value(self, theta)
+
+    def counting_curvature(self: Problem, theta: torch.Tensor, slope: torch.Tensor) -> Curvature:
+        count(theta, theta.shape[-1])
+        return curvature(self, theta, slope)
 
     with monkeypatch.context() as patch:
         patch.setattr(Problem, "log_likelihood", counting)
+        patch.setattr(Problem, "curvature", counting_curvature)
         return function(), rows
 
 
 def outside_the_optimiser(answer: Posterior) -> int:
-    """What an answer says that its draws, checks and walks cost."""
+    """What an answer says that its draws, checks and searches cost."""
     return answer.weighing.evaluations["draws"] + answer.weighing.evaluations["tails"]
 
 

@@ -22,7 +22,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from xrayflow.fitting import Modes
-from xrayflow.inference.checks.tails import TailProbe
+from xrayflow.inference.checks.tails import TailSearch
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.proposals.mixture import Proposal
 from xrayflow.inference.weights import effective_sample_size, most_pareto_k, pareto_k
@@ -98,20 +98,18 @@ class ExactDrawing:
 
 @dataclass
 class TailWatch:
-    """What walks on the posterior have said of the draws so far.
+    """What searches for missing tails have said of the draws so far.
 
     Attributes:
-        whole: Sources whose last draws a walk found to know the posterior.
-        probes: Of each other source, the last walk.
-        first: Of each that was widened, the draws before, and the walk that gave the alarm.
-        evidence: ln Z of each before it was widened last.
-        evaluations: Of each source, those of all walks.
+        whole: Sources from whose last draws a search found nothing that they do not know.
+        found: Of each source that misses a tail, the search that says so.
+        widened: Sources whose proposal was widened.
+        evaluations: Of each source, those of all searches.
     """
 
     whole: set[int] = field(default_factory=set)
-    probes: dict[int, TailProbe] = field(default_factory=dict)
-    first: dict[int, tuple[WeightedDraws, TailProbe]] = field(default_factory=dict)
-    evidence: dict[int, float] = field(default_factory=dict)
+    found: dict[int, TailSearch] = field(default_factory=dict)
+    widened: set[int] = field(default_factory=set)
     evaluations: Counter[int] = field(default_factory=Counter)
 
 
@@ -127,9 +125,10 @@ class State:
         first: The first proposal: what the modes, ridges and a network say.
         drawing: How draws are made.
         fresh: Weighted draws of the last frozen proposal of each source.
-        history: All draws of each source, in order.
+        bases: Of each source that has another than the first, the proposal that the next is fitted from.
+        history: Draws of each source, in order, of proposals with the parts of that.
         spent: (source,) likelihood evaluations on draws, pilots and rejected rounds included.
-        tails: What walks have said of the draws.
+        tails: What searches for missing tails have said of the draws.
         rung: What was done last, for progress.
         seconds: Wall time by step.
     """
@@ -141,6 +140,7 @@ class State:
     first: Proposal
     drawing: Drawing = field(default_factory=ExactDrawing)
     fresh: list[WeightedDraws | None] = field(default_factory=list)
+    bases: dict[int, Proposal] = field(default_factory=dict)
     history: list[list[WeightedDraws]] = field(default_factory=list)
     spent: Int[Tensor, " source"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     tails: TailWatch = field(default_factory=TailWatch)
@@ -152,6 +152,26 @@ class State:
             self.fresh = [None] * self.problem.sources
             self.history = [[] for _ in range(self.problem.sources)]
             self.spent = torch.zeros(self.problem.sources, dtype=torch.int64)
+
+    def base(self, source: int) -> Proposal:
+        """What the next proposal of one source is fitted from; its history has draws of proposals with the same parts.
+
+        Args:
+            source: Its number in the batch.
+        """
+        later = self.bases.get(source)
+        return self.first.select(torch.tensor([source])) if later is None else later
+
+    def rebase(self, source: int, proposal: Proposal, history: list[WeightedDraws]) -> None:
+        """Fit what comes next from a proposal with other parts; the history begins anew.
+
+        Args:
+            source: Its number in the batch.
+            proposal: Of this source.
+            history: Draws of proposals with these parts.
+        """
+        self.bases[source] = proposal
+        self.history[source] = history
 
     def draw(self, sources: Tensor, proposal: Proposal, draws: int) -> WeightedDraws:
         """Draws of the sources' proposals, counted and kept.
@@ -192,9 +212,23 @@ class State:
         for source, block in zip(sources.tolist(), blocks, strict=True):
             self.fresh[source] = WeightedDraws.chain(block)
 
+    def drawn(self, source: int) -> WeightedDraws:
+        """The fresh draws of one source.
+
+        Args:
+            source: Its number in the batch.
+
+        Raises:
+            ValueError: None have been weighed yet.
+        """
+        found = self.fresh[source]
+        if found is None:
+            raise ValueError(f"no draws of source {source} have been weighed yet")
+        return found
+
     def answers(self) -> list[WeightedDraws]:
         """The fresh draws of every source, once all have been weighed."""
-        return [drawn for drawn in self.fresh if drawn is not None]
+        return [self.drawn(source) for source in range(self.problem.sources)]
 
     def unsettled(self, least: float = 0.0) -> Int[Tensor, " unsettled"]:
         """Sources whose weights ask for a better proposal.

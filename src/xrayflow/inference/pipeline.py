@@ -24,7 +24,7 @@ from xrayflow.inference.checks.verdict import GRID_SPREAD
 from xrayflow.inference.ladder import SamplingBudget, State, climb, is_good
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.network import Guide, NetworkProposal, find_network, require_network
-from xrayflow.inference.rungs import LADDER, find_modes, first_proposal, missing_tail
+from xrayflow.inference.rungs import LADDER, find_modes, first_proposal, missing_tails
 from xrayflow.models import Model
 from xrayflow.networks import Network
 from xrayflow.ogip import Observation
@@ -320,12 +320,12 @@ def _on_fine_grids(state: State, guide: Guide | None, told: Progress, own_grid: 
     """Every source with draws whose energy grid was checked; where it is too coarse, weighed or answered on a finer."""
     finer = state.problem.at(FINER)
     found = []
-    missing_tails = [missing_tail(state, source) for source in range(state.problem.sources)]
+    tails = missing_tails(state)
     for i, (drawn, generator) in enumerate(zip(state.answers(), state.generators, strict=True)):
         at = torch.tensor([i])
         problem, better = state.problem.select(at), finer.select(at)
         modes, spent = state.modes.select(at), int(state.spent[i])
-        missing, walked = missing_tails[i], state.tails.evaluations[i]
+        missing, walked = tails[i], state.tails.evaluations[i]
         spread = grid_check.grid_spread(problem, better, resampled(drawn, grid_check.DRAWS, generator))
         spent += 2 * grid_check.DRAWS
         if own_grid and not spread <= GRID_SPREAD:
@@ -334,7 +334,7 @@ def _on_fine_grids(state: State, guide: Guide | None, told: Progress, own_grid: 
             spent += drawn.v.shape[1]
             if not is_good(drawn, state.budget.ess):
                 again = _climbed(problem, guide and guide.select(at), state.budget, [generator], told)
-                missing, walked = missing_tail(again, 0), walked + again.tails.evaluations[0]
+                missing, walked = missing_tails(again)[0], walked + again.tails.evaluations[0]
                 drawn, modes, spent = again.answers()[0], again.modes, spent + int(again.spent[0])
             spread = grid_check.grid_spread(problem, problem.finer(2), resampled(drawn, grid_check.DRAWS, generator))
             spent += 2 * grid_check.DRAWS

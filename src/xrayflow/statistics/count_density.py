@@ -1,12 +1,11 @@
 """The normalised likelihood that posteriors, weights and evidence rest on.
 
 The counts of a bin are Poisson about `M`, or, with a fractional systematic error s of the source model, negative
-binomial: mean M, variance M + phi M^2. Written relative to the saturated model it loses no digits at 1e9 counts and is
-Poisson at phi = 0 without a jump. With d = M - S, a = 1 + phi M, c = 1 + phi S, psi(x) = x - log(1 + x):
+binomial: mean M, variance M + phi M^2. It is written relative to the model that meets the counts, so that it loses no
+digits at 1e9 counts, and is Poisson at phi = 0 without a jump. With d = M - S, c = 1 + phi S, y = phi d / c:
 
-    ln K = sat(S) - phi d^2 / (a c) - S psi(d / (S a)) + phi (d / c)^2 g2(phi d / c) - log(1 + phi S) / 2
-           + omega(c / phi) - omega(1 / phi),      g2(y) = psi(y) / y^2,
-    sat(S) = ln Poisson(S | S),      omega = the remainder of Stirling's series.
+    ln K = sat(S) - log(1 + phi S) / 2 + omega(phi / c) - omega(phi)  +  S log(1 + d / S) - d  +  d (1 - log(1 + y) / y)
+    sat(S) = ln Poisson(S | S),      omega(1 / z) = the remainder of Stirling's series at z.
 
 Source: the negative binomial with shape k = 1/phi rearranged with lgamma(z) = Stirling(z) + omega(z) (Abramowitz &
 Stegun 6.1.40); checked against scipy.stats.nbinom and mpmath in tests/statistics/test_count_density.py.
@@ -24,6 +23,10 @@ from xrayflow.statistics.statistic import psi
 
 MOST_SYSTEMATIC = 0.5
 """Above this fractional error the Stirling remainder omega(1 / s^2) is no longer exact to 1e-9."""
+
+
+MANY = 1e5
+"""Counts of a bin above which the rounding of d is seen beside the result."""
 
 
 def log_saturated_poisson(counts: Tensor) -> Tensor:
@@ -49,34 +52,30 @@ def log_counts(
         phi: (variance - M) / M^2; 0 is Poisson. At most 0.25.
         saturated: `log_saturated_poisson(counts)`, which no draw changes.
     """
-    some = counts > 0
-    safe = torch.where(some, counts, 1.0)
     d = total - counts
     if isinstance(phi, float) and phi == 0.0:
-        return saturated - torch.where(some, counts * psi(d / safe), total)
+        return saturated + _above(counts, d)
     phi = torch.as_tensor(phi, dtype=total.dtype)
-    a = 1.0 + phi * total
     c = 1.0 + phi * counts
     y = phi * d / c
-    value = (
-        saturated
-        - phi * d * d / (a * c)
-        - counts * psi(d / (safe * a))
-        + phi * (d / c) ** 2 * _g2(y)
-        - 0.5 * torch.log1p(phi * counts)
-        + _omega(phi / c)
-        - _omega(phi)
-    )
-    x = phi * total
-    empty = -total * torch.where(x > 1e-8, torch.log1p(x) / torch.where(x > 1e-8, x, 1.0), 1.0 - 0.5 * x)
-    return torch.where(some, value, empty)
+    met = saturated - 0.5 * torch.log1p(phi * counts) + _omega(phi / c) - _omega(phi)
+    return met + _above(counts, d) + d * y * _g2(y)
+
+
+def _above(counts: Tensor, d: Tensor) -> Tensor:
+    """S log(1 + d / S) - d, and -d in empty bins; without cancellation where there are many counts."""
+    part = (d / counts.clamp(min=1.0)).clamp(min=-1.0)
+    plain = counts * torch.log1p(part) - d
+    many = counts > MANY
+    return torch.where(many, -counts * psi(part), plain) if bool(many.any()) else plain
 
 
 def _g2(y: Tensor) -> Tensor:
     """(y - log(1 + y)) / y^2."""
-    small = y.abs() < 1e-6
+    small = y.abs() < torch.finfo(y.dtype).eps ** 0.2  # there both have as many digits
     safe = torch.where(small, 1.0, y)
-    return torch.where(small, 0.5 - y / 3.0, psi(y) / (safe * safe))
+    series = 0.5 - y * (1.0 / 3.0 - y * (0.25 - 0.2 * y))
+    return torch.where(small, series, (y - torch.log1p(y)) / (safe * safe))
 
 
 def _omega(inverse: Tensor) -> Tensor:

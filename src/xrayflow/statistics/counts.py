@@ -102,6 +102,13 @@ class CountLikelihood(Likelihood):
         """ln K of `count_density.log_counts`."""
         return log_counts(self.counts, self.total(expected), self._phi(expected), self.saturated)
 
+    def _score(self, expected: Expected) -> Expected:
+        """S / M - (1 + phi S) / (1 + phi M) where phi does not depend on the model; else by differentiation."""
+        if self._has_systematic and self._has_background:
+            return super()._score(expected)
+        total, phi = self.total(expected), self._phi(expected)
+        return self.counts / total - (1.0 + phi * self.counts) / (1.0 + phi * total)
+
     def log_saturated(self) -> Tensor:
         """At M = S, with the systematic error of the part above the background.
 
@@ -151,5 +158,5 @@ class CountLikelihood(Likelihood):
             return 0.0
         s = self.systematic[:, None, :]
         if not self._has_background:
-            return (s * s).expand(source.shape)
+            return s * s
         return (s * source / torch.where(total > 0, total, 1.0)) ** 2

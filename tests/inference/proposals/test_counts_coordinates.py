@@ -3,6 +3,7 @@ parameters trade for each other."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from coordinates_zoo import SETUPS, coordinates_problem, places
 from ogip_zoo import toy_observation
 from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
 from xrayflow.inference import SamplingBudget, infer_batch
-from xrayflow.inference.proposals.counts_coordinates import CountsCoordinates
+from xrayflow.inference.proposals.counts_coordinates import CountsCoordinates, MixtureInCoordinates
+from xrayflow.inference.proposals.student import StudentMixture
 from xrayflow.models import parse_model
 from xrayflow.ogip import read_observation
-from xrayflow.prior import FAR
+from xrayflow.prior import FAR, log_standard_normal
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import simulate
@@ -90,3 +92,26 @@ def test_a_thin_bent_sheet_is_certified() -> None:
     answer = infer_batch([observation], setup, seed=1, budget=SamplingBudget(starts=8))[0]
     assert answer.network == "nicer-bhb"
     assert answer.computation.status == "certified", answer.computation.reasons
+
+
+def test_a_part_in_these_coordinates_is_normalised(problem: Problem) -> None:
+    """The mean of f / q over draws of q is 1 for any density f within its reach, within four standard errors."""
+    level = CountsCoordinates.of(problem)
+    w = level.into(places(problem, 4000))
+    mean = w.mean(1, keepdim=True)
+    scale = torch.linalg.cholesky(1.5 * torch.cov(w[0].T))[None, None]
+    part = MixtureInCoordinates(level, StudentMixture(torch.zeros((1, 1), dtype=torch.float64), mean, scale))
+    v = part.sample(60_000, torch.Generator().manual_seed(3))
+    narrow = log_standard_normal(3.0 * v) + v.shape[-1] * math.log(3.0)
+    ratio = torch.exp(narrow - part.log_density(v))
+    error = 4.0 * float(ratio.std()) / 60_000**0.5
+    assert error < 0.3
+    assert float(ratio.mean()) == pytest.approx(1.0, abs=error)
+
+
+def test_such_a_part_has_no_density_where_the_coordinates_have_no_number() -> None:
+    mixture = StudentMixture(torch.zeros((1, 1)), torch.zeros((1, 1, 2)), torch.eye(2)[None, None])
+    part = MixtureInCoordinates(CountsCoordinates(None, ()), mixture)  # type: ignore[arg-type]
+    v = torch.tensor([[0.0, 0.0], [0.0, torch.nan]])
+    assert torch.isfinite(part.log_density(v)).tolist() == [True, False]
+    assert float(part.log_density(v)[1]) == -math.inf

@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 
 from proposal_zoo import bow, fake
+from xrayflow.inference.proposals.counts_coordinates import MixtureInCoordinates
 from xrayflow.inference.proposals.density import Density, PriorDensity
-from xrayflow.inference.proposals.ensemble import Explored
 from xrayflow.inference.proposals.network import NetworkDensity
 from xrayflow.inference.proposals.ridge import Ridge
 
@@ -32,7 +32,7 @@ def test_a_part_draws_where_its_density_is(density: Density) -> None:
     assert torch.equal(v, again)
 
 
-@pytest.mark.parametrize("kind", [PriorDensity, Ridge, NetworkDensity, Explored])
+@pytest.mark.parametrize("kind", [PriorDensity, Ridge, NetworkDensity, MixtureInCoordinates])
 def test_every_part_offers_what_the_protocol_asks(kind: type) -> None:
     for name in ("sample", "log_density"):
         asked, offered = (inspect.signature(getattr(one, name)) for one in (Density, kind))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 
 from bent_zoo import Bent
-from coordinates_zoo import SETUPS, coordinates_problem, places
 from proposal_zoo import draw, plain, seeded
 from xrayflow.inference.proposals.counts_coordinates import CountsCoordinates
 from xrayflow.inference.proposals.draws import balance_heuristic
@@ -18,15 +16,11 @@ from xrayflow.inference.proposals.ensemble import (
     STEPS,
     TEMPERATURE,
     WALKERS,
-    Explored,
     explore,
     explored,
 )
 from xrayflow.inference.proposals.laplace import laplace_mixture
-from xrayflow.inference.proposals.student import StudentMixture
 from xrayflow.inference.weights import effective_sample_size, log_mean_weight, pareto_k, tempered
-from xrayflow.prior import log_standard_normal
-from xrayflow.problem import Problem
 
 FLAT = CountsCoordinates(None, ())  # type: ignore[arg-type]
 
@@ -71,31 +65,3 @@ def test_explored_proposals_are_reproducible_and_depend_on_the_seed() -> None:
     first, again, other = (explore(problem, FLAT, start, seeded(seed)) for seed in (10, 10, 11))  # type: ignore[arg-type]
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-
-
-@pytest.fixture(scope="module", params=list(SETUPS))
-def problem(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Problem:
-    return coordinates_problem(tmp_path_factory.mktemp("level"), request.param)
-
-
-def test_a_part_in_these_coordinates_is_normalised(problem: Problem) -> None:
-    """The mean of f / q over draws of q is 1 for any density f within its reach, within four standard errors."""
-    level = CountsCoordinates.of(problem)
-    w = level.into(places(problem, 4000))
-    mean = w.mean(1, keepdim=True)
-    scale = torch.linalg.cholesky(1.5 * torch.cov(w[0].T))[None, None]
-    part = Explored(level, StudentMixture(torch.zeros((1, 1), dtype=torch.float64), mean, scale))
-    v = part.sample(60_000, torch.Generator().manual_seed(3))
-    narrow = log_standard_normal(3.0 * v) + v.shape[-1] * math.log(3.0)
-    ratio = torch.exp(narrow - part.log_density(v))
-    error = 4.0 * float(ratio.std()) / 60_000**0.5
-    assert error < 0.3
-    assert float(ratio.mean()) == pytest.approx(1.0, abs=error)
-
-
-def test_an_explored_part_has_no_density_where_the_coordinates_have_no_number() -> None:
-    mixture = StudentMixture(torch.zeros((1, 1)), torch.zeros((1, 1, 2)), torch.eye(2)[None, None])
-    part = Explored(FLAT, mixture)
-    v = torch.tensor([[0.0, 0.0], [0.0, torch.nan]])
-    assert torch.isfinite(part.log_density(v)).tolist() == [True, False]
-    assert float(part.log_density(v)[1]) == -math.inf

@@ -28,6 +28,15 @@ def test_one_component_is_scipys_student() -> None:
     np.testing.assert_allclose(own, known, rtol=1e-12)
 
 
+def test_the_score_is_the_gradient_of_the_log_density() -> None:
+    one, v = mixture(), torch.randn((2, 20, 2), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    at = v.clone().requires_grad_(True)
+    (known,) = torch.autograd.grad(one.log_density(at).sum(), at)
+    density, score = one.with_score(v)
+    torch.testing.assert_close(density, one.log_density(v))
+    torch.testing.assert_close(score, known)
+
+
 def test_joined_mixtures_share_as_told() -> None:
     one, v = mixture(), torch.randn((2, 20, 2), generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     other = StudentMixture(one.log_share.roll(1, 1), one.mean + 1.0, one.scale_tril)

@@ -8,7 +8,8 @@ import torch
 from faded_zoo import faded_problem
 from ladder_zoo import BUDGET, climbed, pair_problem
 from xrayflow.inference.ladder import climb
-from xrayflow.inference.proposals.ensemble import EXPLORED, STEPS, WALKERS, Explored
+from xrayflow.inference.proposals.counts_coordinates import MixtureInCoordinates
+from xrayflow.inference.proposals.ensemble import EXPLORED, STEPS, WALKERS
 from xrayflow.inference.rungs import Explore, Refine
 from xrayflow.inference.weights import effective_sample_size
 from xrayflow.problem import Problem
@@ -36,7 +37,7 @@ def test_an_explored_proposal_counts_its_walk_and_carries_the_posterior(
     proposal = Explore().propose(state, at)
     assert int(state.spent) - before == WALKERS * (STEPS + 1)
     parts = proposal.parts[0]
-    assert isinstance(parts.parts[-1], Explored)
+    assert isinstance(parts.parts[-1], MixtureInCoordinates)
     assert float(parts.above[-1]) == pytest.approx(EXPLORED)
     drawn = state.draw(at, proposal, 2000)
     assert float(effective_sample_size(drawn.log_weight)) > 300

@@ -1,33 +1,22 @@
-"""The rung that looks for tails: whom it walks from, and what comes of it."""
+"""The rung that looks for tails: whom it searches from, and what comes of it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from ladder_zoo import at_foot, climbed, pair_problem
+from ladder_zoo import BUDGET, at_foot, climbed, pair_problem
 from xrayflow import infer, parse_model, read_observation
-from xrayflow.inference.ladder import State
-from xrayflow.inference.proposals.draws import WeightedDraws
+from xrayflow.inference.checks.tails import PILOT
+from xrayflow.inference.ladder import State, climb
 from xrayflow.inference.proposals.mixture import Components, Proposal
-from xrayflow.inference.proposals.student import StudentMixture
-from xrayflow.inference.rungs import LADDER, TAIL_ROUNDS, Widen, missing_tail
-from xrayflow.inference.rungs.widen import EVEN, TailFinder, leaves_doubt
+from xrayflow.inference.rungs import LADDER, WIDENINGS, Explore, Refine, Widen, missing_tails
+from xrayflow.inference.rungs.widen import MORE, search
+from xrayflow.inference.weights import log_mean_weight
 from xrayflow.problem import Problem
-
-
-def drawn_with(log_weight: torch.Tensor) -> WeightedDraws:
-    """Draws of one source with given weights."""
-    draws = log_weight.numel()
-    eye = torch.eye(2, dtype=torch.float64)[None, None]
-    mixture = StudentMixture(torch.zeros((1, 1)).double(), torch.zeros((1, 1, 2)).double(), eye)
-    v = torch.zeros((1, draws, 2), dtype=torch.float64)
-    nothing = torch.zeros((draws, 0), dtype=torch.float64)
-    return WeightedDraws(
-        Proposal(mixture, (Components.none(),)), v, log_weight[None], torch.zeros_like(log_weight)[None], (nothing,)
-    )
 
 
 @pytest.fixture(scope="module")
@@ -40,41 +29,80 @@ def top(pair: Problem) -> State:
     return climbed(pair)
 
 
-def test_even_weights_leave_no_doubt_and_uneven_or_heavy_ones_do() -> None:
-    generator = torch.Generator().manual_seed(1)
-    normal = torch.randn(2000, generator=generator, dtype=torch.float64)
-    assert not leaves_doubt(drawn_with(0.3 * normal))
-    uneven = drawn_with(1.5 * normal)
-    assert uneven.ess < EVEN * 2000
-    assert leaves_doubt(uneven)
-    heavy = 0.3 * normal
-    heavy[:20] = torch.linspace(1.0, 2.0, 20, dtype=torch.float64)
-    assert drawn_with(heavy).ess > EVEN * 2000
-    assert leaves_doubt(drawn_with(heavy))
+def half_blind(pair: Problem) -> State:
+    """At the foot, with a first proposal of the second source that is half of its posterior, cut along the index."""
+    state = at_foot(pair)
+    mixture = state.first.mixture
+    root = torch.linalg.cholesky(torch.linalg.inv(state.modes.information[1, 0]))
+    mean = mixture.mean.clone()
+    mean[1] = state.modes.v[1, 0] + 1.3 * root[:, 0]
+    scale = mixture.scale_tril.clone()
+    scale[1] = 0.5 * root
+    bare = (state.first.parts[0], Components.prior(pair.parameters))
+    state.first = Proposal(replace(mixture, mean=mean, scale_tril=scale), bare)
+    return state
 
 
-def test_the_ladder_ends_with_it_as_often_as_a_proposal_may_be_widened() -> None:
-    assert [type(rung) for rung in LADDER[-TAIL_ROUNDS:]] == [Widen] * TAIL_ROUNDS
+def weighed_as_it_is(state: State) -> State:
+    """Fresh draws of the first proposals."""
+    state.weigh(torch.tensor([0, 1]), state.first, BUDGET.first)
+    return state
 
 
-def test_sources_without_doubt_are_not_walked_from(top: State) -> None:
-    assert not any(leaves_doubt(drawn) for drawn in top.answers())
+def test_the_rung_stands_before_and_after_the_ensemble() -> None:
+    explores = [type(rung) for rung in LADDER].index(Explore)
+    kinds = [type(rung) is Widen for rung in LADDER]
+    assert (sum(kinds[:explores]), sum(kinds[explores:])) == WIDENINGS
+
+
+def test_whole_answers_are_searched_from_once_and_keep_their_draws(top: State, pair: Problem) -> None:
     assert top.tails.whole == {0, 1}
-    assert not top.tails.evaluations
-    assert [missing_tail(top, source) for source in (0, 1)] == ["", ""]
+    assert not top.tails.widened
+    assert all(top.tails.evaluations[source] > 0 for source in (0, 1))
+    before = dict(top.tails.evaluations)
+    assert missing_tails(top) == ["", ""]
+    assert search(top) == []
+    assert dict(top.tails.evaluations) == before
+    unsearched = climbed(pair, rungs=[Refine()])
+    for source in (0, 1):
+        assert torch.equal(unsearched.drawn(source).v, top.drawn(source).v)
 
 
 def test_sources_without_draws_wait_for_other_rungs(pair: Problem) -> None:
     assert Widen().climbers(at_foot(pair)).numel() == 0
 
 
-def test_a_walk_counts_what_it_cost_and_finds_a_whole_answer_whole(top: State) -> None:
-    """The toy's posterior is nearly normal; the walk is on the search's fidelity, whose draws are weighed once."""
-    finder = TailFinder.of(top.problem.select(torch.tensor([1])), top.answers()[1])
-    seen = finder.probe(torch.Generator().manual_seed(2))
-    assert not bool(seen.alarm)
-    assert seen.evaluations >= 128 * 41 + finder.tried
-    assert finder.tried == (top.answers()[1].v.shape[1] if finder.cheap else 0)
+def test_an_answer_that_misses_half_is_widened_and_made_whole(pair: Problem, top: State) -> None:
+    state = weighed_as_it_is(half_blind(pair))
+    rung = Widen()
+    assert rung.climbers(state).tolist() == [1]
+    assert "a tail may be missing" in missing_tails(replace_found(state))[1]
+    spent = int(state.spent[1])
+    for _ in climb(state, [rung] * WIDENINGS[0]):
+        pass
+    assert int(state.spent[1]) >= spent + MORE
+    assert [len(one.parts[0].parts) for one in (state.base(0), state.base(1))] == [
+        len(state.first.parts[0].parts),
+        len(state.first.parts[1].parts) + 1,
+    ]
+    evidence = [float(log_mean_weight(one.drawn(1).log_weight)) for one in (state, top)]
+    assert evidence[0] == pytest.approx(evidence[1], abs=0.1)
+    assert missing_tails(state) == ["", ""]
+
+
+def replace_found(state: State) -> State:
+    """The same state as if nobody had searched yet."""
+    state.tails.found.clear()
+    state.tails.whole.clear()
+    return state
+
+
+def test_the_search_is_counted_apart_from_the_draws(pair: Problem) -> None:
+    state = weighed_as_it_is(half_blind(pair))
+    spent = state.spent.clone()
+    Widen().climbers(state)
+    assert torch.equal(state.spent, spent)
+    assert state.tails.evaluations[1] > PILOT
 
 
 def test_the_tail_that_was_certified_away_is_found(cases_folder: Path) -> None:

@@ -1,464 +1,271 @@
-"""Is a tail missing? A short walk on the target, and what the draws know of where it came.
+"""Is a tail missing? A search for places that the draws do not know, and how much of the posterior is there.
 
-Weighted draws say nothing of where no draw went. A walk does: an ensemble starts at weighted draws and walks the
-posterior itself, by differential evolution in the coordinates of `Coordinates` (counts in the place of a norm, where
-thin bent sheets are flat). Where it stands the log weight is known, target over the frozen proposal, and with it what
-one single draw there would carry of all weight,
+Weighted draws say nothing of where no draw went: a third of the posterior can be missing behind a good effective sample
+size and a good Pareto k. So the posterior is asked itself, in three steps.
 
-    share(v) = w(v) / (w(v) + sum of the draws' weights).
+1. Rows set out from the heaviest draws, from typical ones, from a wide cloud about them and from the prior, and climb
+   the posterior over what the draws know (`ascent`): along a tail to its end, or into a mode of its own.
+2. Where they came the log weight is known, target over the frozen proposal, and with it what one single draw there
+   would carry of all weight,
 
-Draws that know the whole posterior leave no place where that is much; a tail that none of them reached is full of such
-places, because its mass is shared among less than one expected draw. So the walk is drawn there: the posterior is
-multiplied by w / w_edge where w exceeds w_edge, what a tenth of the posterior exceeds, up to e^`PULL`. Where weights
-are even that changes little; a tail of one part in a hundred gets half of the walkers.
+       share(v) = w(v) / (w(v) + sum of the draws' weights).
 
-The same states and the draws give a second evidence, by bridge sampling, which needs no further evaluation: a fraction
-m of the posterior in the walk that stands where no draw is raises it by -ln(1 - m). The walk begins without that
-fraction and mostly ends before it is filled, so the bridge is a lower limit: it sees far less than the weights do
-(benchmarks/planted_tails.py).
+   Draws that know the whole posterior leave few places where that is more than `HEAVY`.
+3. Such places become kernels, shaped by the posterior's own information, and a few hundred draws of these say what part
+   of the posterior stands where no draw did: an evidence from a second proposal that shares nothing with the first,
 
-A batch of sources is walked together, each with its own random numbers and no decision across sources.
+       missing = 1 / Z  mean over kernel draws of  target / kernels  where  w > every draw's.
 
-Source: ter Braak 2006, Stat. Comput. 16, 239 (differential evolution); Goodman & Weare 2010, CAMCoS 5, 65 (halves);
-Torrie & Valleau 1977, J. Comput. Phys. 23, 187 (umbrella sampling); Meng & Wong 1996, Stat. Sinica 6, 831 (bridge).
+The search is on the fidelity SEARCH where that follows the exact target; places and parts are weighed exactly.
+
+Source: Owen & Zhou 2000, J. Am. Stat. Assoc. 95, 135 (safe mixtures); `ascent` for the rest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.prior import log_standard_normal
+from xrayflow.inference.checks.ascent import TINY, Ground, Places, V, ascend
+from xrayflow.inference.proposals.counts_coordinates import Coordinates, MixtureInCoordinates
+from xrayflow.inference.proposals.draws import WeightedDraws
+from xrayflow.inference.proposals.em import fit_students
+from xrayflow.inference.proposals.mixture import Components, Proposal
+from xrayflow.inference.proposals.student import StudentMixture, root_of_inverse
+from xrayflow.inference.weights import log_mean_weight, systematic_rows
+from xrayflow.statistics import Curvature
 
-V = Float[Tensor, "source walker parameter"]
-LogDensity = Callable[[V], Float[Tensor, "source walker"]]
-"""Natural log of a density in probit coordinates, of a batch of sources."""
+KNOWN_DRAWS, KNOWN_COMPONENTS = 1000, 6
+"""What the draws know is a mixture of so many components, fitted to so many of them picked by weight."""
 
-WALKERS, STEPS = 128, 40
-"""Of a probe: 5248 evaluations."""
+HEAVIEST, TYPICAL, CLOUD, PRIOR = 16, 8, 8, 8
+"""Rows that start at draws with a chance that goes with the square of their weights, at draws by weight, in the mixture
+`INFLATED` times as wide, and in the prior."""
 
-SETTLING = 0.5
-"""This part of the walk is left out of what is counted."""
+INFLATED, WIDEST = 2.5, 3.5
+"""The second: in prior standard deviations, no row starts further out."""
 
-EDGE, PULL = 0.1, 5.0
-"""The walk likes places more where the weight is larger than what this part of the posterior exceeds: by the ratio, in
-natural log up to this much."""
+HEAVY = 0.015
+"""A place where one draw would carry more than this of all weight was not reached by the draws."""
 
-WHOLE_JUMP = 0.1
-"""Share of the jumps that are the whole difference of two walkers."""
+UNUSUAL = 0.02
+"""Of all weight: a draw that carries more does not count as knowing the place where it stands."""
 
-LOCAL, NEAR = 0.5, 12
-"""Share of the jumps along the difference of two that are near: they follow what bends."""
+LEAST_PLACES, MOST_PLACES = 3, 96
+"""Heavy places that it takes for a tail, and that become kernels."""
 
-SHORTEST_JUMP = 0.05
-"""Of the usual length; jumps are even in the logarithm."""
+SHORTEST_KERNEL = 0.1
+"""In prior standard deviations. No kernel is longer than the step that led to it, because what is thin may bend."""
 
-JITTER = 1e-5
-"""Of the ensemble's spread: what makes every place reachable."""
+PILOT = 400
+"""Draws of the kernels."""
 
-HEAVY, DOUBTFUL, EXCESS = 0.1, 0.015, 2.0
-"""A place where one draw would carry more than the first share of all weight was not reached by the draws, or more than
-the second where that is e^`EXCESS` times the largest. Above the second alone a longer walk tells."""
+MATERIAL = 0.02
+"""Part of the posterior where no draw is that makes an alarm."""
 
-GRAVE, MATERIAL = 0.5, 0.03
-"""After the last new proposal: a share of one draw, and a part of the posterior above every draw, that matter even
-where the evidence no longer changes. Kernels leave gaps of a part in a hundred in what is thin and bent."""
-
-LONGER, FILLING = 4, 4
-"""Times the steps, of a probe in doubt, and of the walk that collects what a new proposal is fitted to."""
-
-TEMPERATURE = 0.6
-"""Power of the likelihood in that walk: it reaches past the tails that the draws must cover."""
-
-STATES, HALFWAY = 4000, 0.5
-"""Of that walk; the power of the liking that is undone: between the posterior and what is unknown."""
-
-LEAST_WALKERS = 3
-"""So many different walkers have to have stood at such places."""
-
-DISAGREE, SIGMAS = 0.1, 3.0
-"""In ln Z and in standard errors: the bridge's evidence that is higher than the draws' by more is another evidence."""
-
-BRIDGE_STEPS = 30
-
-
-class Coordinates(Protocol):
-    """Coordinates w to walk in, as `CountsCoordinates`."""
-
-    def into(self, v: V) -> V:
-        """Probit coordinates -> w."""
-        ...
-
-    def back(self, w: V) -> V:
-        """And back."""
-        ...
-
-    def log_slope(self, v: V) -> Float[Tensor, "source walker"]:
-        """ln |dw / dv|."""
-        ...
-
-
-class Probits:
-    """The probit coordinates themselves."""
-
-    def into(self, v: V) -> V:
-        """v."""
-        return v
-
-    def back(self, w: V) -> V:
-        """w."""
-        return w
-
-    def log_slope(self, v: V) -> Float[Tensor, "source walker"]:
-        """0."""
-        return torch.zeros_like(v[..., 0])
+TRIED, SCATTER = 100, 1.0
+"""Draws that say whether the cheap target follows the exact one, but for a slope; and the standard deviation of the
+natural log of what is left of their ratio, above which the search is exact."""
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """Walkers and what is known where they stand.
+class Tilted:
+    """A ground with a slope: a cheap one made to follow the exact.
 
     Attributes:
-        v, w: Probit coordinates, and those that are walked in.
-        log_target, log_proposal: There.
-        log_walked: Natural log of the walked density in w.
+        ground: The cheap one.
+        level, slope: Of what is added to its natural log.
     """
 
-    v: V
-    w: V
-    log_target: Float[Tensor, "source walker"]
-    log_proposal: Float[Tensor, "source walker"]
-    log_walked: Float[Tensor, "source walker"]
+    ground: Ground
+    level: Float[Tensor, " source"]
+    slope: Float[Tensor, "source parameter"]
 
-    @property
-    def log_weight(self) -> Float[Tensor, "source walker"]:
-        """Natural log of target over proposal."""
-        return self.log_target - self.log_proposal
+    def log_target(self, v: V) -> Float[Tensor, "source draw"]:
+        """Natural log of its density."""
+        return self.ground.log_target(v) + self.level[:, None] + (v * self.slope[:, None]).sum(-1)
 
-    def moved(self, side: slice, accepted: Bool[Tensor, "source half"], trial: Ensemble) -> Ensemble:
-        """The ensemble after some of one half's walkers took their trial."""
+    def target_curvature(self, v: V) -> Curvature:
+        """Gradient of that, and the information, to which a slope adds nothing."""
+        found = self.ground.target_curvature(v)
+        return Curvature(found.gradient + self.slope[:, None], found.information)
 
-        def joined(old: Tensor, new: Tensor) -> Tensor:
-            taken = accepted[..., None] if old.ndim == 3 else accepted
-            result = old.clone()
-            result[:, side] = torch.where(taken, new, old[:, side])
-            return result
-
-        return Ensemble(
-            joined(self.v, trial.v),
-            joined(self.w, trial.w),
-            joined(self.log_target, trial.log_target),
-            joined(self.log_proposal, trial.log_proposal),
-            joined(self.log_walked, trial.log_walked),
-        )
+    def select(self, sources: Tensor) -> Tilted:
+        """Some of the sources."""
+        return Tilted(self.ground.select(sources), self.level[sources], self.slope[sources])
 
 
 @dataclass(frozen=True)
-class Walk:
-    """What is walked, and how.
+class TailSearch:
+    """What a search from one source's draws found.
 
     Attributes:
-        log_target: Natural log of the posterior, up to the evidence.
-        log_proposal: Of the frozen proposal.
-        coordinates: To walk in.
-        knee: (source,) log weight above which places are liked more.
-        power: Of the likelihood; the posterior's is 1.
+        heaviest: The largest share of all weight that one draw would carry where the search came.
+        missing: The part of the posterior that stands where no draw does.
+        error: Its standard error.
+        kernels: At the heavy places; None where there are too few.
+        pilot: Draws of them.
+        log_target: Exact, at the pilot.
+        evaluations: Of the target at any fidelity; a curvature counts as one for each parameter.
     """
 
-    log_target: LogDensity
-    log_proposal: LogDensity
-    coordinates: Coordinates
-    knee: Float[Tensor, " source"]
-    power: float = 1.0
-
-    def at(self, v: V, w: V) -> Ensemble:
-        """Walkers at these places; none can stay where a density is no number."""
-        target, proposal = self.log_target(v), self.log_proposal(v)
-        tempered = self.power * target + (1.0 - self.power) * log_standard_normal(v)
-        walked = tempered + self.liking(target - proposal) - self.coordinates.log_slope(v)
-        return Ensemble(v, w, target, proposal, torch.where(torch.isnan(walked), -torch.inf, walked))
-
-    def liking(self, log_weight: Float[Tensor, "source place"]) -> Float[Tensor, "source place"]:
-        """Natural log of walked density over target."""
-        return (log_weight - self.knee[:, None]).clamp(0.0, PULL)
-
-    def steps(self, start: V, count: int, generators: list[torch.Generator]) -> list[Ensemble]:
-        """The ensemble after every step from a start."""
-        now, half, states = self.at(start, self.coordinates.into(start)), start.shape[1] // 2, []
-        for _ in range(count):
-            for mine, others in ((slice(0, half), slice(half, None)), (slice(half, None), slice(0, half))):
-                now = self._half_step(now, mine, others, generators)
-            states.append(now)
-        return states
-
-    def _half_step(self, now: Ensemble, mine: slice, others: slice, generators: list[torch.Generator]) -> Ensemble:
-        """One half jumps along differences of the other, which stands still: the walked density stays as it is."""
-        here, there = now.w[:, mine], now.w[:, others]
-        parameters = here.shape[-1]
-        rolls = [_rolls(here.shape[1], there.shape[1], parameters, generator) for generator in generators]
-        anywhere, close, chance, jitter = (torch.stack(column) for column in zip(*rolls, strict=True))
-        local = chance[:, 3] < LOCAL
-        nearest = _nearest(here, there)
-        near = nearest.gather(2, close.mT).mT
-        pair = torch.where(local[:, None], near, anywhere)
-        first, second = (there.gather(1, pair[:, i, :, None].expand(-1, -1, parameters)) for i in (0, 1))
-        usual = 2.38 / math.sqrt(2.0 * parameters) * torch.exp(math.log(SHORTEST_JUMP) * chance[:, 1])
-        length = torch.where(chance[:, 0] < WHOLE_JUMP, 1.0, usual)
-        w = here + length[..., None] * (first - second) + JITTER * there.std(1, keepdim=True) * jitter
-        trial = self.at(self.coordinates.back(w), w)
-        # a local jump has a way back only where both are still among the nearest
-        back = (_nearest(w, there)[..., None] == pair.mT[..., None, :]).any(2).all(-1)
-        accepted = (torch.log(chance[:, 2]) < trial.log_walked - now.log_walked[:, mine]) & (back | ~local)
-        return now.moved(mine, accepted, trial)
-
-
-@dataclass(frozen=True)
-class TailProbe:
-    """What a walk saw.
-
-    Attributes:
-        excess: Log weight at the walk's `LEAST_WALKERS`-th heaviest walker above the draws' largest.
-        heaviest: The share of all weight that one draw there would carry.
-        above: What the walk holds of the posterior at places heavier than every draw: about what is missing.
-        log_evidence: From the walk and the draws, by bridge sampling.
-        rise: That above the draws' own.
-        rise_error: Standard error of the difference.
-        v: The walk's places after settling, more of them where the draws are thin.
-        log_weight: There.
-        evaluations: Of the target, for each source.
-    """
-
-    excess: Float[Tensor, " source"]
-    heaviest: Float[Tensor, " source"]
-    above: Float[Tensor, " source"]
-    log_evidence: Float[Tensor, " source"]
-    rise: Float[Tensor, " source"]
-    rise_error: Float[Tensor, " source"]
-    v: Float[Tensor, "source state parameter"]
-    log_weight: Float[Tensor, "source state"]
+    heaviest: float
+    missing: float
+    error: float
+    kernels: MixtureInCoordinates | None
+    pilot: Float[Tensor, "draw parameter"]
+    log_target: Float[Tensor, " draw"]
     evaluations: int
 
     @property
-    def doubtful(self) -> Bool[Tensor, " source"]:
-        """Whether a longer walk is called for."""
-        return ~self.alarm & (self.heaviest > DOUBTFUL)
+    def alarm(self) -> bool:
+        """Whether a tail is missing."""
+        return self.missing > MATERIAL
 
     @property
-    def alarm(self) -> Bool[Tensor, " source"]:
-        """Whether a tail may be missing."""
-        unreached = (self.heaviest > HEAVY) | ((self.heaviest > DOUBTFUL) & (self.excess > EXCESS))
-        apart = self.rise > (SIGMAS * self.rise_error).clamp(min=DISAGREE)
-        return unreached | apart
-
-    def small(self, change: Float[Tensor, " source"]) -> Bool[Tensor, " source"]:
-        """Whether an alarm was about little, now that the evidence of wider proposals is known.
-
-        Args:
-            change: Of ln Z, by all of them.
-        """
-        return (self.heaviest < GRAVE) & (self.above < MATERIAL) & (change.abs() < DISAGREE)
-
-    def grave(self, change: Float[Tensor, " source"]) -> Bool[Tensor, " source"]:
-        """Whether an alarm that new proposals did not settle is more than small gaps.
-
-        Args:
-            change: Of ln Z by the last of them, inf where there was none.
-        """
-        large = (self.heaviest > GRAVE) | (self.above > MATERIAL)
-        return self.alarm & (large | (change.abs() > DISAGREE))
-
-    def reason(self, source: int) -> str:
+    def reason(self) -> str:
         """What is said of an alarm."""
-        share = f"one draw would carry {100.0 * float(self.heaviest[source]):.0f} % of all weight"
-        return f"a tail may be missing: where a walk on the posterior came, {share}, ln Z is {self.rise[source]:+.2f}"
+        return (
+            f"a tail may be missing: a search from the draws found {100.0 * self.missing:.0f} +- "
+            f"{100.0 * self.error:.0f} % of the posterior where no draw is"
+        )
 
 
-def probe(
-    log_target: LogDensity,
-    log_proposal: LogDensity,
-    v: Float[Tensor, "source draw parameter"],
-    log_weight: Float[Tensor, "source draw"],
-    generators: list[torch.Generator],
-    coordinates: Coordinates | None = None,
-    walkers: int = WALKERS,
-    steps: int = STEPS,
-) -> TailProbe:
-    """Walk from weighted draws and compare.
+def look_for_tails(
+    exact: Ground,
+    cheap: Ground,
+    coordinates: Coordinates,
+    drawn: Sequence[WeightedDraws],
+    generators: Sequence[torch.Generator],
+) -> list[TailSearch]:
+    """Search from the draws of every source of a batch.
 
     Args:
-        log_target: Natural log of the posterior density in probit coordinates, up to the evidence; a cheaper one than
-            the draws' own serves where the draws' weights are taken on it as well.
-        log_proposal: Of the frozen proposal that the draws come from.
-        v: The draws.
-        log_weight: Theirs, of this target and this proposal; -inf for draws without weight.
+        exact: The target that the draws' weights rest on.
+        cheap: The same, or one that follows it and costs less.
+        coordinates: In which sheets of the posterior are flat.
+        drawn: Of each source.
         generators: One per source.
-        coordinates: To walk in; None for v.
-        walkers: An even number.
-        steps: Of every walker.
     """
-    walk = Walk(log_target, log_proposal, coordinates or Probits(), _knee(log_weight))
-    weight = torch.softmax(log_weight + walk.liking(log_weight), dim=1)
-    picked = [
-        torch.multinomial(one, walkers, replacement=True, generator=g)
-        for one, g in zip(weight, generators, strict=True)
-    ]
-    start = v.gather(1, torch.stack(picked)[..., None].expand(-1, -1, v.shape[-1]))
-    states = walk.steps(start, steps, generators)
-    late = states[math.floor(SETTLING * steps) :]
-    stood = torch.stack([one.log_weight for one in late], dim=1)  # (source, step, walker)
-    everywhere = stood.flatten(1)
-    undone = torch.softmax(-walk.liking(everywhere), dim=1)
-    most = log_weight.amax(1)
-    total = torch.logsumexp(log_weight, dim=1)
-    walker = stood.amax(1).topk(min(LEAST_WALKERS, walkers), dim=1).values[:, -1]
-    above = (undone * (everywhere > most[:, None])).sum(1)
-    log_evidence, rise, error = bridge(log_weight, stood, -walk.liking(everywhere).reshape(stood.shape))
-    return TailProbe(
-        walker - most,
-        torch.sigmoid(walker - total),
-        above,
-        log_evidence,
-        rise,
-        error,
-        torch.cat([one.v for one in late], dim=1),
-        everywhere,
-        walkers * (steps + 1),
-    )
+    picked = [_picked(*pair) for pair in zip(drawn, generators, strict=True)]
+    v, log_target, at_draws = (torch.stack(column) for column in zip(*picked, strict=True))
+    weight = torch.full(v.shape[:2], 1.0 / v.shape[1], dtype=v.dtype)
+    known, _ = fit_students(v, weight, KNOWN_COMPONENTS, 1.0, list(generators))
+    cloud = replace(known, scale_tril=INFLATED * known.scale_tril)
+    scattered = [_scattered(cloud.select(torch.tensor([source])), one) for source, one in enumerate(generators)]
+    rows = torch.cat([at_draws, torch.stack(scattered)], dim=1)
+    evaluations = torch.zeros(len(drawn), dtype=torch.int64)
+    follows = torch.zeros(len(drawn), dtype=torch.bool)
+    if cheap is not exact:
+        cheap, left = _tilted(cheap, v[:, :TRIED], log_target[:, :TRIED])
+        follows = left < SCATTER
+        evaluations += TRIED
+    places: list[Places | None] = [None] * len(drawn)
+    for ground, chosen in ((cheap, follows), (exact, ~follows)):
+        of = chosen.nonzero()[:, 0]
+        if of.numel() == 0:
+            continue
+        found, spent = ascend(ground.select(of), coordinates.select(of), known.select(of), rows[of])
+        evaluations[of] += spent
+        for row, source in enumerate(of.tolist()):
+            places[source] = found.select((found.source == row).nonzero()[:, 0])
+    searches = []
+    for source, (one, at, generator) in enumerate(zip(drawn, places, generators, strict=True)):
+        if at is not None:
+            alone, cheaply = torch.tensor([source]), bool(follows[source])
+            sides = exact.select(alone), coordinates.select(alone)
+            searches.append(_weighed(*sides, cheaply, one, at, generator, int(evaluations[source])))
+    return searches
 
 
-def _knee(log_weight: Float[Tensor, "source draw"]) -> Float[Tensor, " source"]:
-    """The log weight that `EDGE` of the posterior's draws exceed."""
-    ascending = log_weight.sort(dim=1).values
-    beyond = torch.softmax(ascending, dim=1).flip(1).cumsum(1).flip(1)
-    place = (beyond >= EDGE).sum(1, keepdim=True) - 1
-    return ascending.gather(1, place.clamp(min=0))[:, 0]
+def _picked(drawn: WeightedDraws, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws picked by weight, ln target there; starts at draws."""
+    log_weight = drawn.log_weight[0]
+    weight = torch.softmax(log_weight, 0)
+    sample = systematic_rows(weight, KNOWN_DRAWS, generator)
+    heavy = torch.softmax(2.0 * log_weight, 0) + 1e-300
+    heaviest = torch.multinomial(heavy, HEAVIEST, replacement=heavy.numel() < HEAVIEST, generator=generator)
+    start = torch.cat([drawn.v[0, heaviest], drawn.v[0, systematic_rows(weight, TYPICAL, generator)]])
+    return drawn.v[0, sample], drawn.log_target[0, sample], start
 
 
-def bridge(
-    log_weight: Float[Tensor, "source draw"],
-    walked: Float[Tensor, "source step walker"],
-    log_undone: Float[Tensor, "source step walker"],
-) -> tuple[Float[Tensor, " source"], Float[Tensor, " source"], Float[Tensor, " source"]]:
-    """ln Z from draws of the proposal and states of a walk together, its rise above the draws' own, and its error.
-
-    The ratio of normalisations r solves
-
-        r = mean over draws of w / (a w + b r)  /  mean over the walk of 1 / (a w + b r),
-
-    with a : b the effective numbers of states and draws.
-
-    Args:
-        log_weight: Of the draws.
-        walked: Log weights along the walk.
-        log_undone: Natural log of the weights that turn the walk's density into the posterior.
-    """
-    own = torch.logsumexp(log_weight, dim=1) - math.log(log_weight.shape[1])
-    scaled = log_weight - own[:, None]
-    states = walked - own[:, None, None]
-    undone = torch.softmax(log_undone.flatten(1), dim=1).reshape(log_undone.shape)
-    draws, walkers = log_weight.shape[1], walked.shape[2]
-    a, b = walkers / (walkers + draws), draws / (walkers + draws)
-    log_r = torch.zeros_like(own)
-    for _ in range(BRIDGE_STEPS):
-        below = torch.logaddexp(scaled + math.log(a), log_r[:, None] + math.log(b))
-        top = torch.logsumexp(scaled - below, dim=1) - math.log(draws)
-        beside = torch.logaddexp(states + math.log(a), log_r[:, None, None] + math.log(b))
-        bottom = torch.logsumexp((torch.log(undone) - beside).flatten(1), dim=1)
-        log_r = top - bottom
-    # each walker is one independent state: its steps are averaged
-    per_walker = (undone * torch.exp(-beside)).sum(1)
-    per_walker = per_walker / per_walker.mean(1, keepdim=True)
-    per_draw = torch.exp(scaled - below)
-    per_draw = per_draw / per_draw.mean(1, keepdim=True)
-    plain = torch.exp(scaled)
-    error = (per_walker.var(1) / walkers + (per_draw - plain / plain.mean(1, keepdim=True)).var(1) / draws).sqrt()
-    return own + log_r, log_r, error
+def _tilted(cheap: Ground, v: V, log_target: Float[Tensor, "source draw"]) -> tuple[Tilted, Float[Tensor, " source"]]:
+    """The cheap target with the slope that brings it closest to the exact one, and how far it still scatters."""
+    off, middle = log_target - cheap.log_target(v), v.mean(1, keepdim=True)
+    level = off.mean(1, keepdim=True)
+    away = v - middle
+    gram = away.mT @ away
+    ridge = 1e-9 * gram.diagonal(dim1=-2, dim2=-1).sum(-1)
+    gram = gram + torch.diag_embed(ridge[:, None].expand(-1, v.shape[-1]))
+    slope = torch.linalg.solve(gram, away.mT @ (off - level)[..., None])[..., 0]
+    left = off - level - (away * slope[:, None]).sum(-1)
+    return Tilted(cheap, level[:, 0] - (middle[:, 0] * slope).sum(-1), slope), left.std(1)
 
 
-def states_to_cover(
-    log_target: LogDensity,
-    log_proposal: LogDensity,
-    seen: TailProbe,
-    log_weight: Float[Tensor, "source draw"],
-    generators: list[torch.Generator],
-    coordinates: Coordinates | None = None,
-    walkers: int = WALKERS,
-    steps: int = FILLING * STEPS,
-) -> tuple[V, int]:
-    """What the next proposal has to cover: a walk that goes on where the probe ended, until it filled the tail.
-
-    Args:
-        log_target, log_proposal: As the probe's.
-        seen: The probe that gave the alarm.
-        log_weight: Of the draws.
-        generators: One per source.
-        coordinates: As the probe's.
-        walkers: Of the probe.
-        steps: To go.
-
-    Returns:
-        Places in the coordinates, equally weighted, the tail among them with more than its mass; and the evaluations.
-    """
-    walk = Walk(log_target, log_proposal, coordinates or Probits(), _knee(log_weight), TEMPERATURE)
-    late = walk.steps(seen.v[:, -walkers:], steps, generators)[math.floor(SETTLING * steps) :]
-    w, weight = (torch.cat(column, dim=1) for column in zip(*((one.w, one.log_weight) for one in late), strict=True))
-    chance = torch.softmax(-HALFWAY * walk.liking(weight), dim=1)
-    picked = [
-        torch.multinomial(one, STATES, replacement=True, generator=g) for one, g in zip(chance, generators, strict=True)
-    ]
-    return w.gather(1, torch.stack(picked)[..., None].expand(-1, -1, w.shape[-1])), walkers * (steps + 1)
+def _scattered(cloud: StudentMixture, generator: torch.Generator) -> Float[Tensor, "row parameter"]:
+    """Starts in a wide cloud about the draws and in the prior."""
+    near = Proposal(cloud, (Components.none(),)).sample(CLOUD, [generator])[0]
+    anywhere = torch.randn((PRIOR, near.shape[1]), generator=generator, dtype=near.dtype)
+    return torch.cat([near, anywhere]).clamp(-WIDEST, WIDEST)
 
 
-def confirmed(
-    seen: TailProbe,
-    log_target: LogDensity,
-    log_proposal: LogDensity,
-    log_weight: Float[Tensor, "source draw"],
-    states: int = 16,
-) -> TailProbe:
-    """A probe on a cheap target with its heaviest places weighed on the exact one.
-
-    Args:
-        seen: On the cheap target.
-        log_target: The exact one.
-        log_proposal: Of the frozen proposal.
-        log_weight: Of the draws, exact.
-        states: How many of the heaviest are weighed.
-    """
-    index = seen.log_weight.topk(states, dim=1).indices
-    v = seen.v.gather(1, index[..., None].expand(-1, -1, seen.v.shape[-1]))
-    exact = log_target(v) - log_proposal(v)
-    exact = torch.where(torch.isnan(exact), -torch.inf, exact)
-    typical = exact.median(1).values
-    return replace(
-        seen,
-        heaviest=torch.sigmoid(typical - torch.logsumexp(log_weight, dim=1)).clamp(max=seen.heaviest),
-        excess=(typical - log_weight.amax(1)).clamp(max=seen.excess),
-        evaluations=seen.evaluations + states,
-    )
-
-
-def _nearest(here: V, there: V) -> Int[Tensor, "source walker near"]:
-    """The `NEAR` of the others that are nearest to each walker, by the spread of every coordinate."""
-    spread = there.std(1, keepdim=True).clamp(min=1e-300)
-    return torch.cdist(here / spread, there / spread).topk(min(NEAR, there.shape[1]), dim=2, largest=False).indices
+def _weighed(
+    exact: Ground,
+    coordinates: Coordinates,
+    cheap: bool,
+    drawn: WeightedDraws,
+    places: Places,
+    generator: torch.Generator,
+    spent: int,
+) -> TailSearch:
+    """What the places of one source say."""
+    log_proposal = drawn.proposal.log_density(places.v[None])[0]
+    total = torch.logsumexp(drawn.log_weight[0], 0)
+    share = torch.sigmoid(places.log_target - log_proposal - total)
+    heavy = (share > HEAVY).nonzero()[:, 0]
+    heavy = heavy[torch.randperm(heavy.numel(), generator=generator)[:MOST_PLACES]]
+    if cheap and heavy.numel():
+        share = torch.sigmoid(exact.log_target(places.v[heavy][None])[0] - log_proposal[heavy] - total)
+        spent += heavy.numel()
+        heavy = heavy[share > HEAVY]
+    heaviest = float(share.amax()) if share.numel() else 0.0
+    if heavy.numel() < LEAST_PLACES:
+        nowhere = places.v[:0]
+        return TailSearch(heaviest, 0.0, 0.0, None, nowhere, nowhere[:, 0], spent)
+    kernels = _kernels(coordinates, places.select(heavy))
+    pilot = kernels.sample(PILOT, generator)
+    log_target = exact.log_target(pilot[None])[0]
+    missing, error = _missing(drawn, kernels, pilot, log_target)
+    return TailSearch(heaviest, missing, error, kernels, pilot, log_target, spent + PILOT)
 
 
-def _rolls(
-    mine: int, others: int, parameters: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One half step's random numbers of one source: two of the others and two of the near for each walker, chances,
-    jitter."""
-    pairs = []
-    for count in (others, min(NEAR, others)):
-        first = torch.randint(0, count, (mine,), generator=generator)
-        second = torch.randint(0, count - 1, (mine,), generator=generator)
-        pairs.append(torch.stack([first, second + (second >= first)]))
-    chance = torch.rand((4, mine), generator=generator, dtype=torch.float64)
-    return pairs[0], pairs[1], chance, torch.randn((mine, parameters), generator=generator, dtype=torch.float64)
+def _kernels(coordinates: Coordinates, places: Places) -> MixtureInCoordinates:
+    """One at each place: as wide as the posterior is there, no longer than the step that led to it."""
+    count, parameters = places.v.shape
+    along = TINY * torch.eye(parameters, dtype=places.v.dtype)
+    w = coordinates.into(places.v[None])[0]
+    ahead = coordinates.into((places.v[:, None, :] + along).reshape(1, -1, parameters))[0]
+    slope = (ahead.reshape(count, parameters, parameters) - w[:, None, :]).mT / TINY
+    inverse = torch.linalg.inv(slope)
+    short = places.step.clamp(min=SHORTEST_KERNEL) ** -2.0
+    information = inverse.mT @ places.information @ inverse + torch.diag_embed(short[:, None].expand(-1, parameters))
+    even = torch.full((1, count), -math.log(count), dtype=w.dtype)
+    return MixtureInCoordinates(coordinates, StudentMixture(even, w[None], root_of_inverse(information)[None]))
+
+
+def _missing(
+    drawn: WeightedDraws, kernels: MixtureInCoordinates, pilot: Tensor, log_target: Tensor
+) -> tuple[float, float]:
+    """The part of the posterior where no draw is, and its standard error."""
+    log_weight = drawn.log_weight[0]
+    log_proposal = drawn.proposal.log_density(pilot[None])[0]
+    usual = torch.minimum(log_weight.amax(), torch.logsumexp(log_weight, 0) + math.log(UNUSUAL))
+    part = torch.exp(log_target - kernels.log_density(pilot) - log_mean_weight(log_weight))
+    unknown = log_target - log_proposal > usual
+    part = torch.where(unknown & torch.isfinite(part), part, 0.0)
+    return float(part.mean()), float(part.std() / math.sqrt(part.numel()))

@@ -15,16 +15,39 @@ A walk and a mixture that take hundreds of components in v need a few in w.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from xrayflow.folding import SEARCH
+from xrayflow.inference.proposals.mixture import Components, Proposal
+from xrayflow.inference.proposals.student import StudentMixture
 from xrayflow.prior import FAR
 from xrayflow.problem import Problem
 
 V = Float[Tensor, "source draw parameter"]
+
+
+class Coordinates(Protocol):
+    """Coordinates w of a batch in which what is thin is flat."""
+
+    def into(self, v: V) -> V:
+        """Probit coordinates -> w."""
+        ...
+
+    def back(self, w: V) -> V:
+        """And back."""
+        ...
+
+    def log_slope(self, v: V) -> Float[Tensor, "source draw"]:
+        """ln |dw / dv|."""
+        ...
+
+    def select(self, sources: Int[Tensor, " chosen"]) -> Coordinates:
+        """Those of some of the sources."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -93,3 +116,27 @@ class CountsCoordinates:
 
     def _log_counts(self, theta: Float[Tensor, "source draw parameter"]) -> Float[Tensor, "source draw"]:
         return torch.log(self.problem.expected_counts(theta))
+
+
+@dataclass(frozen=True)
+class MixtureInCoordinates:
+    """A t-mixture in coordinates w, as a part of one source's proposal.
+
+    Attributes:
+        coordinates: Of this source.
+        mixture: Likewise.
+    """
+
+    coordinates: Coordinates
+    mixture: StudentMixture
+
+    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
+        """Draws."""
+        w = Proposal(self.mixture, (Components.none(),)).sample(draws, [generator])
+        return self.coordinates.back(w)[0]
+
+    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
+        """Natural log of the density; -inf where the coordinates are no numbers."""
+        at = v[None]
+        density = self.mixture.log_density(self.coordinates.into(at))[0] + self.coordinates.log_slope(at)[0]
+        return torch.where(torch.isnan(density), -torch.inf, density)

@@ -13,15 +13,14 @@ Source: ter Braak 2006, Stat. Comput. 16, 239 (differential evolution MCMC); Wes
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.inference.proposals.counts_coordinates import CountsCoordinates
+from xrayflow.inference.proposals.counts_coordinates import CountsCoordinates, MixtureInCoordinates
 from xrayflow.inference.proposals.em import fit_students
-from xrayflow.inference.proposals.mixture import Components, Proposal
+from xrayflow.inference.proposals.mixture import Proposal
 from xrayflow.inference.proposals.student import StudentMixture, cholesky
 from xrayflow.problem import Problem
 
@@ -106,28 +105,6 @@ def _tempered_density(problem: Problem, level: CountsCoordinates, v: Tensor) -> 
     return problem.log_target(v, TEMPERATURE) - level.log_slope(v)
 
 
-@dataclass(frozen=True)
-class Explored:
-    """A t-mixture in the coordinates of a level, as a part of one source's proposal.
-
-    Attributes:
-        level: Of this source.
-        mixture: Likewise.
-    """
-
-    level: CountsCoordinates
-    mixture: StudentMixture
-
-    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
-        """Draws."""
-        return self.level.back(Proposal(self.mixture, (Components.none(),)).sample(draws, [generator]))[0]
-
-    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
-        """Natural log of the density; -inf where the level is no number."""
-        density = self.mixture.log_density(self.level.into(v[None]))[0] + self.level.log_slope(v[None])[0]
-        return torch.where(torch.isnan(density), -torch.inf, density)
-
-
 def explored(
     states: Float[Tensor, "source state parameter"],
     level: CountsCoordinates,
@@ -156,7 +133,7 @@ def explored(
     parts = []
     for source, (beside, share) in enumerate(zip(first.parts, shares, strict=True)):
         one = torch.tensor([source])
-        walked = Explored(level.select(one), mixture.select(one))
+        walked = MixtureInCoordinates(level.select(one), mixture.select(one))
         parts.append(beside.sharing(share).beside(walked, EXPLORED))
     return Proposal(first.mixture, tuple(parts))
 

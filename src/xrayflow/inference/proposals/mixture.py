@@ -55,10 +55,10 @@ class Components:
         """Nothing: the t-mixture has it all."""
         return cls.of([], [], [])
 
-    def beside(self, part: Density, share: float) -> Components:
+    def beside(self, part: Density, share: float, floor: float = 0.0) -> Components:
         """These, and another part that takes a share of what the floors leave from all of them."""
         others = ((1.0 - share) * self.above).tolist()
-        return Components.of([*self.parts, part], [*self.floor.tolist(), 0.0], [*others, share])
+        return Components.of([*self.parts, part], [*self.floor.tolist(), floor], [*others, share])
 
     @property
     def above(self) -> Float[Tensor, " part"]:

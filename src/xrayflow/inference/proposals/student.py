@@ -42,6 +42,17 @@ class StudentMixture:
         """Natural log of the density."""
         return torch.logsumexp(self.component_log_density(v), dim=-1)
 
+    def with_score(
+        self, v: Float[Tensor, "source draw parameter"]
+    ) -> tuple[Float[Tensor, "source draw"], Float[Tensor, "source draw parameter"]]:
+        """Natural log of the density, and its gradient."""
+        component = self.component_log_density(v)
+        difference = (v[:, None, :, :] - self.mean[:, :, None, :]).mT
+        white = torch.linalg.solve_triangular(self.scale_tril, difference, upper=False)
+        pull = torch.linalg.solve_triangular(self.scale_tril.mT, white, upper=True)
+        factor = torch.softmax(component, dim=-1).mT * (DOF + v.shape[-1]) / (DOF + white.square().sum(-2))
+        return torch.logsumexp(component, dim=-1), -(pull * factor[..., None, :]).sum(1).mT
+
     def select(self, sources: Tensor) -> StudentMixture:
         """The mixtures of some of the sources."""
         return StudentMixture(self.log_share[sources], self.mean[sources], self.scale_tril[sources])

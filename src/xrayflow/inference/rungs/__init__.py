@@ -7,19 +7,28 @@ from xrayflow.inference.rungs.explore import Explore
 from xrayflow.inference.rungs.first import find_modes, first_proposal
 from xrayflow.inference.rungs.refine import Refine
 from xrayflow.inference.rungs.refit import Refit
-from xrayflow.inference.rungs.widen import TAIL_ROUNDS, Widen, missing_tail
+from xrayflow.inference.rungs.widen import Widen, missing_tails
 
 __all__ = [
     "LADDER",
-    "TAIL_ROUNDS",
+    "WIDENINGS",
     "Explore",
     "Refine",
     "Refit",
     "Widen",
     "find_modes",
     "first_proposal",
-    "missing_tail",
+    "missing_tails",
 ]
 
-LADDER: Sequence[Rung] = (Refine(), Refit(), Explore(), *(Widen() for _ in range(TAIL_ROUNDS)))
+WIDENINGS = 4, 2
+"""Proposals that are widened or fitted once more, at most, before an ensemble explores and after."""
+
+LADDER: Sequence[Rung] = (
+    Refine(),
+    Refit(),
+    *(Widen() for _ in range(WIDENINGS[0])),
+    Explore(),
+    *(Widen() for _ in range(WIDENINGS[1])),
+)
 """What every answer climbs."""

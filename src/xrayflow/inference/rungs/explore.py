@@ -40,6 +40,9 @@ class Explore:
         level = CountsCoordinates.of(problem)
         states = explore(problem, level, torch.stack(starts), generators)
         state.spent[sources] += WALKERS * (STEPS + 1)
-        first = state.first.select(sources)
-        shares = [part_shares(drawn, first.select(torch.tensor([row]))) for row, drawn in enumerate(every)]
-        return explored(states, level, first, shares, generators)
+        bases = [state.base(source) for source in sources.tolist()]
+        shares = [part_shares(*pair) for pair in zip(every, bases, strict=True)]
+        made = explored(states, level, Proposal.stack(bases), shares, generators)
+        for row, source in enumerate(sources.tolist()):
+            state.rebase(source, made.select(torch.tensor([row])), [])
+        return made

@@ -76,7 +76,4 @@ def refitted(state: State, sources: Int[Tensor, " source"]) -> list[Proposal]:
         state: Where the batch stands.
         sources: Their numbers in the batch.
     """
-    return [
-        refined(balance_heuristic(state.history[i]), state.first.select(torch.tensor([i])), state.generators[i])
-        for i in sources.tolist()
-    ]
+    return [refined(balance_heuristic(state.history[i]), state.base(i), state.generators[i]) for i in sources.tolist()]

@@ -1,0 +1,93 @@
+"""Rows that climb a posterior over what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from tail_zoo import BEGIN, BEND, BULK, LENGTH, PROBITS, WIDTH, Tailed, proposal
+from xrayflow.inference.checks.ascent import LONGEST, OUTERMOST, STEPS, Places, ascend
+
+KNOWN = proposal(False).mixture
+
+
+def climbed(mass: float, start: torch.Tensor) -> Places:
+    return ascend(Tailed(mass), PROBITS, KNOWN, start)[0]
+
+
+def at(*places: tuple[float, float, float]) -> torch.Tensor:
+    return torch.tensor([places], dtype=torch.float64)
+
+
+def test_a_row_in_the_tail_follows_it_to_its_end_however_it_bends() -> None:
+    """The tail is 0.05 thin and bends by 1.6 over its length."""
+    found = climbed(0.3, at((0.9, BEND * 0.81, 0.0)))
+    u = found.v[:, 0]
+    assert float(u.max()) > BEGIN + 0.7 * LENGTH
+    assert float(u.diff().min()) > -0.2
+    off = (found.v[:, 1] - BEND * u * u).abs()
+    assert float(off.max()) < 4.0 * WIDTH
+
+
+def test_rows_of_a_posterior_that_is_known_come_to_rest_at_once() -> None:
+    found = climbed(0.0, at((0.0, 0.0, 0.0), (0.3, 0.02, 0.05), (-0.4, 0.0, -0.04)))
+    counts = torch.bincount(found.source)
+    assert float(found.v[:, 0].abs().max()) < 3.0 * BULK
+    assert int(counts.sum()) < 3 * 6
+
+
+def test_every_place_is_on_the_target_and_no_step_is_longer_than_the_longest() -> None:
+    found = climbed(0.3, at((0.9, BEND * 0.81, 0.0), (0.0, 0.0, 0.0)))
+    target = Tailed(0.3)
+    torch.testing.assert_close(found.log_target, target.log_target(found.v))
+    torch.testing.assert_close(found.information, target.target_curvature(found.v).information)
+    assert float(found.step.max()) <= LONGEST + 1e-12
+    assert found.v.shape[0] <= 2 * (STEPS + 1)
+
+
+def test_a_row_that_starts_where_there_is_nothing_is_left_out() -> None:
+    @dataclass(frozen=True)
+    class Half(Tailed):
+        def log_target(self, v: torch.Tensor) -> torch.Tensor:
+            return torch.where(v[..., 0] < -1.0, -torch.inf, super().log_target(v))
+
+    start = at((-2.0, 0.0, 0.0), (0.9, BEND * 0.81, 0.0))
+    found = ascend(Half(0.3), PROBITS, KNOWN, start)[0]
+    assert float(found.v[:, 0].min()) > 0.5
+
+
+def test_no_row_leaves_what_a_prior_has() -> None:
+    @dataclass(frozen=True)
+    class Ramp(Tailed):
+        """Rises without end."""
+
+        def log_target(self, v: torch.Tensor) -> torch.Tensor:
+            return 10.0 * v[..., 0]
+
+    found = ascend(Ramp(0.0), PROBITS, KNOWN, at((4.0, 0.0, 0.0)))[0]
+    assert 4.4 < float(found.v[:, 0].max()) < OUTERMOST
+
+
+@pytest.mark.parametrize("sources", [1, 3])
+def test_evaluations_are_counted_for_each_source(sources: int) -> None:
+    """One for each place that was tried, and three (a gradient's parameters) for each that was taken."""
+    asked = torch.zeros(2, dtype=torch.int64)
+
+    @dataclass(frozen=True)
+    class Counting(Tailed):
+        def log_target(self, v: torch.Tensor) -> torch.Tensor:
+            asked[0] += v.shape[0] * v.shape[1]
+            return super().log_target(v)
+
+        def target_curvature(self, v: torch.Tensor):  # type: ignore[no-untyped-def]
+            asked[1] += v.shape[0] * v.shape[1]
+            return Tailed.target_curvature(Tailed(self.mass), v)
+
+    start = at((0.9, BEND * 0.81, 0.0), (0.0, 0.0, 0.0)).expand(sources, -1, -1)
+    known = KNOWN.select(torch.zeros(sources, dtype=torch.int64))
+    found, evaluations = ascend(Counting(0.3), PROBITS, known, start)
+    assert int(evaluations.sum()) == int(asked[0] + 3 * asked[1])
+    assert int(asked[1]) == found.v.shape[0]
+    assert evaluations.unique().numel() == 1
