@@ -21,6 +21,7 @@ from xrayflow.inference.checks.verdict import (
     EDGE_SHARE,
     FAILED_ESS,
     GRID_SPREAD,
+    LEAST_SCALE_ESS,
     MOST_DEVIATION,
     UNCOVERED_WEIGHT,
     Computation,
@@ -249,7 +250,7 @@ def test_the_median_with_the_other_scale_is_that_of_an_answer_with_it(column: Ca
     low, median, high = log.quantile([0.16, 0.5, 0.84])[:, 0]
     factor = linear.weights / linear.draws[:, 0]
     few = factor.sum() ** 2 / (factor**2).sum()
-    assert back.reliable == (few > 100.0)
+    assert back.reliable == (few >= LEAST_SCALE_ESS)
     assert abs(np.log(back.other_median / median)) < 3.0 * 1.25 / np.sqrt(few) * 0.5 * np.log(high / low)
 
 

