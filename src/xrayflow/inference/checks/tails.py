@@ -59,8 +59,9 @@ UNUSUAL = 0.02
 LEAST_PLACES, MOST_PLACES = 3, 96
 """Heavy places that it takes for a tail, and that become kernels."""
 
-SHORTEST_KERNEL = 0.1
-"""In prior standard deviations. No kernel is longer than the step that led to it, because what is thin may bend."""
+KERNEL_SCALE, KERNEL_LENGTH, SHORTEST_KERNEL = 1.25, 1.5, 0.1
+"""A kernel is so many times as wide as the posterior is there, and no longer than so many times the step that led to
+it, because what is thin may bend; a shorter step than the last, in prior standard deviations, counts as that."""
 
 PILOT = 400
 """Draws of the kernels."""
@@ -245,17 +246,18 @@ def _weighed(
 
 
 def _kernels(coordinates: Coordinates, places: Places) -> MixtureInCoordinates:
-    """One at each place: as wide as the posterior is there, no longer than the step that led to it."""
+    """One at each place."""
     count, parameters = places.v.shape
     along = TINY * torch.eye(parameters, dtype=places.v.dtype)
     w = coordinates.into(places.v[None])[0]
     ahead = coordinates.into((places.v[:, None, :] + along).reshape(1, -1, parameters))[0]
     slope = (ahead.reshape(count, parameters, parameters) - w[:, None, :]).mT / TINY
     inverse = torch.linalg.inv(slope)
-    short = places.step.clamp(min=SHORTEST_KERNEL) ** -2.0
+    short = (KERNEL_LENGTH * places.step.clamp(min=SHORTEST_KERNEL)) ** -2.0
     information = inverse.mT @ places.information @ inverse + torch.diag_embed(short[:, None].expand(-1, parameters))
     even = torch.full((1, count), -math.log(count), dtype=w.dtype)
-    return MixtureInCoordinates(coordinates, StudentMixture(even, w[None], root_of_inverse(information)[None]))
+    scale = KERNEL_SCALE * root_of_inverse(information)
+    return MixtureInCoordinates(coordinates, StudentMixture(even, w[None], scale[None]))
 
 
 def _missing(
