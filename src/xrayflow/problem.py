@@ -14,7 +14,7 @@ searches; what is certified comes from EXACT. theta, expected counts and all aft
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -29,6 +29,9 @@ from xrayflow.models import Model
 from xrayflow.prior import FAR, Prior, log_standard_normal
 from xrayflow.seeds import generator_for
 from xrayflow.statistics import Curvature, FitStatistic
+
+MANY_DRAWS = 32
+"""Of each source, from which a batch is worked through source by source: one folding matrix at a time stays at hand."""
 
 Theta = Float[Tensor, "source draw parameter"]
 V = Float[Tensor, "source draw parameter"]
@@ -142,6 +145,8 @@ class Problem:
 
     def log_likelihood(self, theta: Theta) -> Float[Tensor, "source draw"]:
         """ln p(counts | theta), normalised."""
+        if self._one_by_one(theta):
+            return torch.cat([one.log_likelihood(part) for one, part in self._each(theta)])
         return torch.cat([self._log_density(self._expected(part), part) for part in self._pieces(theta)], dim=1)
 
     def log_target(self, v: V, power: float = 1.0) -> Float[Tensor, "source draw"]:
@@ -185,6 +190,9 @@ class Problem:
 
         The norms stay in the box. Expected counts are linear in them, so this costs no further evaluation.
         """
+        if self._one_by_one(theta):
+            both = [one.matched(part) for one, part in self._each(theta)]
+            return torch.cat([scaled for scaled, _ in both]), torch.cat([value for _, value in both])
         scaled, values = [], []
         for part in self._pieces(theta):
             expected = self._expected(part)
@@ -429,6 +437,15 @@ class Problem:
         smallest = (box.lo[norms] / norm).amax(-1)
         largest = (box.hi[norms] / norm).amin(-1)
         return torch.minimum(torch.maximum(factor, smallest), largest)
+
+    def _one_by_one(self, theta: Theta) -> bool:
+        """Whether sources have so many draws each that it is cheaper to keep one's matrix at hand than to mix them."""
+        return self.sources > 1 and theta.shape[1] >= MANY_DRAWS
+
+    def _each(self, theta: Theta) -> Iterator[tuple[Problem, Theta]]:
+        """Every source as a batch of one, with its draws."""
+        for source in range(self.sources):
+            yield self.select(torch.tensor([source])), theta[source : source + 1]
 
     def _pieces(self, theta: Theta, copies: int = 1) -> Sequence[Theta]:
         """Cut along the draws; at least one draw in a piece."""
