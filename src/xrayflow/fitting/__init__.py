@@ -3,7 +3,7 @@
 from xrayflow.fitting.confidence import error, steppar
 from xrayflow.fitting.fit import BestFit, best_of, optimise, optimise_batch, optimise_problem
 from xrayflow.fitting.levenberg_marquardt import LevenbergMarquardt
-from xrayflow.fitting.multistart import Minima, Modes, descend, minimise
+from xrayflow.fitting.multistart import Minima, Modes, descend, minimise, settle
 from xrayflow.fitting.objective import FAR, Objective
 from xrayflow.fitting.starts import StartingProposal, starting_points
 
@@ -22,6 +22,7 @@ __all__ = [
     "optimise",
     "optimise_batch",
     "optimise_problem",
+    "settle",
     "starting_points",
     "steppar",
 ]

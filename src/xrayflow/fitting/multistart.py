@@ -31,6 +31,12 @@ NEAR = 20.0
 DISTINCT = 1.0
 """Two modes closer than this Mahalanobis distance are one."""
 
+SETTLING = 2
+"""Steps after which what a batch adds to a mode is far below the grid that it is put on."""
+
+FINEST = 2.0**22
+"""Places of that grid in one prior standard deviation."""
+
 SAME, SAME_VALUE = 0.3, 0.05
 """Two starts closer than this Mahalanobis distance, and in the goal's value, have arrived at one place."""
 
@@ -115,6 +121,40 @@ def minimise(
     x_slope = 1.0 / goal.probit_slope(ends.x).clamp(min=1e-300)
     information = x_slope[..., :, None] * ends.information * x_slope[..., None, :]
     return Modes(goal.to_probit(ends.x), ends.value, information, ends.evaluations)
+
+
+def settle(problem: Problem, modes: Modes) -> Modes:
+    """The modes of each source, brought to rest without its company and put on a fine grid.
+
+    In a batch the last digits of a sum depend on what else is summed; a search that draws its random numbers by what it
+    has found turns them into another answer. From here on a source has the same digits in any company.
+
+    Args:
+        problem: The batch.
+        modes: Of `minimise`.
+    """
+    v, objective, information = modes.v.clone(), modes.objective.clone(), modes.information.clone()
+    evaluations = modes.evaluations.clone()
+    for source in range(problem.sources):
+        alone = problem.select(torch.tensor([source]))
+        goal = Objective.of(alone, "probit")
+        at: dict[bytes, list[int]] = {}
+        for start in torch.isfinite(objective[source]).nonzero()[:, 0].tolist():
+            at.setdefault(v[source, start].numpy().tobytes(), []).append(start)
+        if not at:
+            continue
+        places = v[source, [starts[0] for starts in at.values()]][None]
+        held = torch.zeros_like(places, dtype=torch.bool)
+        near = descend(goal, goal.from_theta(alone.prior.to_theta(places)), held, SETTLING, 0.0)
+        rounded = torch.round(goal.to_probit(near.x) * FINEST) / FINEST
+        ends = descend(goal, goal.from_theta(alone.prior.to_theta(rounded)), held, 0, TOLERANCE)
+        slope = 1.0 / goal.probit_slope(ends.x).clamp(min=1e-300)
+        bends = slope[..., :, None] * ends.information * slope[..., None, :]
+        for number, starts in enumerate(at.values()):
+            v[source, starts], objective[source, starts] = rounded[0, number], ends.value[0, number]
+            information[source, starts] = bends[0, number]
+        evaluations[source] += near.evaluations[0] + ends.evaluations[0]
+    return Modes(v, objective, information, evaluations)
 
 
 def find_minima(goal: Objective, starts: Float[Tensor, "source start parameter"], coarse: bool = True) -> Minima:

@@ -112,6 +112,15 @@ class TailWatch:
     widened: set[int] = field(default_factory=set)
     evaluations: Counter[int] = field(default_factory=Counter)
 
+    def forget(self, source: int) -> None:
+        """What was said of draws that are no longer the last.
+
+        Args:
+            source: Its number in the batch.
+        """
+        self.whole.discard(source)
+        self.found.pop(source, None)
+
 
 @dataclass
 class State:
@@ -211,6 +220,7 @@ class State:
             rows = rows[torch.tensor(unfinished)]
         for source, block in zip(sources.tolist(), blocks, strict=True):
             self.fresh[source] = WeightedDraws.chain(block)
+            self.tails.forget(source)
 
     def drawn(self, source: int) -> WeightedDraws:
         """The fresh draws of one source.

@@ -44,6 +44,9 @@ STEEP = 6.0
 GROW, SHRINK, RETREAT = 1.5, 0.6, 0.35
 """Factors of the step where it was easy, where it was hard, and where it lost a posterior that was not falling yet."""
 
+FINEST = 2.0**20
+"""Of the grid that places and their rises are put on, in prior standard deviations and in -2 log posterior density."""
+
 SAME_GRID = 0.2
 """In -2 log posterior density: an optimum that is this far off on the coarse grid is walked from on its own."""
 
@@ -219,6 +222,9 @@ class ProfilePaths:
 
     def _places(self, rows: Tensor, v: Tensor, rise: Tensor, information: Tensor) -> PathPoints:
         home = self.home[rows]
+        # on a grid, as the modes are: what a batch adds in the last digits is left behind
+        v, rise = (torch.round(one * FINEST) / FINEST for one in (v, rise))
+        information = information.to(torch.float32).to(torch.float64)
         return PathPoints(self.anchors.source[home], self.anchors.optimum[home], self.held[rows], v, rise, information)
 
     def _foretold(self, rows: Tensor, length: Tensor) -> Tensor:

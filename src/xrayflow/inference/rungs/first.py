@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from xrayflow.fitting import Modes, minimise, starting_points
+from xrayflow.fitting import Modes, minimise, settle, starting_points
 from xrayflow.inference.proposals.density import Density, PriorDensity
 from xrayflow.inference.proposals.laplace import laplace_mixture
 from xrayflow.inference.proposals.mixture import PRIOR_FLOOR, Components, Proposal
@@ -55,7 +55,7 @@ def find_modes(problem: Problem, starts: int, generators: list[torch.Generator],
         guide: What a network says of the same sources: some of the starts come from it.
     """
     places, tried = starting_points(problem, starts, generators, guide)
-    modes = minimise(problem, places)
+    modes = settle(problem, minimise(problem, places))
     return replace(modes, evaluations=modes.evaluations + tried)
 
 
