@@ -25,8 +25,11 @@ from xrayflow.inference.proposals.student import StudentMixture
 from xrayflow.statistics import Curvature
 
 SHAPES = "straight", "bent", "hook", "widening", "thinning", "neck"
-HELD_OUT = "wave", "bent_neck", "curl"
-"""Shapes that no threshold was tuned on."""
+SEEN = "wave", "bent_neck", "curl"
+"""Shapes on which the search was tried while it was built."""
+
+UNSEEN = "kink", "spiral", "far_neck"
+"""Shapes that were drawn up after it was built."""
 
 LONGEST, SHORTEST = 5.0, 1.5
 """Of a tail: in prior standard deviations, in the bulk's."""
@@ -92,7 +95,8 @@ class Tail:
             growth = {"widening": even(0.7, 1.5) / others, "thinning": -even(0.7, 1.5) / others}.get(shape, 0.0)
             neck = "neck" in shape
             steep = (2.0, 2.0) if neck else (1.0, 2.0)
-            begin = float(bulk[0]) * (even(2.0, 3.0) if neck else even(0.8, 1.8))
+            far = shape == "far_neck"
+            begin = float(bulk[0]) * (even(3.0, 4.0) if far else even(2.0, 3.0) if neck else even(0.8, 1.8))
             below = even(0.3, 2.0)  # the tail's density is lower than the bulk's by this, in natural logs
             thickest = max(-growth, 0.0) * others
             peak = 2.0 if not neck else 1.5
@@ -106,6 +110,8 @@ class Tail:
             "bent_neck": even(0.3, 1.5),
             "wave": even(0.2, 0.8),
             "curl": even(0.5, 2.0),
+            "kink": even(0.5, 2.0),
+            "spiral": even(0.3, 1.2),
         }.get(shape, 0.0)
         turn, _ = torch.linalg.qr(torch.randn((parameters, parameters), generator=generator, dtype=torch.float64))
         centre = 0.5 * torch.randn(parameters, generator=generator, dtype=torch.float64) - 0.5 * length * turn[:, 0]
@@ -120,6 +126,12 @@ class Tail:
             across[..., 0] = self.bend * (u - self.begin).clamp(min=0.0).square()
         elif self.shape == "wave":
             across[..., 0] = self.bend * torch.sin(2.5 * u)
+        elif self.shape == "kink":
+            across[..., 0] = self.bend * (u - self.begin - (self.end - self.begin) / 3.0).clamp(min=0.0)
+        elif self.shape == "spiral":
+            angle = 1.5 * (u - self.begin).clamp(min=0.0)
+            across[..., 0] = self.bend * torch.sin(angle)
+            across[..., -1] = across[..., -1] + self.bend * (1.0 - torch.cos(angle))
         elif self.shape == "curl":
             across[..., 0] = self.bend * (u - self.begin).clamp(min=0.0).square()
             across[..., -1] = across[..., -1] + self.bend * torch.sin(2.0 * (u - self.begin).clamp(min=0.0))
