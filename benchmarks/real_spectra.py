@@ -53,7 +53,7 @@ def row(answer: Posterior) -> dict[str, object]:
         "verdict": answer.verdict,
         "flags": list(answer.flags),
         "seconds": answer.provenance.seconds["total"],
-        "walked": answer.weighing.evaluations["tails"],
+        "searched": answer.weighing.evaluations["tails"],
         "log_evidence": answer.log_evidence,
         "quantiles_5_50_95": answer.quantile([0.05, 0.5, 0.95]).T.tolist(),
     }

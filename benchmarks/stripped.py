@@ -259,7 +259,6 @@ def candidates(state: State, searched: bool = True) -> list[Candidate]:
         spread = grid_spread(problem, finer.select(at), resampled(drawn, DRAWS, generator))
         spent = int(state.spent[i]) + 2 * DRAWS
         missing = tails[i] if searched else ""
-        walked = state.tails.evaluations[i]
-        modes = state.modes.select(at)
-        found.append(Candidate(problem, generator, modes, drawn, spread, spent, walked=walked, missing_tail=missing))
+        cost, modes = state.tails.evaluations[i], state.modes.select(at)
+        found.append(Candidate(problem, generator, modes, drawn, spread, spent, searched=cost, missing_tail=missing))
     return found

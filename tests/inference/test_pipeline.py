@@ -228,10 +228,10 @@ def test_an_answer_does_not_depend_on_its_company(faint: Observation, bright: Ob
     assert [answer.data[0].counts.size for answer in together] == [7, 24]
     for observation, answer in zip(batch, together, strict=True):
         alone = infer_batch([observation], setup)[0]
-        np.testing.assert_allclose(answer.draws, alone.draws, rtol=1e-6)
-        np.testing.assert_allclose(answer.log_weight, alone.log_weight, atol=1e-6)
+        np.testing.assert_allclose(answer.draws, alone.draws, rtol=1e-9)
+        np.testing.assert_allclose(answer.log_weight, alone.log_weight, atol=1e-8)
         np.testing.assert_allclose(answer.best, alone.best, rtol=1e-5)
-        assert answer.log_evidence == pytest.approx(alone.log_evidence, abs=1e-6)
+        assert answer.log_evidence == pytest.approx(alone.log_evidence, abs=1e-9)
         assert (answer.verdict, answer.flags) == (alone.verdict, alone.flags)
         assert answer.fit.p_value == alone.fit.p_value
         assert answer.weighing.evaluations == alone.weighing.evaluations

@@ -31,7 +31,7 @@ class Candidate:
         grid_spread: What a finer energy grid does to the log likelihood.
         spent: Likelihood evaluations on draws and on the grid's check.
         own_grid: Whether the grid was ours to choose.
-        walked: Likelihood evaluations of walks that looked for tails.
+        searched: Likelihood evaluations of searches for missing tails.
         missing_tail: What is said of a tail that may be missing.
     """
 
@@ -42,7 +42,7 @@ class Candidate:
     grid_spread: float
     spent: int
     own_grid: bool = True
-    walked: int = 0
+    searched: int = 0
     missing_tail: str = ""
 
 
@@ -94,7 +94,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
             pareto_k=k,
             log_evidence=log_evidence,
             log_evidence_error=log_evidence_error(ess, draws),
-            evaluations={"draws": spent, "tails": one.walked, "optimise": int(one.modes.evaluations) + polish},
+            evaluations={"draws": spent, "tails": one.searched, "optimise": int(one.modes.evaluations) + polish},
         ),
         best_point=BestPoint(best.numpy(), statistic, deviance),
         likelihood=likelihood,

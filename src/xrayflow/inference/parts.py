@@ -39,7 +39,7 @@ class Weighing:
         efficiency: ess / likelihood evaluations on draws: pilots, rejected rounds and checks included.
         pareto_k: Tail shape of the weights.
         log_evidence, log_evidence_error: Natural log of the integral of the likelihood over the prior.
-        evaluations: {draws, tails, optimise}: likelihood evaluations on draws, of walks that look for missing tails
+        evaluations: {draws, tails, optimise}: likelihood evaluations on draws, of searches for missing tails
             (most of them on a coarse grid), and of the optimiser.
     """
 

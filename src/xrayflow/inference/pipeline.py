@@ -1,8 +1,7 @@
 """From spectra to certified posteriors: build the problem, ask the network, climb the ladder, judge.
 
 A batch of sources goes through every step together; one spectrum is a batch of one. A source's answer does not depend
-on its company, to rounding, which a walk for tails makes as large as another seed's change. A spectrum that cannot be
-answered need not end the batch (`on_error="row"`).
+on its company (docs/decisions/0013). A spectrum that cannot be answered need not end the batch (`on_error="row"`).
 """
 
 from __future__ import annotations
@@ -325,7 +324,7 @@ def _on_fine_grids(state: State, guide: Guide | None, told: Progress, own_grid: 
         at = torch.tensor([i])
         problem, better = state.problem.select(at), finer.select(at)
         modes, spent = state.modes.select(at), int(state.spent[i])
-        missing, walked = tails[i], state.tails.evaluations[i]
+        missing, searched = tails[i], state.tails.evaluations[i]
         spread = grid_check.grid_spread(problem, better, resampled(drawn, grid_check.DRAWS, generator))
         spent += 2 * grid_check.DRAWS
         if own_grid and not spread <= GRID_SPREAD:
@@ -334,11 +333,11 @@ def _on_fine_grids(state: State, guide: Guide | None, told: Progress, own_grid: 
             spent += drawn.v.shape[1]
             if not is_good(drawn, state.budget.ess):
                 again = _climbed(problem, guide and guide.select(at), state.budget, [generator], told)
-                missing, walked = missing_tails(again)[0], walked + again.tails.evaluations[0]
+                missing, searched = missing_tails(again)[0], searched + again.tails.evaluations[0]
                 drawn, modes, spent = again.answers()[0], again.modes, spent + int(again.spent[0])
             spread = grid_check.grid_spread(problem, problem.finer(2), resampled(drawn, grid_check.DRAWS, generator))
             spent += 2 * grid_check.DRAWS
-        found.append(Candidate(problem, generator, modes, drawn, spread, spent, own_grid, walked, missing))
+        found.append(Candidate(problem, generator, modes, drawn, spread, spent, own_grid, searched, missing))
     return found
 
 

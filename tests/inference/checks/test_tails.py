@@ -123,3 +123,27 @@ def test_draws_without_weight_are_no_start() -> None:
     dead = replace(drawn, log_target=torch.where(drawn.v[..., 0] < -0.3, -torch.inf, drawn.log_target))
     (found,) = look_for_tails(target, target, PROBITS, [dead], [generator])
     assert found.alarm
+
+
+def test_places_where_the_coordinates_are_no_numbers_become_no_kernels() -> None:
+    class Broken:
+        """No numbers beyond u = 2."""
+
+        def into(self, v: torch.Tensor) -> torch.Tensor:
+            return torch.where(v[..., :1] > 2.0, torch.nan, v)
+
+        def back(self, w: torch.Tensor) -> torch.Tensor:
+            return w
+
+        def log_slope(self, v: torch.Tensor) -> torch.Tensor:
+            return torch.zeros_like(v[..., 0])
+
+        def select(self, sources: torch.Tensor) -> Broken:
+            return self
+
+    generator = torch.Generator().manual_seed(1)
+    target = Tailed(0.3)
+    drawn = drawn_of(target, proposal(False), generator)
+    (found,) = look_for_tails(target, target, Broken(), [drawn], [generator])
+    assert found.kernels is not None
+    assert float(found.kernels.mixture.mean[..., 0].max()) <= 2.0

@@ -235,29 +235,34 @@ def _weighed(
         spent += heavy.numel()
         heavy = heavy[share > HEAVY]
     heaviest = float(share.amax()) if share.numel() else 0.0
-    if heavy.numel() < LEAST_PLACES:
+    kernels = _kernels(coordinates, places.select(heavy))
+    if kernels is None:
         nowhere = places.v[:0]
         return TailSearch(heaviest, 0.0, 0.0, None, nowhere, nowhere[:, 0], spent)
-    kernels = _kernels(coordinates, places.select(heavy))
     pilot = kernels.sample(PILOT, generator)
     log_target = exact.log_target(pilot[None])[0]
     missing, error = _missing(drawn, kernels, pilot, log_target)
     return TailSearch(heaviest, missing, error, kernels, pilot, log_target, spent + PILOT)
 
 
-def _kernels(coordinates: Coordinates, places: Places) -> MixtureInCoordinates:
-    """One at each place."""
+def _kernels(coordinates: Coordinates, places: Places) -> MixtureInCoordinates | None:
+    """One at each place where the coordinates are numbers; None where there are too few."""
     count, parameters = places.v.shape
+    if count < LEAST_PLACES:
+        return None
     along = TINY * torch.eye(parameters, dtype=places.v.dtype)
     w = coordinates.into(places.v[None])[0]
     ahead = coordinates.into((places.v[:, None, :] + along).reshape(1, -1, parameters))[0]
     slope = (ahead.reshape(count, parameters, parameters) - w[:, None, :]).mT / TINY
-    inverse = torch.linalg.inv(slope)
+    inverse, _ = torch.linalg.inv_ex(slope)
     short = (KERNEL_LENGTH * places.step.clamp(min=SHORTEST_KERNEL)) ** -2.0
     information = inverse.mT @ places.information @ inverse + torch.diag_embed(short[:, None].expand(-1, parameters))
-    even = torch.full((1, count), -math.log(count), dtype=w.dtype)
-    scale = KERNEL_SCALE * root_of_inverse(information)
-    return MixtureInCoordinates(coordinates, StudentMixture(even, w[None], scale[None]))
+    known = torch.isfinite(information).all(-1).all(-1) & torch.isfinite(w).all(-1)
+    if int(known.sum()) < LEAST_PLACES:
+        return None
+    scale = KERNEL_SCALE * root_of_inverse(information[known])
+    even = torch.full((1, scale.shape[0]), -math.log(scale.shape[0]), dtype=w.dtype)
+    return MixtureInCoordinates(coordinates, StudentMixture(even, w[known][None], scale[None]))
 
 
 def _missing(
