@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from tail_zoo import BEGIN, BEND, BULK, LENGTH, PROBITS, WIDTH, Tailed, proposal
+from sheet_zoo import BEGIN, BEND, BULK, LENGTH, PROBITS, WIDTH, Tailed, proposal
 from xrayflow.inference.checks.ascent import LONGEST, OUTERMOST, STEPS, Places, ascend
 
 KNOWN = proposal(False).mixture

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tail_zoo import BEGIN, PROBITS, Tailed, drawn_of, proposal
+from sheet_zoo import BEGIN, PROBITS, Tailed, drawn_of, proposal
 from xrayflow.inference.checks.tails import (
     CLOUD,
     HEAVIEST,

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tail_zoo import BEGIN, PROBITS, Tailed, drawn_of, proposal
+from sheet_zoo import BEGIN, PROBITS, Tailed, drawn_of, proposal
 from xrayflow.inference.checks.tails import look_for_tails
 from xrayflow.inference.proposals.draws import WeightedDraws, balance_heuristic
 from xrayflow.inference.proposals.em import refined
