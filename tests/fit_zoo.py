@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ogip_zoo import toy_observation
+from ogip_zoo import effective_area, power_law_counts, redistribution, toy_observation
 from xrayflow.fitting import BestFit, optimise_problem
 from xrayflow.ogip import Observation, Spectrum
 from xrayflow.problem import Problem
@@ -92,3 +92,12 @@ def closed_form(fit: BestFit) -> tuple[NDArray[np.float64], NDArray[np.float64],
     covariance = np.linalg.inv(columns.T @ (weight[:, None] * columns))
     theta = covariance @ columns.T @ (weight * spectrum.counts)
     return theta, covariance, float((weight * (spectrum.counts - columns @ theta) ** 2).sum())
+
+
+def two_lines(folder: Path) -> Observation:
+    """A power law with a weak line at 2.5 and a strong one at 4.5 keV, no noise."""
+    centre = np.linspace(0.2, 12.0, 151)
+    middle = (centre[1:] + centre[:-1]) / 2
+    lines = 6e-4 * np.exp(-0.5 * ((middle - 2.5) / 0.1) ** 2) + 1.5e-3 * np.exp(-0.5 * ((middle - 4.5) / 0.1) ** 2)
+    counts = power_law_counts(2000.0) + 2000.0 * (lines * effective_area()) @ redistribution()
+    return observation(folder, counts=np.round(counts), exposure=2000.0)
