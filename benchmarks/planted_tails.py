@@ -106,7 +106,7 @@ def case(number: int, shapes: tuple[str, ...], generator: torch.Generator) -> di
         if rung == WIDENINGS[0] or (good(fresh) and not alarm):
             break
         if alarm and seen.kernels is not None:
-            widening = Widening.of(fresh, seen.kernels, seen.missing)
+            widening = Widening.of(fresh, seen.kernels, seen.missing, proposal.mixture)
             v = torch.cat([seen.pilot[None], widening.kernels.sample(MORE, [generator])], dim=1)
             base = widening.proposal
             history = [widening.earlier, WeightedDraws.of(widening.kernels, v, target.log_target(v))]

@@ -136,11 +136,14 @@ def test_with_a_normal_prior_the_best_fit_is_the_posteriors_mode(faint: Observat
     assert density.max() <= at_best + 1e-6
 
 
+OPTIMISERS = "/fitting/", "/proposals/profiles.py"
+
+
 def counted_during(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Posterior]) -> tuple[Posterior, int]:
     """An answer, and how many rows of theta its likelihood was asked for outside the optimiser.
 
     Everything asks `Problem.log_likelihood`, or `Problem.curvature`, which counts as one for each parameter (the
-    optimiser's calls are those below `fitting`).
+    optimiser's calls are those below `fitting`, and of the profile paths).
     """
     rows = 0
     value, curvature = Problem.log_likelihood, Problem.curvature
@@ -148,7 +151,7 @@ def counted_during(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Poste
     def count(theta: torch.Tensor, each: int) -> None:
         nonlocal rows
         frame = sys._getframe(2)
-        while frame is not None and "/fitting/" not in frame.f_code.co_filename:
+        while frame is not None and not any(room in frame.f_code.co_filename for room in OPTIMISERS):
             frame = frame.f_back  # type: ignore[assignment]
         if frame is None:
             rows += theta.shape[0] * theta.shape[1] * each

@@ -85,6 +85,15 @@ def test_a_vanishing_systematic_error_is_poisson_without_a_jump() -> None:
         assert bool((difference <= 30.0 * systematic**2 * (1.0 + total) + 1e-11 * poisson.abs()).all())
 
 
+def test_counts_far_above_the_model_keep_their_digits() -> None:
+    for counts, total in ((1.0, 1e-18), (100.0, 1e-14), (3.0, 1e-3)):
+        with mpmath.workdps(40):
+            exact = counts * mpmath.log(total) - total - mpmath.loggamma(counts + 1)
+        assert log_p(tensor(counts), tensor(total), 0.0).item() == pytest.approx(float(exact), rel=1e-12)
+        exact_nb = exact_negative_binomial(counts, total, 0.01)
+        assert log_p(tensor(counts), tensor(total), tensor(0.01)).item() == pytest.approx(exact_nb, rel=1e-9)
+
+
 def test_zero_counts_have_probability_exp_of_minus_the_mean() -> None:
     total = tensor(0.0, 1e-12, 0.5, 30.0)
     zero = torch.zeros_like(total)

@@ -48,6 +48,10 @@ MOST_KEPT = 256 * 1024 * 1024
 """Bytes of matrices that are kept for a response that comes again."""
 
 
+FEW_ROWS = 8
+"""From which a product of matrices is quicker than one of vectors for each row."""
+
+
 @dataclass(frozen=True)
 class FoldingMatrix:
     """One binning of one response, on one grid.
@@ -214,8 +218,8 @@ class Fold:
         reach = slice(matrix.first, matrix.first + matrix.values.shape[0])
         reached = photons[..., reach]
         if area.shape[1] == 1:
-            return (reached @ matrix.values) * area[:, None, :]
-        return (reached * area[:, None, reach]) @ matrix.values
+            return _product(reached, matrix.values) * area[:, None, :]
+        return _product(reached * area[:, None, reach], matrix.values)
 
     def select(self, sources: Int[Tensor, " chosen"]) -> Fold:
         """The fold of some of the sources, with the bins that they need.
@@ -232,6 +236,14 @@ class Fold:
             area=self.area[sources],
             bins=max((matrix.values.shape[1] for matrix in matrices), default=self.bins),
         )
+
+
+def _product(rows: Tensor, matrix: Tensor) -> Tensor:
+    """(..., energy) @ (energy, bin); few rows one by one: a product of matrices first copies the whole matrix."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    if flat.shape[0] >= FEW_ROWS:
+        return rows @ matrix
+    return torch.stack([row @ matrix for row in flat]).reshape(*rows.shape[:-1], -1)
 
 
 def _matrix(

@@ -101,25 +101,23 @@ class TailWatch:
     """What searches for missing tails have said of the draws so far.
 
     Attributes:
-        whole: Sources from whose last draws a search found nothing that they do not know.
-        found: Of each source that misses a tail, the search that says so.
-        widened: Sources whose proposal was widened.
+        last: Of each source, the search from its last draws.
+        widened: Sources whose proposal was widened by what a search found.
         evaluations: Of each source, those of all searches.
     """
 
-    whole: set[int] = field(default_factory=set)
-    found: dict[int, TailSearch] = field(default_factory=dict)
+    last: dict[int, TailSearch] = field(default_factory=dict)
     widened: set[int] = field(default_factory=set)
     evaluations: Counter[int] = field(default_factory=Counter)
 
-    def forget(self, source: int) -> None:
-        """What was said of draws that are no longer the last.
+    def reason(self, source: int) -> str:
+        """What is to be said of a tail that may be missing from the last draws of a source; "" where none is.
 
         Args:
             source: Its number in the batch.
         """
-        self.whole.discard(source)
-        self.found.pop(source, None)
+        seen = self.last.get(source)
+        return seen.reason if seen is not None and seen.alarm else ""
 
 
 @dataclass
@@ -220,7 +218,7 @@ class State:
             rows = rows[torch.tensor(unfinished)]
         for source, block in zip(sources.tolist(), blocks, strict=True):
             self.fresh[source] = WeightedDraws.chain(block)
-            self.tails.forget(source)
+            self.tails.last.pop(source, None)
 
     def drawn(self, source: int) -> WeightedDraws:
         """The fresh draws of one source.

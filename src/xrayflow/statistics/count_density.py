@@ -25,6 +25,9 @@ MOST_SYSTEMATIC = 0.5
 """Above this fractional error the Stirling remainder omega(1 / s^2) is no longer exact to 1e-9."""
 
 
+LOW = -0.999
+"""d / S below which 1 + d / S has lost digits of M / S."""
+
 MANY = 1e5
 """Counts of a bin above which the rounding of d is seen beside the result."""
 
@@ -54,19 +57,25 @@ def log_counts(
     """
     d = total - counts
     if isinstance(phi, float) and phi == 0.0:
-        return saturated + _above(counts, d)
+        return saturated + _above(counts, total)
     phi = torch.as_tensor(phi, dtype=total.dtype)
     c = 1.0 + phi * counts
     y = phi * d / c
     met = saturated - 0.5 * torch.log1p(phi * counts) + _omega(phi / c) - _omega(phi)
-    return met + _above(counts, d) + d * y * _g2(y)
+    return met + _above(counts, total) + d * y * _g2(y)
 
 
-def _above(counts: Tensor, d: Tensor) -> Tensor:
+def _above(counts: Tensor, total: Tensor) -> Tensor:
     """S log(1 + d / S) - d, and -d in empty bins; without cancellation where there are many counts."""
-    part = (d / counts.clamp(min=1.0)).clamp(min=-1.0)
-    plain = counts * torch.log1p(part) - d
-    many = counts > MANY
+    d = total - counts
+    safe = counts.clamp(min=1.0)
+    part = (d / safe).clamp(min=-1.0)
+    log_ratio = torch.log1p(part)
+    low = (part < LOW) & (counts > 0)
+    if bool(low.any()):
+        log_ratio = torch.where(low, torch.log((total / safe).clamp(min=0.0)), log_ratio)
+    plain = counts * log_ratio - d
+    many = (counts > MANY) & ~low
     return torch.where(many, -counts * psi(part), plain) if bool(many.any()) else plain
 
 

@@ -103,11 +103,11 @@ class CountLikelihood(Likelihood):
         return log_counts(self.counts, self.total(expected), self._phi(expected), self.saturated)
 
     def _score(self, expected: Expected) -> Expected:
-        """S / M - (1 + phi S) / (1 + phi M) where phi does not depend on the model; else by differentiation."""
+        """(S - M) / (M (1 + phi M)) where phi does not depend on the model; else by differentiation."""
         if self._has_systematic and self._has_background:
             return super()._score(expected)
         total, phi = self.total(expected), self._phi(expected)
-        return self.counts / total - (1.0 + phi * self.counts) / (1.0 + phi * total)
+        return (self.counts - total) / (total * (1.0 + phi * total))
 
     def log_saturated(self) -> Tensor:
         """At M = S, with the systematic error of the part above the background.

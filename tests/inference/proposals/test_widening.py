@@ -23,7 +23,7 @@ def widened(seed: int) -> tuple[Widening, WeightedDraws, torch.Generator]:
     drawn = drawn_of(target, proposal(False), generator)
     (found,) = look_for_tails(target, target, PROBITS, [drawn], [generator])
     assert found.kernels is not None
-    return Widening.of(drawn, found.kernels, found.missing), drawn, generator
+    return Widening.of(drawn, found.kernels, found.missing, drawn.proposal.mixture), drawn, generator
 
 
 def test_the_draws_before_keep_their_densities_and_know_the_kernels_too() -> None:
@@ -47,7 +47,7 @@ def test_the_kernels_alone_draw_the_tail() -> None:
 def test_the_kernels_get_what_is_missing_and_keep_a_floor(missing: float, share: float) -> None:
     first, drawn, _ = widened(3)
     density = first.proposal.parts[0].parts[-1]
-    parts = Widening.of(drawn, density, missing).proposal.parts[0]
+    parts = Widening.of(drawn, density, missing, drawn.proposal.mixture).proposal.parts[0]
     assert float(parts.above[-1]) == pytest.approx(share)
     assert float(parts.floor[-1]) == FLOOR
     before, after = drawn.proposal.parts[0].above, parts.above[:-1]

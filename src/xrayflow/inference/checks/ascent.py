@@ -53,6 +53,10 @@ OUTERMOST = 5.0
 """In prior standard deviations: nothing of a posterior is beyond."""
 
 
+FINEST = 2.0**16
+"""Places in a prior standard deviation, of the grid on which rows move: what a batch adds in the last digits of a place
+is not handed on to the next."""
+
 TINY = 1e-4
 """Part of a step by which the direction of dw is measured."""
 
@@ -214,8 +218,9 @@ class Ascent:
         """Where steps lead, in v and in w."""
         coordinates, w = self.coordinates.select(self.source[rows]), self.w[rows]
         ahead = coordinates.into((self.x[rows] + TINY * step)[:, None])[:, 0]
-        w = w + (ahead - w) / TINY
-        return coordinates.back(w[:, None])[:, 0], w
+        v = coordinates.back((w + (ahead - w) / TINY)[:, None])
+        v = torch.round(v * FINEST) / FINEST
+        return v[:, 0], coordinates.into(v)[:, 0]
 
     def _places(self, rows: Tensor, step: Tensor) -> Places:
         """Where rows stand."""

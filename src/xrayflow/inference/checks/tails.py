@@ -53,8 +53,9 @@ INFLATED, WIDEST = 2.5, 3.5
 HEAVY = 0.015
 """A place where one draw would carry more than this of all weight was not reached by the draws."""
 
-UNUSUAL = 0.02
-"""Of all weight: a draw that carries more does not count as knowing the place where it stands."""
+UNUSUAL, TIMES_USUAL = 0.02, 8.0
+"""A draw that carries more than this of all weight, and more than so many effective draws' share, does not count as
+knowing the place where it stands."""
 
 LEAST_PLACES, MOST_PLACES = 3, 96
 """Heavy places that it takes for a tail, and that become kernels."""
@@ -66,8 +67,12 @@ it, because what is thin may bend; a shorter step than the last, in prior standa
 PILOT = 400
 """Draws of the kernels."""
 
-MATERIAL = 0.02
-"""Part of the posterior where no draw is that makes an alarm."""
+MATERIAL, EACH = 0.02, 6.0
+"""Part of the posterior where no draw is that makes an alarm, and what so many effective draws hold: less is what draws
+leave out by chance."""
+
+MOSTLY = 3.0
+"""Times what the draws know: so much more is said in words."""
 
 TRIED, SCATTER = 100, 1.0
 """Draws that say whether the cheap target follows the exact one, but for a slope; and the standard deviation of the
@@ -107,12 +112,14 @@ class TailSearch:
 
     Attributes:
         heaviest: The largest share of all weight that one draw would carry where the search came.
-        missing: The part of the posterior that stands where no draw does.
+        missing: The part of the posterior that stands where no draw does, in units of what the draws know: inf where a
+            mode of e^709 times that came up.
         error: Its standard error.
         kernels: At the heavy places; None where there are too few.
         pilot: Draws of them.
         log_target: Exact, at the pilot.
         evaluations: Of the target at any fidelity; a curvature counts as one for each parameter.
+        chance: The part that so few effective draws leave out by chance.
     """
 
     heaviest: float
@@ -122,18 +129,22 @@ class TailSearch:
     pilot: Float[Tensor, "draw parameter"]
     log_target: Float[Tensor, " draw"]
     evaluations: int
+    chance: float = 0.0
 
     @property
     def alarm(self) -> bool:
         """Whether a tail is missing."""
-        return self.missing > MATERIAL
+        return self.missing > max(MATERIAL, self.chance)
 
     @property
     def reason(self) -> str:
         """What is said of an alarm."""
+        if not self.missing < MOSTLY:
+            return "a tail may be missing: a search from the draws found most of the posterior where no draw is"
+        whole = 1.0 + self.missing
         return (
-            f"a tail may be missing: a search from the draws found {100.0 * self.missing:.0f} +- "
-            f"{100.0 * self.error:.0f} % of the posterior where no draw is"
+            f"a tail may be missing: a search from the draws found {100.0 * self.missing / whole:.0f} +- "
+            f"{100.0 * self.error / whole**2:.0f} % of the posterior where no draw is"
         )
 
 
@@ -242,7 +253,8 @@ def _weighed(
     pilot = kernels.sample(PILOT, generator)
     log_target = exact.log_target(pilot[None])[0]
     missing, error = _missing(drawn, kernels, pilot, log_target)
-    return TailSearch(heaviest, missing, error, kernels, pilot, log_target, spent + PILOT)
+    chance = EACH / max(drawn.ess, 1.0)
+    return TailSearch(heaviest, missing, error, kernels, pilot, log_target, spent + PILOT, chance)
 
 
 def _kernels(coordinates: Coordinates, places: Places) -> MixtureInCoordinates | None:
@@ -271,8 +283,9 @@ def _missing(
     """The part of the posterior where no draw is, and its standard error."""
     log_weight = drawn.log_weight[0]
     log_proposal = drawn.proposal.log_density(pilot[None])[0]
-    usual = torch.minimum(log_weight.amax(), torch.logsumexp(log_weight, 0) + math.log(UNUSUAL))
-    part = torch.exp(log_target - kernels.log_density(pilot) - log_mean_weight(log_weight))
-    unknown = log_target - log_proposal > usual
-    part = torch.where(unknown & torch.isfinite(part), part, 0.0)
+    unusual = math.log(max(UNUSUAL, TIMES_USUAL / max(drawn.ess, TIMES_USUAL)))
+    usual = torch.minimum(log_weight.amax(), torch.logsumexp(log_weight, 0) + unusual)
+    log_part = log_target - kernels.log_density(pilot) - log_mean_weight(log_weight)
+    unknown = (log_target - log_proposal > usual) & ~torch.isnan(log_part)
+    part = torch.where(unknown, torch.exp(log_part), 0.0)
     return float(part.mean()), float(part.std() / math.sqrt(part.numel()))

@@ -9,7 +9,7 @@ The walk is on the coarse grid of the search, but for sources that are bright en
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -44,8 +44,9 @@ STEEP = 6.0
 GROW, SHRINK, RETREAT = 1.5, 0.6, 0.35
 """Factors of the step where it was easy, where it was hard, and where it lost a posterior that was not falling yet."""
 
-FINEST = 2.0**20
-"""Of the grid that places and their rises are put on, in prior standard deviations and in -2 log posterior density."""
+FINEST = 2.0**16
+"""Places in a prior standard deviation, of the grid that every place is put on: what a batch adds in the last digits of
+one is not handed on to the next."""
 
 SAME_GRID = 0.2
 """In -2 log posterior density: an optimum that is this far off on the coarse grid is walked from on its own."""
@@ -124,20 +125,21 @@ def walk(
     )
     walks, own, search = [], Objective.of(problem, "probit"), problem.at(SEARCH)
     if search is not problem:
-        cheap = ProfiledObjective(own.at(SEARCH), evaluations)
+        cheap = ProfiledObjective(own.at(SEARCH), search, evaluations)
         settled, off = cheap.settle_anchors(anchors)
         near = off < SAME_GRID
         walks.append(ProfilePaths(cheap, settled.select(near)))
         anchors = anchors.select(~near)
-    walks.append(ProfilePaths(ProfiledObjective(own, evaluations), anchors))
-    return [places for one in walks for places in one.run()], evaluations
+    walks.append(ProfilePaths(ProfiledObjective(own, problem, evaluations), anchors))
+    return [places for one in walks for places in one.settled(one.run())], evaluations
 
 
 @dataclass(frozen=True)
 class ProfiledObjective:
-    """What is walked on: the goal on one grid, and the evaluations that it has cost each source."""
+    """What is walked on: the goal on one grid, its problem, and the evaluations that it has cost each source."""
 
     goal: Objective
+    problem: Problem
     evaluations: Int[Tensor, " source"]
 
     def settle(self, source: Tensor, v: Tensor, held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -148,7 +150,14 @@ class ProfiledObjective:
         self.evaluations.index_add_(0, source, ends.evaluations)
         slope = 1.0 / goal.probit_slope(ends.x[:, 0]).clamp(min=1e-300)
         information = slope[:, :, None] * ends.information[:, 0] * slope[:, None, :]
-        return goal.to_probit(ends.x[:, 0]), ends.value[:, 0], information
+        at = torch.round(goal.to_probit(ends.x[:, 0]) * FINEST) / FINEST
+        return torch.where(held, v, at), ends.value[:, 0], information
+
+    def alone(self, source: int, v: Tensor) -> tuple[Float[Tensor, " row"], Float[Tensor, "row parameter parameter"]]:
+        """-2 log posterior density and half its curvature at places of one source."""
+        problem = self.problem.select(torch.tensor([source]))
+        self.evaluations[source] += v.shape[0] * (1 + v.shape[1])
+        return -2.0 * problem.log_target(v[None])[0], problem.target_curvature(v[None]).information[0]
 
     def settle_anchors(self, anchors: Anchors) -> tuple[Anchors, Float[Tensor, " row"]]:
         """The optima on this grid, and how far above them, in value, the given ones stand."""
@@ -193,6 +202,21 @@ class ProfilePaths:
             found.append(places)
         return found
 
+    def settled(self, found: list[PathPoints]) -> list[PathPoints]:
+        """The same places with rises and information that owe nothing to the company of a source."""
+        if not found:
+            return []
+        every = PathPoints.joined(found)
+        rise, information = every.rise.clone(), every.information.clone()
+        for source in sorted(set(every.source.tolist())):
+            rows = (every.source == source).nonzero()[:, 0]
+            here, bends = self.ground.alone(source, every.v[rows])
+            rise[rows], information[rows] = here, bends
+            for optimum in sorted(set(every.optimum[rows].tolist())):
+                line = rows[every.optimum[rows] == optimum]
+                rise[line] = rise[line] - rise[line[0]]  # the anchor's place comes first
+        return [replace(every, rise=rise, information=information)]
+
     def _advance(self, active: Tensor) -> tuple[Tensor, PathPoints]:
         """One step of some rows: those that go on, and the places that they found."""
         held, width = self.held[active], self.width[active]
@@ -222,9 +246,6 @@ class ProfilePaths:
 
     def _places(self, rows: Tensor, v: Tensor, rise: Tensor, information: Tensor) -> PathPoints:
         home = self.home[rows]
-        # on a grid, as the modes are: what a batch adds in the last digits is left behind
-        v, rise = (torch.round(one * FINEST) / FINEST for one in (v, rise))
-        information = information.to(torch.float32).to(torch.float64)
         return PathPoints(self.anchors.source[home], self.anchors.optimum[home], self.held[rows], v, rise, information)
 
     def _foretold(self, rows: Tensor, length: Tensor) -> Tensor:

@@ -41,16 +41,17 @@ class Widening:
     earlier: WeightedDraws
 
     @classmethod
-    def of(cls, drawn: WeightedDraws, kernels: Density, missing: float) -> Widening:
+    def of(cls, drawn: WeightedDraws, kernels: Density, missing: float, modes: StudentMixture) -> Widening:
         """Widen what draws come from.
 
         Args:
             drawn: Draws of the frozen proposal of one source.
             kernels: Along the tail.
-            missing: The part of the posterior that is there.
+            missing: The part of the posterior that is there, in units of what the draws know.
+            modes: What a fitted proposal keeps a share of, however often it is widened.
         """
         mixture, old = drawn.proposal.mixture, drawn.proposal.parts[0]
-        share = min(max(GENEROUS * missing / (1.0 + missing), LEAST), MOST)
+        share = MOST if missing > MOST else min(max(GENEROUS * missing / (1.0 + missing), LEAST), MOST)
         parts = old.beside(kernels, share, FLOOR)
         none = torch.zeros(1, dtype=torch.float64)
         earlier = replace(
@@ -59,7 +60,7 @@ class Widening:
             log_parts=(torch.cat([drawn.log_parts[0], kernels.log_density(drawn.v[0])[:, None]], dim=1),),
         )
         alone = _sharing(mixture, parts, torch.cat([torch.zeros_like(old.share), none + ALONE]))
-        return cls(Proposal(mixture, (parts,)), alone, earlier)
+        return cls(Proposal(modes, (parts,)), alone, earlier)
 
 
 def _sharing(mixture: StudentMixture, parts: Components, share: Tensor) -> Proposal:

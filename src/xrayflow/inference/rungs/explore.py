@@ -45,4 +45,5 @@ class Explore:
         made = explored(states, level, Proposal.stack(bases), shares, generators)
         for row, source in enumerate(sources.tolist()):
             state.rebase(source, made.select(torch.tensor([row])), [])
+            state.tails.widened.discard(source)
         return made

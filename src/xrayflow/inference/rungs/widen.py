@@ -1,10 +1,10 @@
 """The rung for tails that no draw reached: a search from the draws looks for them, and what it finds is drawn from.
 
 Effective sample size and Pareto k say nothing of where no draw went, so the draws of every source are searched from
-(`checks.tails`), unless there are too few effective ones to set out from. Where a tail is missing, kernels along it
-stand beside the frozen proposal; a pilot of them and the draws so far shape the next, which is weighed anew. A widened
-proposal that is not good yet is fitted once more to all that was drawn. What the last search still finds is said in the
-verdict.
+(`checks.tails`), unless there are too few effective ones to set out from. Where a tail is missing, or where weights are
+not good and the search came to heavy places, kernels there stand beside the frozen proposal; a pilot of them and the
+draws so far shape the next, which is weighed anew. A widened proposal that is not good yet is fitted once more to all
+that was drawn. What the last search still finds is said in the verdict.
 
 The search's evaluations are counted apart from those of draws.
 """
@@ -37,11 +37,11 @@ class Widen:
     name = "looking for tails"
 
     def climbers(self, state: State) -> Int[Tensor, " climber"]:
-        """Sources that miss a tail, and those whose widened proposal is not good."""
-        found = search(state)
-        unsettled = set(state.unsettled().tolist())
-        again = [source for source in state.tails.widened if source in unsettled]
-        return torch.tensor(sorted({*found, *again}), dtype=torch.int64)
+        """Sources that miss a tail; of those that are not good, the widened, and those whose search has kernels."""
+        search(state)
+        poor, tails = set(state.unsettled().tolist()), state.tails
+        chosen = [source for source, seen in tails.last.items() if seen.alarm or (source in poor and seen.kernels)]
+        return torch.tensor(sorted({*chosen, *(tails.widened & poor)}), dtype=torch.int64)
 
     def most(self, budget: SamplingBudget) -> float:
         """Half as many as an explored proposal: rather fit it once more."""
@@ -50,45 +50,40 @@ class Widen:
     def propose(self, state: State, sources: Int[Tensor, " climber"]) -> Proposal:
         """A proposal for each of some sources."""
         for source in sources.tolist():
-            seen = state.tails.found.pop(source, None)
+            seen, at = state.tails.last.get(source), torch.tensor([source])
             if seen is not None and seen.kernels is not None:
-                widening = Widening.of(state.drawn(source), seen.kernels, seen.missing)
+                base = state.base(source)
+                widening = Widening.of(state.drawn(source), seen.kernels, seen.missing, base.mixture)
                 pilot = WeightedDraws.of(widening.kernels, seen.pilot[None], seen.log_target[None])
-                state.rebase(source, widening.proposal, [widening.earlier, pilot])
+                one = state.problem.select(at)
+                known = [state.drawing.learnt(one, drawn) for drawn in (widening.earlier, pilot)]
+                state.rebase(source, widening.proposal, known)
                 state.tails.widened.add(source)
-                state.draw(torch.tensor([source]), widening.kernels, MORE)
+                state.draw(at, widening.kernels, MORE)
         return Proposal.stack(refitted(state, sources))
 
 
-def search(state: State) -> list[int]:
-    """Search from the draws of all sources that have not been searched from.
+def search(state: State) -> None:
+    """Search from the last draws of all sources that have not been searched from.
 
     Args:
         state: Where the batch stands; what the search says is kept in it.
-
-    Returns:
-        The sources that miss a tail.
     """
-    watch = state.tails
+    tails = state.tails
     asked = [
         source
         for source, drawn in enumerate(state.fresh)
-        if drawn is not None and source not in watch.whole and drawn.ess >= ENOUGH
+        if drawn is not None and source not in tails.last and drawn.ess >= ENOUGH
     ]
     if not asked:
-        return []
+        return
     problem = state.problem.select(torch.tensor(asked))
     drawn = [state.drawn(source) for source in asked]
     generators = [state.generators[source] for source in asked]
     seen = look_for_tails(problem, problem.at(SEARCH), CountsCoordinates.of(problem), drawn, generators)
     for source, one in zip(asked, seen, strict=True):
-        watch.evaluations[source] += one.evaluations
-        if one.alarm:
-            watch.found[source] = one
-        else:
-            watch.whole.add(source)
-            watch.found.pop(source, None)
-    return [source for source in asked if source in watch.found]
+        tails.last[source] = one
+        tails.evaluations[source] += one.evaluations
 
 
 def missing_tails(state: State) -> list[str]:
@@ -97,5 +92,5 @@ def missing_tails(state: State) -> list[str]:
     Args:
         state: Where the batch stands.
     """
-    found = search(state)
-    return [state.tails.found[source].reason if source in found else "" for source in range(state.problem.sources)]
+    search(state)
+    return [state.tails.reason(source) for source in range(state.problem.sources)]
