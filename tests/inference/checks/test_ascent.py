@@ -9,6 +9,7 @@ import torch
 
 from sheet_zoo import BEGIN, BEND, BULK, LENGTH, PROBITS, WIDTH, Tailed, proposal
 from xrayflow.inference.checks.ascent import LONGEST, OUTERMOST, STEPS, Places, ascend
+from xrayflow.statistics import Curvature
 
 KNOWN = proposal(False).mixture
 
@@ -91,3 +92,31 @@ def test_evaluations_are_counted_for_each_source(sources: int) -> None:
     assert int(evaluations.sum()) == int(asked[0] + 3 * asked[1])
     assert int(asked[1]) == found.v.shape[0]
     assert evaluations.unique().numel() == 1
+
+
+def test_a_row_rests_where_the_curvature_is_no_number() -> None:
+    """The place stays, and no coordinate is asked for what is no number."""
+
+    class Strict:
+        def into(self, v: torch.Tensor) -> torch.Tensor:
+            assert torch.isfinite(v).all()
+            return v
+
+        def back(self, w: torch.Tensor) -> torch.Tensor:
+            return w
+
+        def log_slope(self, v: torch.Tensor) -> torch.Tensor:
+            return torch.zeros_like(v[..., 0])
+
+        def select(self, sources: torch.Tensor) -> Strict:
+            return self
+
+    @dataclass(frozen=True)
+    class Ragged(Tailed):
+        def target_curvature(self, v: torch.Tensor) -> Curvature:
+            found = super().target_curvature(v)
+            beyond = v[..., :1] > 1.5
+            return Curvature(found.gradient, torch.where(beyond[..., None], torch.nan, found.information))
+
+    found, _ = ascend(Ragged(0.3), Strict(), KNOWN, at((0.9, BEND * 0.81, 0.0), (0.0, 0.0, 0.0)))
+    assert 1.5 < float(found.v[:, 0].max()) < 2.3

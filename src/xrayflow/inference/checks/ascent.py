@@ -169,6 +169,8 @@ class Ascent:
             if active.numel() == 0:
                 break
             step, promised = self._step(active)
+            known_way = torch.isfinite(step).all(-1)  # elsewhere the target's curvature is no number
+            active, step, promised = active[known_way], step[known_way], promised[known_way]
             trial, w = self._taken(active, step)
             target, known, score = self._at(active, trial)
             gain = target - known - self.rise[active]
