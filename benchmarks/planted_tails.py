@@ -188,7 +188,18 @@ def _write(asked: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     result = {
         **provenance(__file__), "seed": asked.seed, "shapes": asked.shapes, "summary": summary(rows), "rows": rows,
     }  # fmt: skip
-    asked.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    head = json.dumps(rounded({name: value for name, value in result.items() if name != "rows"}), indent=1)
+    lines = ",\n".join(json.dumps(rounded(row)) for row in rows)
+    asked.out.write_text(f'{head[:-2]},\n "rows": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def rounded(value: Any) -> Any:
+    """The same with five digits."""
+    if isinstance(value, dict):
+        return {name: rounded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

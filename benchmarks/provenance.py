@@ -41,6 +41,10 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """The commit that was measured, marked where the tree differs from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+    """The commit that was measured, marked where the tree differs from it; results of other benchmarks do not count."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":(exclude,top){HERE.name}/results")
+    return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
