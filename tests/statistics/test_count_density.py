@@ -94,6 +94,14 @@ def test_counts_far_above_the_model_keep_their_digits() -> None:
         assert log_p(tensor(counts), tensor(total), tensor(0.01)).item() == pytest.approx(exact_nb, rel=1e-9)
 
 
+def test_one_bin_far_above_its_model_leaves_the_gradients_of_the_others() -> None:
+    """Empty bins without a model among them, as those that pad a batch."""
+    total = tensor(1e-9, 0.0, 5.0).requires_grad_(True)
+    counts = tensor(3.0, 0.0, 4.0)
+    (slope,) = torch.autograd.grad(log_p(counts, total, 0.0).sum(), total)
+    torch.testing.assert_close(slope, tensor(3e9 - 1.0, -1.0, 4.0 / 5.0 - 1.0))
+
+
 def test_zero_counts_have_probability_exp_of_minus_the_mean() -> None:
     total = tensor(0.0, 1e-12, 0.5, 30.0)
     zero = torch.zeros_like(total)

@@ -73,7 +73,7 @@ def _above(counts: Tensor, total: Tensor) -> Tensor:
     log_ratio = torch.log1p(part)
     low = (part < LOW) & (counts > 0)
     if bool(low.any()):
-        log_ratio = torch.where(low, torch.log((total / safe).clamp(min=0.0)), log_ratio)
+        log_ratio = torch.where(low, torch.log(torch.where(low, (total / safe).clamp(min=0.0), 1.0)), log_ratio)
     plain = counts * log_ratio - d
     many = (counts > MANY) & ~low
     return torch.where(many, -counts * psi(part), plain) if bool(many.any()) else plain
