@@ -6,6 +6,7 @@ on its company (docs/decisions/0013). A spectrum that cannot be answered need no
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -243,7 +244,9 @@ def _answered(
 ) -> list[Posterior]:
     """The answers of spectra that belong together, some at a time: an answer does not depend on its company."""
     if len(observations) > TOGETHER:
-        parts = [observations[i : i + TOGETHER] for i in range(0, len(observations), TOGETHER)]
+        number = math.ceil(len(observations) / TOGETHER)
+        size = math.ceil(len(observations) / number)  # a small rest would gain little from being together
+        parts = [observations[i : i + size] for i in range(0, len(observations), size)]
         found: list[Posterior] = []
         for number, part in enumerate(parts):
             own = _part_of(progress, number, len(parts))
