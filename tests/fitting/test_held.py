@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from fit_zoo import LINEAR, LINEAR_FROZEN, LINEAR_PRIOR, closed_form, fitted, observation
+from fit_zoo import closed_form
 from xrayflow.errors import ModelError
 from xrayflow.fitting import BestFit
 from xrayflow.fitting.held import HeldFits, column_of, fit_of, refitted
-
-
-@pytest.fixture(scope="module")
-def linear(tmp_path_factory: pytest.TempPathFactory) -> BestFit:
-    """chi^2 of a model that is linear in both free parameters: an exact parabola."""
-    toy = observation(tmp_path_factory.mktemp("toy"), exposure=200.0)
-    return fitted(toy, LINEAR, "chi2", prior=LINEAR_PRIOR, freeze=LINEAR_FROZEN, grouping="min:20")
 
 
 def test_on_a_parabola_the_others_come_to_rest_where_it_says(linear: BestFit) -> None:

@@ -11,9 +11,6 @@ from scipy.optimize import brentq, minimize_scalar
 
 from fit_zoo import (
     BAND,
-    LINEAR,
-    LINEAR_FROZEN,
-    LINEAR_PRIOR,
     closed_form,
     fitted,
     observation,
@@ -23,22 +20,6 @@ from fit_zoo import (
 from xrayflow.errors import DataError, ModelError, XrayflowWarning
 from xrayflow.fitting import BestFit, error, intervals, optimise, steppar
 from xrayflow.ogip import Observation
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Observation:
-    return observation(tmp_path_factory.mktemp("toy"), exposure=200.0)
-
-
-@pytest.fixture(scope="module")
-def linear(toy: Observation) -> BestFit:
-    """chi^2 of a model that is linear in both free parameters: an exact parabola."""
-    return fitted(toy, LINEAR, "chi2", prior=LINEAR_PRIOR, freeze=LINEAR_FROZEN, grouping="min:20")
-
-
-@pytest.fixture(scope="module")
-def power_law(toy: Observation) -> BestFit:
-    return fitted(toy, "powerlaw")
 
 
 def test_the_intervals_of_a_linear_gaussian_model_are_those_of_the_parabola(linear: BestFit) -> None:

@@ -8,26 +8,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from fit_zoo import LINEAR, LINEAR_FROZEN, LINEAR_PRIOR, closed_form, fitted, observation, statistic_of, two_lines
+from fit_zoo import closed_form, fitted, statistic_of, two_lines
 from xrayflow.errors import ModelError
 from xrayflow.fitting import BestFit, steppar
-from xrayflow.ogip import Observation
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Observation:
-    return observation(tmp_path_factory.mktemp("toy"), exposure=200.0)
-
-
-@pytest.fixture(scope="module")
-def linear(toy: Observation) -> BestFit:
-    """chi^2 of a model that is linear in both free parameters: an exact parabola."""
-    return fitted(toy, LINEAR, "chi2", prior=LINEAR_PRIOR, freeze=LINEAR_FROZEN, grouping="min:20")
-
-
-@pytest.fixture(scope="module")
-def power_law(toy: Observation) -> BestFit:
-    return fitted(toy, "powerlaw")
 
 
 def test_a_grid_over_a_linear_gaussian_model_is_its_parabola(linear: BestFit) -> None:

@@ -118,9 +118,7 @@ def minimise(
     """
     goal = Objective.of(problem, objective)
     ends = find_minima(goal, goal.from_theta(problem.prior.to_theta(starts)), coarse=not near)
-    x_slope = 1.0 / goal.probit_slope(ends.x).clamp(min=1e-300)
-    information = x_slope[..., :, None] * ends.information * x_slope[..., None, :]
-    return Modes(goal.to_probit(ends.x), ends.value, information, ends.evaluations)
+    return Modes(goal.to_probit(ends.x), ends.value, goal.in_probit(ends.x, ends.information), ends.evaluations)
 
 
 def settle(problem: Problem, modes: Modes) -> Modes:
@@ -148,8 +146,7 @@ def settle(problem: Problem, modes: Modes) -> Modes:
         near = descend(goal, goal.from_theta(alone.prior.to_theta(places)), held, SETTLING, 0.0)
         rounded = torch.round(goal.to_probit(near.x) * FINEST) / FINEST
         ends = descend(goal, goal.from_theta(alone.prior.to_theta(rounded)), held, 0, TOLERANCE)
-        slope = 1.0 / goal.probit_slope(ends.x).clamp(min=1e-300)
-        bends = slope[..., :, None] * ends.information * slope[..., None, :]
+        bends = goal.in_probit(ends.x, ends.information)
         for number, starts in enumerate(at.values()):
             v[source, starts], objective[source, starts] = rounded[0, number], ends.value[0, number]
             information[source, starts] = bends[0, number]

@@ -162,6 +162,13 @@ class Objective:
             slope = torch.where(self.box.is_normal, normal, slope)
         return slope
 
+    def in_probit(
+        self, x: Rows, information: Float[Tensor, "row parameter parameter"]
+    ) -> Float[Tensor, "row parameter parameter"]:
+        """A curvature in x as one in probit coordinates."""
+        slope = 1.0 / self.probit_slope(x).clamp(min=1e-300)
+        return slope[..., :, None] * information * slope[..., None, :]
+
     def value(self, x: Rows) -> Float[Tensor, " row"]:
         """What is minimised."""
         data = -2.0 * self.problem.log_likelihood(self.to_theta(x)[:, None, :])[:, 0]

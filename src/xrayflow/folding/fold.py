@@ -47,7 +47,6 @@ MOST_ELEMENTS = 128 * 1024 * 1024
 MOST_KEPT = 256 * 1024 * 1024
 """Bytes of matrices that are kept for a response that comes again."""
 
-
 FEW_ROWS = 8
 """From which a product of matrices is quicker than one of vectors for each row."""
 

@@ -24,7 +24,6 @@ from xrayflow.statistics.statistic import psi
 MOST_SYSTEMATIC = 0.5
 """Above this fractional error the Stirling remainder omega(1 / s^2) is no longer exact to 1e-9."""
 
-
 LOW = -0.999
 """d / S below which 1 + d / S has lost digits of M / S."""
 

@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xrayflow.inference.proposals.counts_coordinates import Coordinates
+from xrayflow.inference.proposals.profiles import FINEST
 from xrayflow.inference.proposals.student import StudentMixture
 from xrayflow.statistics import Curvature
 
@@ -51,11 +52,6 @@ LOST = 12.0
 
 OUTERMOST = 5.0
 """In prior standard deviations: nothing of a posterior is beyond."""
-
-
-FINEST = 2.0**16
-"""Places in a prior standard deviation, of the grid on which rows move: what a batch adds in the last digits of a place
-is not handed on to the next."""
 
 TINY = 1e-4
 """Part of a step by which the direction of dw is measured."""

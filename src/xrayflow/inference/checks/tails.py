@@ -177,7 +177,7 @@ def look_for_tails(
         cheap, left = _tilted(cheap, v[:, :TRIED], log_target[:, :TRIED])
         follows = left < SCATTER
         evaluations += TRIED
-    places: list[Places | None] = [None] * len(drawn)
+    places: dict[int, Places] = {}
     for ground, chosen in ((cheap, follows), (exact, ~follows)):
         of = chosen.nonzero()[:, 0]
         if of.numel() == 0:
@@ -187,11 +187,10 @@ def look_for_tails(
         for row, source in enumerate(of.tolist()):
             places[source] = found.select((found.source == row).nonzero()[:, 0])
     searches = []
-    for source, (one, at, generator) in enumerate(zip(drawn, places, generators, strict=True)):
-        if at is not None:
-            alone, cheaply = torch.tensor([source]), bool(follows[source])
-            sides = exact.select(alone), coordinates.select(alone)
-            searches.append(_weighed(*sides, cheaply, one, at, generator, int(evaluations[source])))
+    for source, (one, generator) in enumerate(zip(drawn, generators, strict=True)):
+        alone, cheaply = torch.tensor([source]), bool(follows[source])
+        sides = exact.select(alone), coordinates.select(alone)
+        searches.append(_weighed(*sides, cheaply, one, places[source], generator, int(evaluations[source])))
     return searches
 
 

@@ -148,8 +148,7 @@ class ProfiledObjective:
         x = goal.from_theta(goal.problem.prior.to_theta(v))
         ends = descend(goal.select(source), x[:, None], held[:, None], ITERATIONS, TOLERANCE)
         self.evaluations.index_add_(0, source, ends.evaluations)
-        slope = 1.0 / goal.probit_slope(ends.x[:, 0]).clamp(min=1e-300)
-        information = slope[:, :, None] * ends.information[:, 0] * slope[:, None, :]
+        information = goal.in_probit(ends.x[:, 0], ends.information[:, 0])
         at = torch.round(goal.to_probit(ends.x[:, 0]) * FINEST) / FINEST
         return torch.where(held, v, at), ends.value[:, 0], information
 
