@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from xrayflow.dataset import DataSet, Facts, ObservedData, Prediction, Value
 from xrayflow.errors import DataError, ModelError, PriorError
-from xrayflow.folding import EXACT, PIECE, Fidelity, Grid
+from xrayflow.folding import EXACT, PIECE, SEARCH, Fidelity, Grid
 from xrayflow.models import Model
 from xrayflow.prior import FAR, Prior, log_standard_normal
 from xrayflow.seeds import generator_for
@@ -349,6 +349,19 @@ class Problem:
         if all(new.fidelity == data.forward.fidelity for new, data in zip(forwards, self.sets, strict=True)):
             return self
         return replace(self, sets=tuple(replace(d, forward=f) for d, f in zip(self.sets, forwards, strict=True)))
+
+    def corrected(self, theta: Theta, known: Bool[Tensor, "source draw"]) -> Problem:
+        """The problem on the search's grid, made exact at some places; itself where that is the answer's own.
+
+        Args:
+            theta: The places; nuisances change nothing.
+            known: Which of them are any.
+        """
+        own = theta[..., : len(self.model.free)]
+        cheap = self.at(SEARCH)
+        if cheap.is_exact:
+            return cheap
+        return replace(cheap, sets=tuple(replace(d, forward=d.forward.corrected(own, known)) for d in cheap.sets))
 
     def on(self, grid: Grid) -> Problem:
         """The same problem with another photon-energy grid as the answer's own.

@@ -1,13 +1,15 @@
 """Where the fits end: independent starts of many sources, each run to its optimum.
 
-The search is coarse first: most of a start's way is run at the fidelity SEARCH, where a call costs a tenth. Starts that
-arrive at the same place become one, and every place that is left is followed to its optimum on the problem's own grid.
-No place is dropped for being bad: the starts that end there are the evidence that there is no other.
+The search is coarse first: most of a start's way is run at the fidelity SEARCH, where a call costs a fifteenth. Starts
+that arrive at the same place become one, and every place that is left is followed to its optimum, on the problem's own
+grid (`minimise`) or on the search's, made exact at the best of them (`corrected_modes`). No place is dropped for being
+bad: the starts that end there are the evidence that there is no other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,6 +32,9 @@ NEAR = 20.0
 
 DISTINCT = 1.0
 """Two modes closer than this Mahalanobis distance are one."""
+
+MADE_EXACT = 6
+"""Places where a corrected problem is exact, at most: the best that are distinct."""
 
 SETTLING = 2
 """Steps after which what a batch adds to a mode is far below the grid that it is put on."""
@@ -82,15 +87,19 @@ class Modes:
         evidence: Tensor = -0.5 * self.objective[source, starts] - 0.5 * torch.linalg.slogdet(information)[1]
         return evidence
 
-    def distinct(self) -> list[Int[Tensor, " distinct"]]:
-        """For each source the numbers of its distinct modes within `NEAR` of the best, best first."""
+    def distinct(self, near: float = NEAR) -> list[Int[Tensor, " distinct"]]:
+        """For each source the numbers of its distinct modes, best first.
+
+        Args:
+            near: How far above the best one they may be.
+        """
         value = torch.where(torch.isfinite(self.objective), self.objective, torch.inf)
         apart = distances(self.v, self.information) > DISTINCT**2
         kept = []
         for source, order in enumerate(value.argsort(dim=-1).tolist()):
             chosen: list[int] = []
             for i in order:
-                if not value[source, i] <= value[source, order[0]] + NEAR or not torch.isfinite(value[source, i]):
+                if not value[source, i] <= value[source, order[0]] + near or not torch.isfinite(value[source, i]):
                     break
                 if bool(apart[source, i, chosen].all()):
                     chosen.append(i)
@@ -119,6 +128,36 @@ def minimise(
     goal = Objective.of(problem, objective)
     ends = find_minima(goal, goal.from_theta(problem.prior.to_theta(starts)), coarse=not near)
     return Modes(goal.to_probit(ends.x), ends.value, goal.in_probit(ends.x, ends.information), ends.evaluations)
+
+
+def corrected_modes(problem: Problem, starts: Float[Tensor, "source start parameter"]) -> tuple[Modes, Problem]:
+    """Run every start to its optimum on the search's grid, made exact where the best starts arrive.
+
+    Args:
+        problem: The batch.
+        starts: Probit coordinates.
+
+    Returns:
+        The modes of the corrected problem, and that problem.
+    """
+    goal = Objective.of(problem.at(SEARCH), "probit")
+    x = goal.from_theta(problem.prior.to_theta(starts))
+    found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
+    places = Modes(goal.to_probit(found.x), found.value, goal.in_probit(found.x, found.information), found.evaluations)
+    chosen = [index[:MADE_EXACT] for index in places.distinct(math.inf)]
+    known = torch.zeros((problem.sources, max(max(index.numel() for index in chosen), 1)), dtype=torch.bool)
+    at = torch.zeros(known.shape, dtype=torch.int64)
+    for source, index in enumerate(chosen):
+        known[source, : index.numel()], at[source, : index.numel()] = True, index
+    v = places.v.gather(1, at[..., None].expand(-1, -1, problem.parameters))
+    corrected = problem.corrected(problem.prior.to_theta(v), known)
+    if not corrected.is_exact:
+        found = replace(found, evaluations=found.evaluations + known.sum(-1) * (1 + problem.parameters))
+    goal = Objective.of(corrected, "probit")
+    ends = _followed(goal, found)
+    return Modes(
+        goal.to_probit(ends.x), ends.value, goal.in_probit(ends.x, ends.information), ends.evaluations
+    ), corrected
 
 
 def settle(problem: Problem, modes: Modes) -> Modes:
@@ -178,6 +217,11 @@ def find_minima(goal: Objective, starts: Float[Tensor, "source start parameter"]
         both = torch.cat([starts, found.x], dim=1)
         found = descend(cheap, both, torch.zeros_like(both, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
         evaluations = evaluations + found.evaluations
+    return _followed(goal, replace(found, evaluations=evaluations))
+
+
+def _followed(goal: Objective, found: Minima) -> Minima:
+    """Ends of a coarse search brought to rest, those that arrived at one place as one."""
     sources, count, _ = found.x.shape
     leader = _leaders(found)
     # one row per place that is left; the others take over what it finds
@@ -192,7 +236,7 @@ def find_minima(goal: Objective, starts: Float[Tensor, "source start parameter"]
         value=ends.value[row, 0],
         information=ends.information[row, 0],
         converged=ends.converged[row, 0],
-        evaluations=evaluations.index_add(0, of, ends.evaluations),
+        evaluations=found.evaluations.index_add(0, of, ends.evaluations),
     )
 
 

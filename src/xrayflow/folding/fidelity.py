@@ -4,12 +4,14 @@
 |---|---|---|---|
 | EXACT | the answer's own | float64 | weights, verdicts, everything that is certified |
 | FINER | each bin in three | float64 | the check of the grid |
-| SEARCH | one edge in many, `PER_DECADE` bins per decade | float64 | starts, most of an optimiser's way, coordinates |
+| SEARCH | one edge in many, `PER_DECADE` bins per decade | float64 | starts, most of an optimiser's way; corrected at
+  the modes (`correction`) all that comes after, weights too where the check passes |
 | TRAINING | one edge in six, finer at O K | float32 | spectra that networks learn from |
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +21,9 @@ from numpy.typing import NDArray
 from xrayflow.folding.density import ABSORPTION_EDGES, JUMP_WIDTH
 from xrayflow.folding.grid import Grid
 
-PER_DECADE = 120.0
-"""Bins of the search's grid: 1.9 % wide, where a CCD resolves 2-30 %."""
+PER_DECADE, OUTSIDE = 120.0, 25.0
+"""Bins of the search's grid: 1.9 % wide, where a CCD resolves 2-30 %; and outside the response's own energies, where
+photons only come from to be scattered."""
 
 WORTHWHILE = 2.0
 """The search's grid must have this many times fewer bins than the answer's; else the answer's serves."""
@@ -48,14 +51,15 @@ class Fidelity:
     every: int | None = None
     dtype: torch.dtype = torch.float64
 
-    def grid(self, exact: Grid) -> Grid:
+    def grid(self, exact: Grid, response: tuple[float, float] = (0.0, math.inf)) -> Grid:
         """The grid of this fidelity.
 
         Args:
             exact: The answer's own grid.
+            response: keV; outside, no photon is detected unless it is scattered.
         """
         if self.per_decade is not None:
-            return _thinned(exact, self.per_decade)
+            return _thinned(exact, self.per_decade, response)
         if self.every is not None:
             return _every(exact, self.every)
         return exact if self.parts == 1 else exact.finer(self.parts)
@@ -67,12 +71,13 @@ SEARCH = Fidelity("search", per_decade=PER_DECADE)
 TRAINING = Fidelity("training", every=COARSENESS, dtype=torch.float32)
 
 
-def _thinned(exact: Grid, per_decade: float) -> Grid:
-    """A subset of the edges; all of them where that would not be much cheaper."""
+def _thinned(exact: Grid, per_decade: float, response: tuple[float, float]) -> Grid:
+    """A subset of the edges, fewer outside the response's energies; all where that would not be much cheaper."""
     edges = exact.energy_edges
-    number = np.floor(per_decade * np.log10(edges / edges[0]))
-    kept = np.append(np.flatnonzero(np.diff(number, prepend=-1.0)), edges.size - 1)
-    kept = np.unique(kept)
+    inside = (edges[1:] > response[0]) & (edges[:-1] < response[1])
+    steps = np.diff(np.log10(edges)) * np.where(inside, per_decade, min(OUTSIDE, per_decade))
+    number = np.floor(np.append(0.0, np.cumsum(steps)) + 1e-9)  # rounding keeps a grid of whole steps whole
+    kept = np.unique(np.append(np.flatnonzero(np.diff(number, prepend=-1.0)), edges.size - 1))
     if kept.size * WORTHWHILE > edges.size:
         return exact
     return Grid(edges[kept], f"{exact.description}, thinned for the search")

@@ -1,7 +1,8 @@
 """Forward: parameters -> expected counts, the model and the fold at one fidelity.
 
 Everything that asks for expected counts asks this object: likelihood, optimiser, simulator, predictive check. The same
-spectra at another fidelity are `at(fidelity)`; each is made once for a batch and selected from thereafter.
+spectra at another fidelity are `at(fidelity)`; each is made once for a batch and selected from thereafter. A cheap one
+can be made exact at a few places (`corrected`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from xrayflow.errors import DataError
+from xrayflow.folding.correction import Correction
 from xrayflow.folding.fidelity import EXACT, Fidelity
 from xrayflow.folding.fold import Fold
 from xrayflow.folding.grid import Grid
@@ -45,7 +47,8 @@ class Family:
     def at(self, fidelity: Fidelity) -> tuple[Fidelity, Flux, Fold]:
         """Flux and fold of the whole batch; those of EXACT, and its name, where the fidelity is no other."""
         if fidelity not in self.made:
-            grid = fidelity.grid(self.grid)
+            response = self.spectra[0].observation.rmf.energy_edges
+            grid = fidelity.grid(self.grid, (float(response[0]), float(response[-1])))
             if grid is self.grid and fidelity != EXACT and fidelity.dtype == EXACT.dtype:
                 return self.at(EXACT)
             flux = NativeFlux.of(self.model, torch.from_numpy(grid.energy_edges), fidelity.dtype)
@@ -63,6 +66,7 @@ class Forward:
         fidelity: How exactly photons are computed.
         flux: Parameters -> photons on the grid.
         fold: Photons -> expected counts.
+        correction: What makes cheap counts exact at a few places; None leaves them as they are.
     """
 
     family: Family
@@ -70,6 +74,7 @@ class Forward:
     fidelity: Fidelity
     flux: Flux
     fold: Fold
+    correction: Correction | None = None
 
     @classmethod
     def of(
@@ -111,7 +116,8 @@ class Forward:
         Args:
             theta: Free parameters of the model, in their units.
         """
-        return self.fold(self.flux(self.fold.cast(theta)))
+        folded = self.fold(self.flux(self.fold.cast(theta)))
+        return folded if self.correction is None else folded * self.correction.factor(theta)
 
     def linearised(
         self, theta: Theta
@@ -125,14 +131,45 @@ class Forward:
         # one product for all: (source, (1 + parameter) draw, energy)
         folded = self.fold(torch.cat([photons, *slopes], dim=1))
         folded = folded.reshape(folded.shape[0], slopes.shape[0] + 1, -1, folded.shape[-1])
-        return folded[:, 0], folded[:, 1:].movedim(1, -1)
+        expected, slope = folded[:, 0], folded[:, 1:].movedim(1, -1)
+        if self.correction is None:
+            return expected, slope
+        factor, bend = self.correction.factor_and_slope(theta)
+        return expected * factor, slope * factor[..., None] + expected[..., None] * bend
+
+    def corrected(self, theta: Float[Tensor, "source place parameter"], known: Bool[Tensor, "source place"]) -> Forward:
+        """The same, made exact at some places; itself where it is exact everywhere.
+
+        Args:
+            theta: Free parameters of the model, in their units.
+            known: Which of the places are any.
+        """
+        plain = replace(self, correction=None)
+        if self.fidelity == EXACT:
+            return plain
+        sides = [forward._at_places(theta, known) for forward in (self.at(EXACT), plain)]
+        return replace(plain, correction=Correction.of(self.family.model.free, theta, known, *sides))
+
+    def _at_places(self, theta: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """`linearised` at some places of each source, 0 elsewhere; each alone: the same digits in any company."""
+        expected = theta.new_zeros((*known.shape, self.fold.bins))
+        slope = theta.new_zeros((*expected.shape, theta.shape[-1]))
+        for source in known.any(-1).nonzero()[:, 0].tolist():
+            own = known[source]
+            value, bend = self.select(torch.tensor([source])).linearised(theta[source, own][None])
+            expected[source, own, : value.shape[-1]] = value[0]
+            slope[source, own, : value.shape[-1]] = bend[0]
+        return expected, slope
 
     def at(self, fidelity: Fidelity) -> Forward:
         """The same sources at another fidelity.
 
         Args:
-            fidelity: Of `fidelity`; one whose grid would be the answer's own gives EXACT.
+            fidelity: Of `fidelity`; one whose grid would be the answer's own gives EXACT. Another one than this has
+                no correction.
         """
+        if fidelity == self.fidelity:
+            return self
         found, flux, fold = self.family.at(fidelity)
         return Forward(self.family, self.rows, found, flux, _selected(fold, self.rows))
 
@@ -142,9 +179,8 @@ class Forward:
         Args:
             grid: Photon energies.
         """
-        family = replace(self.family, grid=grid, made={})
-        found, flux, fold = family.at(EXACT)
-        return Forward(family, self.rows, found, flux, _selected(fold, self.rows))
+        spectra = [self.family.spectra[row] for row in self.rows.tolist()]
+        return Forward.of(self.family.model, spectra, grid)
 
     def select(self, sources: Int[Tensor, " chosen"]) -> Forward:
         """Some of the sources; repeats are allowed.
@@ -152,7 +188,9 @@ class Forward:
         Args:
             sources: Their numbers in this batch, from 0.
         """
-        return replace(self, rows=self.rows[sources], fold=self.fold.select(sources))
+        fold = self.fold.select(sources)
+        correction = None if self.correction is None else self.correction.select(sources, fold.bins)
+        return replace(self, rows=self.rows[sources], fold=fold, correction=correction)
 
 
 def _selected(fold: Fold, rows: Tensor) -> Fold:

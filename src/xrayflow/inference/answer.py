@@ -24,17 +24,19 @@ class Candidate:
     """One source on its way to a verdict.
 
     Attributes:
-        problem: A batch of one, on the energy grid that its weights come from.
+        exact: A batch of one, on the answer's own energy grid.
+        problem: The same as its weights were computed: exact, or corrected so that it follows.
         generator: Its random numbers.
         modes: Where its starts ended.
         drawn: Weighted draws of the frozen proposal.
         grid_spread: What a finer energy grid does to the log likelihood.
-        spent: Likelihood evaluations on draws and on the grid's check.
+        spent: Likelihood evaluations on draws and on the grid's checks.
         own_grid: Whether the grid was ours to choose.
         searched: Likelihood evaluations of searches for missing tails.
         missing_tail: What is said of a tail that may be missing.
     """
 
+    exact: Problem
     problem: Problem
     generator: torch.Generator
     modes: Modes
@@ -59,7 +61,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     draws, ess = log_weight.numel(), drawn.ess
     log_evidence = float(log_mean_weight(log_weight))
     best, polish = _best(one)
-    statistic, deviance = problem.shown_at(best)
+    statistic, deviance = one.exact.shown_at(best)
     likelihood = LikelihoodFacts.of(problem)
     predicted = predictive.check(
         problem, problem.prior.to_theta(resampled(drawn, predictive.DRAWS, one.generator)), one.generator
@@ -86,7 +88,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     return Posterior(
         model=problem.model,
         prior=problem.prior,
-        data=problem.observed(),
+        data=one.exact.observed(),
         sample=Draws(theta.numpy(), log_weight.numpy(), drawn.log_likelihood[0].numpy()),
         weighing=Weighing(
             ess=ess,
@@ -103,7 +105,10 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         fit=judge_fit(predicted, deviance.value, deviance.dof),
         flags=find_flags(problem.prior, theta, weights, modes.shape[0], scales),
         provenance=Provenance(
-            seed, problem.grid, package_versions(*MAKERS), notes=(*problem.remarks, *(scale.reason for scale in scales))
+            seed,
+            one.exact.grid,
+            package_versions(*MAKERS),
+            notes=(*problem.remarks, *(scale.reason for scale in scales)),
         ),
     )
 

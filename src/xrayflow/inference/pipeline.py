@@ -16,15 +16,14 @@ from typing import Literal, overload
 import torch
 
 from xrayflow.errors import DataError, XrayflowError
-from xrayflow.folding import FINER, Grid
+from xrayflow.folding import Grid
 from xrayflow.inference.amortised import answer_amortised
-from xrayflow.inference.answer import Candidate, judge, resampled
-from xrayflow.inference.checks import grid as grid_check
-from xrayflow.inference.checks.verdict import GRID_SPREAD
-from xrayflow.inference.ladder import SamplingBudget, State, climb, is_good
+from xrayflow.inference.answer import judge
+from xrayflow.inference.exactness import weighed_exactly
+from xrayflow.inference.ladder import SamplingBudget, State, climb
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.network import Guide, NetworkProposal, find_network, require_network
-from xrayflow.inference.rungs import LADDER, find_modes, first_proposal, missing_tails
+from xrayflow.inference.rungs import LADDER, find_modes, first_proposal
 from xrayflow.models import Model
 from xrayflow.networks import Network
 from xrayflow.ogip import Observation
@@ -289,7 +288,12 @@ def infer_problem(
     state = _climbed(problem, guide, budget, generators, told)
     with state.timed("certify"):
         told("energy grid", 0.85)
-        candidates = _on_fine_grids(state, guide, told, own_grid)
+
+        def climb_again(source: int, finer: Problem) -> State:
+            own = None if guide is None else guide.select(torch.tensor([source]))
+            return _climbed(finer, own, budget, [generators[source]], told)
+
+        candidates = weighed_exactly(state, problem, own_grid, climb_again)
         told("checking", 0.9)
         answers = [judge(one, budget.ess, seed) for one in candidates]
     seconds = {step: value / problem.sources for step, value in state.seconds.items()}
@@ -307,41 +311,15 @@ def _climbed(
     """The state at the top of the ladder."""
     started = time.perf_counter()
     told("searching", 0.05)
-    modes = find_modes(problem, budget.starts, generators, guide)
+    modes, corrected = find_modes(problem, budget.starts, generators, guide)
     told("following ridges", 0.25)
-    first, modes = first_proposal(problem, modes, guide)
-    state = State(problem, budget, generators, modes, first)
+    first, modes = first_proposal(corrected, modes, guide)
+    state = State(corrected, budget, generators, modes, first)
     state.seconds["optimise"] = time.perf_counter() - started
     told("proposing", 0.35)
     for now in climb(state, LADDER):
         told(now.rung, FRACTIONS.get(now.rung, 0.8))
     return state
-
-
-def _on_fine_grids(state: State, guide: Guide | None, told: Progress, own_grid: bool) -> list[Candidate]:
-    """Every source with draws whose energy grid was checked; where it is too coarse, weighed or answered on a finer."""
-    finer = state.problem.at(FINER)
-    found = []
-    tails = missing_tails(state)
-    for i, (drawn, generator) in enumerate(zip(state.answers(), state.generators, strict=True)):
-        at = torch.tensor([i])
-        problem, better = state.problem.select(at), finer.select(at)
-        modes, spent = state.modes.select(at), int(state.spent[i])
-        missing, searched = tails[i], state.tails.evaluations[i]
-        spread = grid_check.grid_spread(problem, better, resampled(drawn, grid_check.DRAWS, generator))
-        spent += 2 * grid_check.DRAWS
-        if own_grid and not spread <= GRID_SPREAD:
-            problem = better
-            drawn = replace(drawn, log_target=problem.log_target(drawn.v))
-            spent += drawn.v.shape[1]
-            if not is_good(drawn, state.budget.ess):
-                again = _climbed(problem, guide and guide.select(at), state.budget, [generator], told)
-                missing, searched = missing_tails(again)[0], searched + again.tails.evaluations[0]
-                drawn, modes, spent = again.answers()[0], again.modes, spent + int(again.spent[0])
-            spread = grid_check.grid_spread(problem, problem.finer(2), resampled(drawn, grid_check.DRAWS, generator))
-            spent += 2 * grid_check.DRAWS
-        found.append(Candidate(problem, generator, modes, drawn, spread, spent, own_grid, searched, missing))
-    return found
 
 
 def _amortised(problem: Problem, said: NetworkProposal, seed: int, draws: int) -> list[Posterior]:

@@ -64,6 +64,21 @@ def log_counts(
     return met + _above(counts, total) + d * y * _g2(y)
 
 
+def log_counts_slope(
+    counts: Float[Tensor, "*#batch bin"], total: Float[Tensor, "*#batch bin"], phi: Float[Tensor, "*#batch bin"]
+) -> tuple[Float[Tensor, "*#batch bin"], Float[Tensor, "*#batch bin"]]:
+    """d `log_counts` / d total and d `log_counts` / d phi, each with the other held.
+
+    Args:
+        counts, total, phi: As for `log_counts`, total > 0.
+    """
+    d = total - counts
+    c = 1.0 + phi * counts
+    y = phi * d / c
+    by_phi = _omega_slope(phi / c) / (c * c) - _omega_slope(phi) - 0.5 * counts / c + (d / c) ** 2 * _g2_slope(y)
+    return -d / (total * (1.0 + phi * total)), by_phi
+
+
 def _above(counts: Tensor, total: Tensor) -> Tensor:
     """S log(1 + d / S) - d, and -d in empty bins; without cancellation where there are many counts."""
     d = total - counts
@@ -84,6 +99,22 @@ def _g2(y: Tensor) -> Tensor:
     safe = torch.where(small, 1.0, y)
     series = 0.5 - y * (1.0 / 3.0 - y * (0.25 - 0.2 * y))
     return torch.where(small, series, (y - torch.log1p(y)) / (safe * safe))
+
+
+def _g2_slope(y: Tensor) -> Tensor:
+    """(log(1 + y) - y / (1 + y)) / y^2: the slope of y times `_g2`."""
+    small = y.abs() < torch.finfo(y.dtype).eps ** 0.2
+    safe = torch.where(small, 1.0, y)
+    series = 0.5 - y * (2.0 / 3.0 - y * (0.75 - 0.8 * y))
+    return torch.where(small, series, (torch.log1p(safe) - safe / (1.0 + safe)) / (safe * safe))
+
+
+def _omega_slope(inverse: Tensor) -> Tensor:
+    """The slope of `_omega`."""
+    p2 = inverse * inverse
+    return 1.0 / 12.0 + p2 * (
+        -1.0 / 120.0 + p2 * (1.0 / 252.0 + p2 * (-1.0 / 240.0 + p2 * (1.0 / 132.0 - p2 * 7601.0 / 360360.0)))
+    )
 
 
 def _omega(inverse: Tensor) -> Tensor:

@@ -1,24 +1,48 @@
-"""Is the photon-energy grid fine enough? What a finer one does to the log likelihood, over posterior draws."""
+"""Is the photon-energy grid fine enough, and does the corrected one follow it? Log likelihoods over posterior draws."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
 from xrayflow.problem import Problem
 
-DRAWS = 20
-"""Posterior draws that are evaluated on both grids."""
+DRAWS, FINER_DRAWS = 20, 10
+"""Posterior draws that are evaluated on both grids; on the answer's and a finer one."""
+
+FOLLOWS = 0.1
+"""A corrected grid follows the answer's own where ln L changes by no more than this, in the mean and in scatter:
+weights change by a tenth, at random, and quantiles by less than the draws' own luck."""
 
 
-def grid_spread(problem: Problem, finer: Problem, v: Float[Tensor, "draw parameter"]) -> float:
-    """Standard deviation over draws of what a finer grid does to the log likelihood of one source.
+@dataclass(frozen=True)
+class GridChange:
+    """What another grid does to the log likelihood of one source.
 
-    Args:
-        problem: A batch of one.
-        finer: The same on a finer grid.
-        v: Equally weighted draws, in probit coordinates.
+    Attributes:
+        mean: Over draws.
+        spread: Standard deviation over draws.
     """
-    theta = problem.prior.to_theta(v)[None]
-    change = finer.log_likelihood(theta) - problem.log_likelihood(theta)
-    return float(change.std())
+
+    mean: float
+    spread: float
+
+    @classmethod
+    def of(cls, problem: Problem, other: Problem, v: Float[Tensor, "draw parameter"]) -> GridChange:
+        """From one grid to the other.
+
+        Args:
+            problem: A batch of one.
+            other: The same on another grid.
+            v: Equally weighted draws, in probit coordinates.
+        """
+        theta = problem.prior.to_theta(v)[None]
+        change = other.log_likelihood(theta) - problem.log_likelihood(theta)
+        return cls(float(change.mean()), float(change.std()))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether weights on one grid are as good as weights on the other."""
+        return abs(self.mean) <= FOLLOWS and self.spread <= FOLLOWS

@@ -16,8 +16,6 @@ size and a good Pareto k. So the posterior is asked itself, in three steps.
 
        missing = 1 / Z  mean over kernel draws of  target / kernels  where  w > every draw's.
 
-The search is on the fidelity SEARCH where that follows the exact target; places and parts are weighed exactly.
-
 Source: Owen & Zhou 2000, J. Am. Stat. Assoc. 95, 135 (safe mixtures); `ascent` for the rest.
 """
 
@@ -31,14 +29,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.inference.checks.ascent import TINY, Ground, Places, V, ascend
+from xrayflow.inference.checks.ascent import TINY, Ground, Places, ascend
 from xrayflow.inference.proposals.counts_coordinates import Coordinates, MixtureInCoordinates
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.proposals.em import fit_students
 from xrayflow.inference.proposals.mixture import Components, Proposal
 from xrayflow.inference.proposals.student import StudentMixture, root_of_inverse
 from xrayflow.inference.weights import log_mean_weight, systematic_rows
-from xrayflow.statistics import Curvature
 
 KNOWN_DRAWS, KNOWN_COMPONENTS = 1000, 6
 """What the draws know is a mixture of so many components, fitted to so many of them picked by weight."""
@@ -74,37 +71,6 @@ leave out by chance."""
 MOSTLY = 3.0
 """Times what the draws know: so much more is said in words."""
 
-TRIED, SCATTER = 100, 1.0
-"""Draws that say whether the cheap target follows the exact one, but for a slope; and the standard deviation of the
-natural log of what is left of their ratio, above which the search is exact."""
-
-
-@dataclass(frozen=True)
-class Tilted:
-    """A ground with a slope: a cheap one made to follow the exact.
-
-    Attributes:
-        ground: The cheap one.
-        level, slope: Of what is added to its natural log.
-    """
-
-    ground: Ground
-    level: Float[Tensor, " source"]
-    slope: Float[Tensor, "source parameter"]
-
-    def log_target(self, v: V) -> Float[Tensor, "source draw"]:
-        """Natural log of its density."""
-        return self.ground.log_target(v) + self.level[:, None] + (v * self.slope[:, None]).sum(-1)
-
-    def target_curvature(self, v: V) -> Curvature:
-        """Gradient of that, and the information, to which a slope adds nothing."""
-        found = self.ground.target_curvature(v)
-        return Curvature(found.gradient + self.slope[:, None], found.information)
-
-    def select(self, sources: Tensor) -> Tilted:
-        """Some of the sources."""
-        return Tilted(self.ground.select(sources), self.level[sources], self.slope[sources])
-
 
 @dataclass(frozen=True)
 class TailSearch:
@@ -117,8 +83,8 @@ class TailSearch:
         error: Its standard error.
         kernels: At the heavy places; None where there are too few.
         pilot: Draws of them.
-        log_target: Exact, at the pilot.
-        evaluations: Of the target at any fidelity; a curvature counts as one for each parameter.
+        log_target: At the pilot.
+        evaluations: Of the target; a curvature counts as one for each parameter.
         chance: The part that so few effective draws leave out by chance.
     """
 
@@ -149,8 +115,7 @@ class TailSearch:
 
 
 def look_for_tails(
-    exact: Ground,
-    cheap: Ground,
+    ground: Ground,
     coordinates: Coordinates,
     drawn: Sequence[WeightedDraws],
     generators: Sequence[torch.Generator],
@@ -158,64 +123,37 @@ def look_for_tails(
     """Search from the draws of every source of a batch.
 
     Args:
-        exact: The target that the draws' weights rest on.
-        cheap: The same, or one that follows it and costs less.
+        ground: The target that the draws' weights rest on.
         coordinates: In which sheets of the posterior are flat.
         drawn: Of each source.
         generators: One per source.
     """
     picked = [_picked(*pair) for pair in zip(drawn, generators, strict=True)]
-    v, log_target, at_draws = (torch.stack(column) for column in zip(*picked, strict=True))
+    v, at_draws = (torch.stack(column) for column in zip(*picked, strict=True))
     weight = torch.full(v.shape[:2], 1.0 / v.shape[1], dtype=v.dtype)
     known, _ = fit_students(v, weight, KNOWN_COMPONENTS, 1.0, list(generators))
     cloud = replace(known, scale_tril=INFLATED * known.scale_tril)
     scattered = [_scattered(cloud.select(torch.tensor([source])), one) for source, one in enumerate(generators)]
     rows = torch.cat([at_draws, torch.stack(scattered)], dim=1)
-    evaluations = torch.zeros(len(drawn), dtype=torch.int64)
-    follows = torch.zeros(len(drawn), dtype=torch.bool)
-    if cheap is not exact:
-        cheap, left = _tilted(cheap, v[:, :TRIED], log_target[:, :TRIED])
-        follows = left < SCATTER
-        evaluations += TRIED
-    places: dict[int, Places] = {}
-    for ground, chosen in ((cheap, follows), (exact, ~follows)):
-        of = chosen.nonzero()[:, 0]
-        if of.numel() == 0:
-            continue
-        found, spent = ascend(ground.select(of), coordinates.select(of), known.select(of), rows[of])
-        evaluations[of] += spent
-        for row, source in enumerate(of.tolist()):
-            places[source] = found.select((found.source == row).nonzero()[:, 0])
+    places, spent = ascend(ground, coordinates, known, rows)
     searches = []
     for source, (one, generator) in enumerate(zip(drawn, generators, strict=True)):
-        alone, cheaply = torch.tensor([source]), bool(follows[source])
-        sides = exact.select(alone), coordinates.select(alone)
-        searches.append(_weighed(*sides, cheaply, one, places[source], generator, int(evaluations[source])))
+        alone = torch.tensor([source])
+        own = places.select((places.source == source).nonzero()[:, 0])
+        sides = ground.select(alone), coordinates.select(alone)
+        searches.append(_weighed(*sides, one, own, generator, int(spent[source])))
     return searches
 
 
-def _picked(drawn: WeightedDraws, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws picked by weight, ln target there; starts at draws."""
+def _picked(drawn: WeightedDraws, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draws picked by weight; starts at draws."""
     log_weight = drawn.log_weight[0]
     weight = torch.softmax(log_weight, 0)
     sample = systematic_rows(weight, KNOWN_DRAWS, generator)
     heavy = torch.softmax(2.0 * log_weight, 0) + 1e-300
     heaviest = torch.multinomial(heavy, HEAVIEST, replacement=heavy.numel() < HEAVIEST, generator=generator)
     start = torch.cat([drawn.v[0, heaviest], drawn.v[0, systematic_rows(weight, TYPICAL, generator)]])
-    return drawn.v[0, sample], drawn.log_target[0, sample], start
-
-
-def _tilted(cheap: Ground, v: V, log_target: Float[Tensor, "source draw"]) -> tuple[Tilted, Float[Tensor, " source"]]:
-    """The cheap target with the slope that brings it closest to the exact one, and how far it still scatters."""
-    off, middle = log_target - cheap.log_target(v), v.mean(1, keepdim=True)
-    level = off.mean(1, keepdim=True)
-    away = v - middle
-    gram = away.mT @ away
-    ridge = 1e-9 * gram.diagonal(dim1=-2, dim2=-1).sum(-1)
-    gram = gram + torch.diag_embed(ridge[:, None].expand(-1, v.shape[-1]))
-    slope = torch.linalg.solve(gram, away.mT @ (off - level)[..., None])[..., 0]
-    left = off - level - (away * slope[:, None]).sum(-1)
-    return Tilted(cheap, level[:, 0] - (middle[:, 0] * slope).sum(-1), slope), left.std(1)
+    return drawn.v[0, sample], start
 
 
 def _scattered(cloud: StudentMixture, generator: torch.Generator) -> Float[Tensor, "row parameter"]:
@@ -226,9 +164,8 @@ def _scattered(cloud: StudentMixture, generator: torch.Generator) -> Float[Tenso
 
 
 def _weighed(
-    exact: Ground,
+    ground: Ground,
     coordinates: Coordinates,
-    cheap: bool,
     drawn: WeightedDraws,
     places: Places,
     generator: torch.Generator,
@@ -240,17 +177,13 @@ def _weighed(
     share = torch.sigmoid(places.log_target - log_proposal - total)
     heavy = (share > HEAVY).nonzero()[:, 0]
     heavy = heavy[torch.randperm(heavy.numel(), generator=generator)[:MOST_PLACES]]
-    if cheap and heavy.numel():
-        share = torch.sigmoid(exact.log_target(places.v[heavy][None])[0] - log_proposal[heavy] - total)
-        spent += heavy.numel()
-        heavy = heavy[share > HEAVY]
     heaviest = float(share.amax()) if share.numel() else 0.0
     kernels = _kernels(coordinates, places.select(heavy))
     if kernels is None:
         nowhere = places.v[:0]
         return TailSearch(heaviest, 0.0, 0.0, None, nowhere, nowhere[:, 0], spent)
     pilot = kernels.sample(PILOT, generator)
-    log_target = exact.log_target(pilot[None])[0]
+    log_target = ground.log_target(pilot[None])[0]
     missing, error = _missing(drawn, kernels, pilot, log_target)
     chance = EACH / max(drawn.ess, 1.0)
     return TailSearch(heaviest, missing, error, kernels, pilot, log_target, spent + PILOT, chance)

@@ -2,8 +2,6 @@
 
 At each place the parameter is held and the others are optimised; the walk ends where the posterior is lost. The next
 place is foretold by the cubic through the last two, and how far off that was sets the next step.
-
-The walk is on the coarse grid of the search, but for sources that are bright enough to see the difference.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xrayflow.fitting import FAR, Modes, Objective, descend
-from xrayflow.folding import SEARCH
 from xrayflow.inference.proposals.student import root_of_inverse
 from xrayflow.problem import Problem
 
@@ -47,9 +44,6 @@ GROW, SHRINK, RETREAT = 1.5, 0.6, 0.35
 FINEST = 2.0**16
 """Places in a prior standard deviation, of the grid that every place is put on: what a batch adds in the last digits of
 one is not handed on to the next."""
-
-SAME_GRID = 0.2
-"""In -2 log posterior density: an optimum that is this far off on the coarse grid is walked from on its own."""
 
 OPTIMA = 2
 """From which a source is walked, at most."""
@@ -123,15 +117,9 @@ def walk(
     anchors = Anchors(
         source, optimum, *(of[source, optimum] for of in (optima.v, optima.objective, optima.information))
     )
-    walks, own, search = [], Objective.of(problem, "probit"), problem.at(SEARCH)
-    if search is not problem:
-        cheap = ProfiledObjective(own.at(SEARCH), search, evaluations)
-        settled, off = cheap.settle_anchors(anchors)
-        near = off < SAME_GRID
-        walks.append(ProfilePaths(cheap, settled.select(near)))
-        anchors = anchors.select(~near)
-    walks.append(ProfilePaths(ProfiledObjective(own, problem, evaluations), anchors))
-    return [places for one in walks for places in one.settled(one.run())], evaluations
+    ground = ProfiledObjective(Objective.of(problem, "probit"), problem, evaluations)
+    paths = ProfilePaths(ground, anchors)
+    return paths.settled(paths.run()), evaluations
 
 
 @dataclass(frozen=True)
@@ -157,15 +145,6 @@ class ProfiledObjective:
         problem = self.problem.select(torch.tensor([source]))
         self.evaluations[source] += v.shape[0] * (1 + v.shape[1])
         return -2.0 * problem.log_target(v[None])[0], problem.target_curvature(v[None]).information[0]
-
-    def settle_anchors(self, anchors: Anchors) -> tuple[Anchors, Float[Tensor, " row"]]:
-        """The optima on this grid, and how far above them, in value, the given ones stand."""
-        x = self.goal.from_theta(self.goal.problem.prior.to_theta(anchors.v))
-        goal = self.goal.select(anchors.source)
-        before = goal.value(x)
-        found = self.settle(anchors.source, anchors.v, torch.zeros_like(anchors.v, dtype=torch.bool))
-        self.evaluations.index_add_(0, anchors.source, torch.ones_like(anchors.source))
-        return Anchors(anchors.source, anchors.optimum, *found), before - found[1]
 
 
 class ProfilePaths:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from xrayflow.fitting import Modes, minimise, settle, starting_points
+from xrayflow.fitting import Modes, corrected_modes, settle, starting_points
 from xrayflow.inference.proposals.density import Density, PriorDensity
 from xrayflow.inference.proposals.laplace import laplace_mixture
 from xrayflow.inference.proposals.mixture import PRIOR_FLOOR, Components, Proposal
@@ -45,7 +45,9 @@ class Guided:
     shares: list[float]
 
 
-def find_modes(problem: Problem, starts: int, generators: list[torch.Generator], guide: Guide | None) -> Modes:
+def find_modes(
+    problem: Problem, starts: int, generators: list[torch.Generator], guide: Guide | None
+) -> tuple[Modes, Problem]:
     """Independent starts, each run to its optimum.
 
     Args:
@@ -53,10 +55,14 @@ def find_modes(problem: Problem, starts: int, generators: list[torch.Generator],
         starts: Of each source.
         generators: One per source.
         guide: What a network says of the same sources: some of the starts come from it.
+
+    Returns:
+        The modes, and the problem that they are modes of: the same, on a coarse grid that is corrected at them.
     """
     places, tried = starting_points(problem, starts, generators, guide)
-    modes = settle(problem, minimise(problem, places))
-    return replace(modes, evaluations=modes.evaluations + tried)
+    modes, corrected = corrected_modes(problem, places)
+    modes = settle(corrected, modes)
+    return replace(modes, evaluations=modes.evaluations + tried), corrected
 
 
 def first_proposal(problem: Problem, modes: Modes, guide: Guide | None) -> tuple[Proposal, Modes]:

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from xrayflow.folding import SEARCH
 from xrayflow.inference.checks.tails import look_for_tails
 from xrayflow.inference.ladder import SamplingBudget, State
 from xrayflow.inference.proposals.counts_coordinates import CountsCoordinates
@@ -80,7 +79,7 @@ def search(state: State) -> None:
     problem = state.problem.select(torch.tensor(asked))
     drawn = [state.drawn(source) for source in asked]
     generators = [state.generators[source] for source in asked]
-    seen = look_for_tails(problem, problem.at(SEARCH), CountsCoordinates.of(problem), drawn, generators)
+    seen = look_for_tails(problem, CountsCoordinates.of(problem), drawn, generators)
     for source, one in zip(asked, seen, strict=True):
         tails.last[source] = one
         tails.evaluations[source] += one.evaluations

@@ -22,7 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from zuko.transforms import MonotonicRQSTransform
+
+from xrayflow.networks.nn.spline import Spline
 
 X = Float[Tensor, "source draw parameter"]
 Context = Float[Tensor, "source context"]
@@ -98,19 +99,18 @@ class Conditioner(nn.Module):
             self.last.weight.mul_(0.1)
             self.last.bias.mul_(0.1)
 
-    def forward(self, kept: Tensor, context: Tensor) -> MonotonicRQSTransform:
+    def forward(self, kept: Float[Tensor, "kept row"], context: Float[Tensor, "hidden row"]) -> Spline:
         """The splines of the moved half.
 
         Args:
-            kept: (source, draw, kept).
-            context: (source, hidden), what `self.context` made of it.
+            kept: The other half.
+            context: What `self.context` made of it, one column or one for each row.
         """
-        h = context[:, None, :] if self.first is None else self.first(kept) + context[:, None, :]
+        h = context if self.first is None else self.first.weight @ kept + context
         h = functional.gelu(h)
-        h = functional.gelu(self.second(h))
-        raw = self.last(h).unflatten(-1, self.shape)
-        widths, heights, derivatives = raw.split([self.bins, self.bins, self.bins - 1], dim=-1)
-        return MonotonicRQSTransform(widths, heights, derivatives, bound=BOUND)
+        h = functional.gelu(self.second.weight @ h + self.second.bias[:, None])
+        raw = self.last.weight @ h + self.last.bias[:, None]
+        return Spline(raw.reshape(*self.shape, -1).expand(-1, -1, kept.shape[-1]), BOUND)
 
 
 class Coupling(Flow):
@@ -130,23 +130,31 @@ class Coupling(Flow):
         """Whitened in the precision of x, the rest in float32."""
         mean, scale, log_determinant = self.whitening(context)
         difference = x - mean.to(x.dtype)[:, None, :]
-        z = torch.linalg.solve_triangular(scale.to(x.dtype), difference.mT, upper=False).mT.float()
-        total = -log_determinant[:, None].expand(z.shape[:2])
+        z = _rows(torch.linalg.solve_triangular(scale.to(x.dtype), difference.mT, upper=False).mT.float())
+        total = torch.zeros_like(z[0])
         for layer, kept, moved in self._steps():
-            y, slope = layer(z[..., kept], layer.context(context)).call_and_ladj(z[..., moved])
+            y, slope = layer(z[kept], self._said(layer, context, x.shape[1]))(z[moved])
             z = _put(z, moved, y)
-            total = total + slope.sum(-1)
-        density: Tensor = log_normal(z) + total
+            total = total + slope.sum(0)
+        log_z = -0.5 * (z * z).sum(0) - 0.5 * z.shape[0] * math.log(2.0 * math.pi)
+        density: Tensor = (log_z + total).reshape(x.shape[:2]) - log_determinant[:, None]
         return density
 
     def draw(self, base: X, context: Context) -> X:
         """The layers' inverses, in turn."""
         mean, scale, _ = self.whitening(context)
-        z = base.float()
+        z = _rows(base.float())
         for layer, kept, moved in reversed(self._steps()):
-            z = _put(z, moved, layer(z[..., kept], layer.context(context)).inv(z[..., moved]))
+            z = _put(z, moved, layer(z[kept], self._said(layer, context, base.shape[1])).inverse(z[moved]))
+        z = z.T.reshape(base.shape)
         x: Tensor = z.to(base.dtype) @ scale.to(base.dtype).mT + mean.to(base.dtype)[:, None, :]
         return x
+
+    @staticmethod
+    def _said(layer: Conditioner, context: Context, draws: int) -> Float[Tensor, "hidden row"]:
+        """What the context says to a layer, once per spectrum and shared by all of its draws."""
+        said: Tensor = layer.context(context).T
+        return said if said.shape[1] == 1 else said.repeat_interleave(draws, dim=1)
 
     def _steps(self) -> list[tuple[Conditioner, list[int], list[int]]]:
         """Each layer with the coordinates that it keeps and moves, from x to z."""
@@ -213,9 +221,14 @@ def _half(parameters: int, layer: int) -> list[int]:
     return sorted(half) if layer % 2 == 0 else sorted(set(range(parameters)) - set(half))
 
 
-def _put(z: Tensor, moved: list[int], y: Tensor) -> Tensor:
+def _rows(x: X) -> Float[Tensor, "parameter row"]:
+    """The draws of all sources side by side."""
+    return x.flatten(0, 1).T.contiguous()
+
+
+def _put(z: Float[Tensor, "parameter row"], moved: list[int], y: Float[Tensor, "moved row"]) -> Tensor:
     """z with some coordinates replaced."""
-    columns = list(z.unbind(-1))
-    for place, column in zip(moved, y.unbind(-1), strict=True):
-        columns[place] = column
-    return torch.stack(columns, dim=-1)
+    rows = list(z.unbind(0))
+    for place, row in zip(moved, y.unbind(0), strict=True):
+        rows[place] = row
+    return torch.stack(rows)

@@ -1,0 +1,126 @@
+"""From draws that were weighed on the corrected grid to draws whose weights are the answer's.
+
+The ladder is climbed on the search's grid, made exact at the modes. What is certified rests on the answer's own grid:
+
+    corrected at the modes -> follows? -> corrected at some draws too -> follows? -> weighed on the answer's own grid
+
+"Follows" is asked of posterior draws (`checks.grid`). Then a finer grid is asked whether the answer's own is fine
+enough; where it is not, and was ours to choose, the draws are weighed on the finer, or the ladder is climbed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from xrayflow.folding import FINER
+from xrayflow.inference.answer import Candidate, resampled
+from xrayflow.inference.checks.grid import DRAWS, FINER_DRAWS, GridChange
+from xrayflow.inference.checks.verdict import GRID_SPREAD
+from xrayflow.inference.ladder import State, is_good
+from xrayflow.inference.rungs import missing_tails
+from xrayflow.problem import Problem
+
+MORE_PLACES = 4
+"""Draws at which the corrected grid is made exact where its modes do not do."""
+
+PARTS = 3, 2
+"""Into which each bin is cut where the answer's grid is too coarse, and to check that."""
+
+
+def weighed_exactly(
+    state: State, exact: Problem, own_grid: bool, climb_again: Callable[[int, Problem], State]
+) -> list[Candidate]:
+    """Every source with draws whose weights follow the answer's grid, and with what a finer grid says of that.
+
+    Args:
+        state: At the top of the ladder.
+        exact: The batch on the answer's own grid.
+        own_grid: Whether that grid was ours to choose; one that a user gave is the answer's.
+        climb_again: The top of the ladder of one source on another grid.
+    """
+    missing = missing_tails(state)
+    found, finer = [], exact.at(FINER)
+    for source in range(exact.sources):
+        at = torch.tensor([source])
+        one = Candidate(
+            exact=exact.select(at),
+            problem=state.problem.select(at),
+            generator=state.generators[source],
+            modes=state.modes.select(at),
+            drawn=state.drawn(source),
+            grid_spread=0.0,
+            spent=int(state.spent[source]),
+            own_grid=own_grid,
+            searched=state.tails.evaluations[source],
+            missing_tail=missing[source],
+        )
+        one = _spread(_following(one, state), finer.select(at))
+        if own_grid and not one.grid_spread <= GRID_SPREAD:
+            one = _on_finer(one, state, partial(climb_again, source))
+        found.append(one)
+    return found
+
+
+def _on_finer(one: Candidate, state: State, climb_again: Callable[[Problem], State]) -> Candidate:
+    """On a finer grid."""
+    finer = one.exact.finer(PARTS[0])
+    one = _following(_weighed_on(replace(one, exact=finer), _corrected(finer, one)), state)
+    if not is_good(one.drawn, state.budget.ess):
+        again = climb_again(finer)
+        spent, searched = one.spent + int(again.spent[0]), one.searched + again.tails.evaluations[0]
+        missing = missing_tails(again)[0]
+        one = replace(
+            one,
+            problem=again.problem,
+            modes=again.modes,
+            drawn=again.drawn(0),
+            spent=spent,
+            searched=searched,
+            missing_tail=missing,
+        )
+        one = _following(one, again)
+    return _spread(one, finer.finer(PARTS[1]))
+
+
+def _following(one: Candidate, state: State) -> Candidate:
+    """With weights that follow the answer's grid."""
+    if one.problem.is_exact:
+        return one
+    picked = resampled(one.drawn, DRAWS, one.generator)
+    one = replace(one, spent=one.spent + 2 * DRAWS)
+    if GridChange.of(one.problem, one.exact, picked).is_small:
+        return one
+    places, others = picked[:MORE_PLACES], picked[MORE_PLACES:]
+    one = _weighed_on(one, _corrected(one.exact, one, places))
+    if GridChange.of(one.problem, one.exact, others).is_small:
+        return one
+    one = _weighed_on(one, one.exact)
+    if one.drawn.ess < state.budget.ess:
+        alone = State(one.exact, state.budget, [one.generator], one.modes, one.drawn.proposal, drawing=state.drawing)
+        alone.weigh(torch.tensor([0]), one.drawn.proposal, state.budget.most)
+        one = replace(one, drawn=alone.drawn(0), spent=one.spent + int(alone.spent[0]))
+    return one
+
+
+def _corrected(exact: Problem, one: Candidate, more: torch.Tensor | None = None) -> Problem:
+    """The problem on the search's grid, made exact at the modes of a source, and at more places."""
+    v = one.modes.v[0, one.modes.distinct()[0]]
+    v = v if more is None else torch.cat([v, more])
+    return exact.corrected(exact.prior.to_theta(v)[None], torch.ones((1, v.shape[0]), dtype=torch.bool))
+
+
+def _weighed_on(one: Candidate, problem: Problem) -> Candidate:
+    """The same draws with the weights of another grid."""
+    drawn = replace(one.drawn, log_target=problem.log_target(one.drawn.v))
+    return replace(one, problem=problem, drawn=drawn, spent=one.spent + drawn.v.shape[1])
+
+
+def _spread(one: Candidate, finer: Problem) -> Candidate:
+    """With what a finer grid does to the answer's."""
+    picked = resampled(one.drawn, FINER_DRAWS, one.generator)
+    spread = GridChange.of(one.exact, finer, picked).spread
+    return replace(one, grid_spread=spread, spent=one.spent + 2 * FINER_DRAWS)
