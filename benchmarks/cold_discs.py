@@ -89,7 +89,7 @@ def rows_of(seeds: list[int]) -> list[dict[str, Any]]:
     first = answered(problem, 1, (Refine(), Refit()))
     spent = time.process_time() - started
     last = answered(problem, 1)
-    judged = [judge(one, BUDGET.ess, 1) for one in candidates(last)]
+    judged = [judge(one, BUDGET.ess, 1) for one in candidates(last, problem)]
     took = time.process_time() - started - spent
     cold, warm = side(seeds, COLDEST, CUT), side(seeds, CUT, HOTTEST)
     rows = []

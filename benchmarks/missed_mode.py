@@ -146,15 +146,16 @@ def strip_cases(
         splits: Their modes.
         sides: Which is stripped.
         known: Where many starts of them ended.
+        corrected: The problem that is exact there.
     """
     usual = climbed(problem, 0, USUAL, guide)
-    whole = candidates(usual)
+    whole = candidates(usual, problem)
     drawing = StrippedDrawing(dict(zip(keys_of(problem), sides, strict=True)))
-    top = climbed(problem, 1, USUAL, guide, drawing, without(known, sides), WITHOUT_SEARCHES)
-    stripped = candidates(top, searched=False)
+    top = climbed(problem, 1, USUAL, guide, drawing, (without(known, sides), corrected), WITHOUT_SEARCHES)
+    stripped = candidates(top, problem, searched=False)
     told = missing_tails(top)
     # the starts have random numbers of their own
-    others = {n: find_modes(problem, n, problem.generators(20 + n), guide) for n in STARTS}
+    others = {n: find_modes(problem, n, problem.generators(20 + n), guide)[0] for n in STARTS}
     rows = []
     for i, (side, split) in enumerate(zip(sides, splits, strict=True)):
         at = torch.tensor([i])
@@ -217,7 +218,7 @@ def try_batch(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
     if not kept:
         return []
     at = torch.tensor(kept)
-    rows = strip_cases(problem.select(at), guide and guide.select(at), splits, sides, known.modes.select(at))
+    rows = strip_cases(problem.select(at), guide and guide.select(at), splits, sides, known.modes.select(at), known.problem.select(at))
     return [{"family": name, "seed": seeds[i], "truth": truths[i], **row} for i, row in zip(kept, rows, strict=True)]
 
 

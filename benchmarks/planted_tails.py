@@ -96,7 +96,7 @@ def case(number: int, shapes: tuple[str, ...], generator: torch.Generator) -> di
         alarm = False
         if float(effective_sample_size(fresh.log_weight)) >= ENOUGH:
             started = time.perf_counter()
-            (seen,) = look_for_tails(target, target, level, [fresh], [generator])
+            (seen,) = look_for_tails(target, level, [fresh], [generator])
             row["probes"].append(
                 {name: getattr(seen, name) for name in ("heaviest", "missing", "error", "evaluations")}
                 | {"seconds": time.perf_counter() - started, "log_evidence": float(log_mean_weight(fresh.log_weight))}

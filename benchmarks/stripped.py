@@ -20,15 +20,14 @@ import torch
 from torch import Tensor
 
 from xrayflow.fitting import Modes
-from xrayflow.folding import FINER
 from xrayflow.inference import SamplingBudget
-from xrayflow.inference.answer import Candidate, resampled
-from xrayflow.inference.checks.grid import DRAWS, grid_spread
+from xrayflow.inference.answer import Candidate
+from xrayflow.inference.exactness import weighed_exactly
 from xrayflow.inference.ladder import Drawing, ExactDrawing, Rung, State, climb
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.proposals.mixture import Components, Proposal
 from xrayflow.inference.proposals.network import Guide
-from xrayflow.inference.rungs import LADDER, Widen, find_modes, first_proposal, missing_tails
+from xrayflow.inference.rungs import LADDER, Widen, find_modes, first_proposal
 from xrayflow.prior import log_standard_normal
 from xrayflow.problem import Problem
 
@@ -221,7 +220,7 @@ def climbed(
     budget: SamplingBudget,
     guide: Guide | None = None,
     drawing: Drawing | None = None,
-    modes: Modes | None = None,
+    modes: tuple[Modes, Problem] | None = None,
     rungs: Sequence[Rung] = LADDER,
 ) -> State:
     """The state at the top of the ladder.
@@ -232,33 +231,29 @@ def climbed(
         budget: How hard to try.
         guide: What a network says of the batch.
         drawing: How draws are made; default as users' answers make them.
-        modes: Where starts ended; default those of the budget's own starts.
+        modes: Where starts ended, and the corrected problem; default those of the budget's own starts.
         rungs: The ladder.
     """
     generators = problem.generators(seed)
-    found = find_modes(problem, budget.starts, generators, guide) if modes is None else modes
-    first, found = first_proposal(problem, found, guide)
-    state = State(problem, budget, generators, found, first, drawing or ExactDrawing())
+    found, corrected = find_modes(problem, budget.starts, generators, guide) if modes is None else modes
+    first = first_proposal(corrected, found, guide)
+    state = State(corrected, budget, generators, found, first, drawing or ExactDrawing())
     for _ in climb(state, rungs):
         pass
     return state
 
 
-def candidates(state: State, searched: bool = True) -> list[Candidate]:
+def candidates(state: State, exact: Problem, searched: bool = True) -> list[Candidate]:
     """Every source of a state, to be judged. Its energy grid is checked, and stays what it is.
 
     Args:
         state: At the top of the ladder.
+        exact: The batch on the answers' own grid.
         searched: Whether a search that finds what no draw has met is told.
     """
-    found, finer = [], state.problem.at(FINER)
-    tails = missing_tails(state) if searched else []
-    for i, (drawn, generator) in enumerate(zip(state.answers(), state.generators, strict=True)):
-        at = torch.tensor([i])
-        problem = state.problem.select(at)
-        spread = grid_spread(problem, finer.select(at), resampled(drawn, DRAWS, generator))
-        spent = int(state.spent[i]) + 2 * DRAWS
-        missing = tails[i] if searched else ""
-        cost, modes = state.tails.evaluations[i], state.modes.select(at)
-        found.append(Candidate(problem, generator, modes, drawn, spread, spent, searched=cost, missing_tail=missing))
-    return found
+
+    def never(source: int, finer: Problem) -> State:
+        raise RuntimeError(f"source {source}: a grid that is taken as given was made finer")
+
+    found = weighed_exactly(state, exact, own_grid=False, climb_again=never)
+    return found if searched else [replace(one, missing_tail="") for one in found]

@@ -32,9 +32,8 @@ def pair_problem(folders: Sequence[Path]) -> Problem:
 def at_foot(problem: Problem, guide: Fake | None = None, budget: SamplingBudget = BUDGET) -> State:
     """With modes and a first proposal."""
     generators = problem.generators(0)
-    modes = find_modes(problem, budget.starts, generators, guide)
-    first, modes = first_proposal(problem, modes, guide)
-    return State(problem, budget, generators, modes, first)
+    modes, corrected = find_modes(problem, budget.starts, generators, guide)
+    return State(corrected, budget, generators, modes, first_proposal(corrected, modes, guide))
 
 
 def climbed(

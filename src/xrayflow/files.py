@@ -6,6 +6,7 @@ that says "this folder is whole" goes first and comes back last.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -115,7 +116,13 @@ def to_json(document: Mapping[str, Any]) -> str:
 
 def package_versions(*packages: str) -> dict[str, str]:
     """Installed versions of this package and of others that decide its numbers."""
-    return {name: version(name) for name in ("xrayflow", *packages)}
+    return {name: _version(name) for name in ("xrayflow", *packages)}
+
+
+@functools.cache
+def _version(package: str) -> str:
+    """Looked up once: that reads files."""
+    return version(package)
 
 
 def _beside(path: Path, content: bytes) -> Path:

@@ -24,14 +24,11 @@ from torch import Tensor
 
 from xrayflow.dataset import DataSet, Facts, ObservedData, Prediction, Value
 from xrayflow.errors import DataError, ModelError, PriorError
-from xrayflow.folding import EXACT, PIECE, SEARCH, Fidelity, Grid
+from xrayflow.folding import EXACT, MANY_DRAWS, PIECE, SEARCH, Fidelity, Grid
 from xrayflow.models import Model
 from xrayflow.prior import FAR, Prior, log_standard_normal
 from xrayflow.seeds import generator_for
 from xrayflow.statistics import Curvature, FitStatistic
-
-MANY_DRAWS = 32
-"""Of each source, from which a batch is worked through source by source: one folding matrix at a time stays at hand."""
 
 Theta = Float[Tensor, "source draw parameter"]
 V = Float[Tensor, "source draw parameter"]

@@ -6,13 +6,14 @@
 | FINER | each bin in three | float64 | the check of the grid |
 | SEARCH | one edge in many, `PER_DECADE` bins per decade | float64 | starts, most of an optimiser's way; corrected at
   the modes (`correction`) all that comes after, weights too where the check passes |
+| SINGLE | likewise | float32 | the same for many draws of a source |
 | TRAINING | one edge in six, finer at O K | float32 | spectra that networks learn from |
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from xrayflow.folding.density import ABSORPTION_EDGES, JUMP_WIDTH
 from xrayflow.folding.grid import Grid
+from xrayflow.models import TOLERANCE
 
 PER_DECADE, OUTSIDE = 120.0, 25.0
 """Bins of the search's grid: 1.9 % wide, where a CCD resolves 2-30 %; and outside the response's own energies, where
@@ -43,6 +45,7 @@ class Fidelity:
         per_decade: Bins per decade that are kept of the answer's edges; None keeps all.
         every: Every so manieth edge is kept; None keeps all.
         dtype: Precision of photons and folding.
+        tolerance: Relative error allowed in the integral of a component over a bin.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Fidelity:
     per_decade: float | None = None
     every: int | None = None
     dtype: torch.dtype = torch.float64
+    tolerance: float = TOLERANCE
 
     def grid(self, exact: Grid, response: tuple[float, float] = (0.0, math.inf)) -> Grid:
         """The grid of this fidelity.
@@ -67,7 +71,8 @@ class Fidelity:
 
 EXACT = Fidelity("exact")
 FINER = Fidelity("finer", parts=3)
-SEARCH = Fidelity("search", per_decade=PER_DECADE)
+SEARCH = Fidelity("search", per_decade=PER_DECADE, tolerance=1e-4)
+SINGLE = replace(SEARCH, name="search in float32", dtype=torch.float32)
 TRAINING = Fidelity("training", every=COARSENESS, dtype=torch.float32)
 
 

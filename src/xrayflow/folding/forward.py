@@ -16,13 +16,16 @@ from torch import Tensor
 
 from xrayflow.errors import DataError
 from xrayflow.folding.correction import Correction
-from xrayflow.folding.fidelity import EXACT, Fidelity
+from xrayflow.folding.fidelity import EXACT, SINGLE, Fidelity
 from xrayflow.folding.fold import Fold
 from xrayflow.folding.grid import Grid
 from xrayflow.models import Flux, Model, NativeFlux
 from xrayflow.ogip import Spectrum
 
 Theta = Float[Tensor, "source draw parameter"]
+
+MANY_DRAWS = 32
+"""Of one source, from which a corrected forward takes float32: fewer are an optimiser's, whose steps it would blur."""
 
 PIECE = 400_000
 """Elements (rows x energies) of one piece of work: 3 MB in float64 stay in the processor's cache."""
@@ -51,7 +54,7 @@ class Family:
             grid = fidelity.grid(self.grid, (float(response[0]), float(response[-1])))
             if grid is self.grid and fidelity != EXACT and fidelity.dtype == EXACT.dtype:
                 return self.at(EXACT)
-            flux = NativeFlux.of(self.model, torch.from_numpy(grid.energy_edges), fidelity.dtype)
+            flux = NativeFlux.of(self.model, torch.from_numpy(grid.energy_edges), fidelity.dtype, fidelity.tolerance)
             self.made[fidelity] = fidelity, flux, Fold.of(self.spectra, grid, dtype=fidelity.dtype)
         return self.made[fidelity]
 
@@ -67,6 +70,7 @@ class Forward:
         flux: Parameters -> photons on the grid.
         fold: Photons -> expected counts.
         correction: What makes cheap counts exact at a few places; None leaves them as they are.
+        single: The same in float32, for many draws; None where there is none.
     """
 
     family: Family
@@ -75,6 +79,7 @@ class Forward:
     flux: Flux
     fold: Fold
     correction: Correction | None = None
+    single: Forward | None = None
 
     @classmethod
     def of(
@@ -116,7 +121,8 @@ class Forward:
         Args:
             theta: Free parameters of the model, in their units.
         """
-        folded = self.fold(self.flux(self.fold.cast(theta)))
+        one = self.single if self.single is not None and theta.shape[1] >= MANY_DRAWS else self
+        folded = one.fold(one.flux(one.fold.cast(theta)))
         return folded if self.correction is None else folded * self.correction.factor(theta)
 
     def linearised(
@@ -144,11 +150,12 @@ class Forward:
             theta: Free parameters of the model, in their units.
             known: Which of the places are any.
         """
-        plain = replace(self, correction=None)
+        plain = replace(self, correction=None, single=None)
         if self.fidelity == EXACT:
             return plain
         sides = [forward._at_places(theta, known) for forward in (self.at(EXACT), plain)]
-        return replace(plain, correction=Correction.of(self.family.model.free, theta, known, *sides))
+        correction = Correction.of(self.family.model.free, theta, known, *sides)
+        return replace(plain, correction=correction, single=self.at(SINGLE))
 
     def _at_places(self, theta: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """`linearised` at some places of each source, 0 elsewhere; each alone: the same digits in any company."""
@@ -190,7 +197,8 @@ class Forward:
         """
         fold = self.fold.select(sources)
         correction = None if self.correction is None else self.correction.select(sources, fold.bins)
-        return replace(self, rows=self.rows[sources], fold=fold, correction=correction)
+        single = None if self.single is None else self.single.select(sources)
+        return replace(self, rows=self.rows[sources], fold=fold, correction=correction, single=single)
 
 
 def _selected(fold: Fold, rows: Tensor) -> Fold:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from xrayflow.files import package_versions
@@ -20,6 +22,19 @@ from xrayflow.problem import Problem
 
 
 @dataclass(frozen=True)
+class Best:
+    """The mode of one source in each parameter's own scale.
+
+    Attributes:
+        theta: (parameter,) in their units.
+        evaluations: Of the likelihood.
+    """
+
+    theta: Float[Tensor, " parameter"]
+    evaluations: int
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One source on its way to a verdict.
 
@@ -29,6 +44,7 @@ class Candidate:
         generator: Its random numbers.
         modes: Where its starts ended.
         drawn: Weighted draws of the frozen proposal.
+        best: Its best point, and what finding it cost.
         grid_spread: What a finer energy grid does to the log likelihood.
         spent: Likelihood evaluations on draws and on the grid's checks.
         own_grid: Whether the grid was ours to choose.
@@ -41,6 +57,7 @@ class Candidate:
     generator: torch.Generator
     modes: Modes
     drawn: WeightedDraws
+    best: Best
     grid_spread: float
     spent: int
     own_grid: bool = True
@@ -60,8 +77,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     log_weight = drawn.log_weight[0]
     draws, ess = log_weight.numel(), drawn.ess
     log_evidence = float(log_mean_weight(log_weight))
-    best, polish = _best(one)
-    statistic, deviance = one.exact.shown_at(best)
+    statistic, deviance = one.exact.shown_at(one.best.theta)
     likelihood = LikelihoodFacts.of(problem)
     predicted = predictive.check(
         problem, problem.prior.to_theta(resampled(drawn, predictive.DRAWS, one.generator)), one.generator
@@ -96,9 +112,13 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
             pareto_k=k,
             log_evidence=log_evidence,
             log_evidence_error=log_evidence_error(ess, draws),
-            evaluations={"draws": spent, "tails": one.searched, "optimise": int(one.modes.evaluations) + polish},
+            evaluations={
+                "draws": spent,
+                "tails": one.searched,
+                "optimise": int(one.modes.evaluations) + one.best.evaluations,
+            },
         ),
-        best_point=BestPoint(best.numpy(), statistic, deviance),
+        best_point=BestPoint(one.best.theta.numpy(), statistic, deviance),
         likelihood=likelihood,
         predictive=predicted,
         computation=judge_computation(evidence),
@@ -121,13 +141,33 @@ def resampled(drawn: WeightedDraws, n: int, generator: torch.Generator) -> Tenso
         n: How many.
         generator: Source of randomness.
     """
-    return drawn.v[0, systematic_rows(torch.softmax(drawn.log_weight[0], 0), n, generator)]
+    return drawn.v[0, picked_rows(drawn, n, generator)]
 
 
-def _best(one: Candidate) -> tuple[Tensor, int]:
-    """(parameter,) the mode in each parameter's own scale, from the best optimum and the best draw; evaluations."""
-    lowest = torch.where(torch.isfinite(one.modes.objective), one.modes.objective, torch.inf).argmin()
-    starts = torch.stack([one.modes.v[0, lowest], one.drawn.v[0, one.drawn.log_target[0].argmax()]])
-    polished = minimise(one.problem, starts[None], objective="scale", near=True)
-    v = polished.v[0, polished.objective[0].argmin()]
-    return one.problem.prior.to_theta(v), int(polished.evaluations)
+def picked_rows(drawn: WeightedDraws, n: int, generator: torch.Generator) -> Tensor:
+    """(n,) numbers of equally weighted draws.
+
+    Args:
+        drawn, n, generator: As for `resampled`.
+    """
+    return systematic_rows(torch.softmax(drawn.log_weight[0], 0), n, generator)
+
+
+def best_points(problem: Problem, modes: Modes, drawn: Sequence[WeightedDraws]) -> list[Best]:
+    """The modes in each parameter's own scale, sought from the best optimum and the best draw of each source.
+
+    Args:
+        problem: The batch.
+        modes: Where its starts ended.
+        drawn: Of each source.
+    """
+    lowest = torch.where(torch.isfinite(modes.objective), modes.objective, torch.inf).argmin(-1)
+    starts = [
+        torch.stack([modes.v[source, at], one.v[0, one.log_target[0].argmax()]])
+        for source, (at, one) in enumerate(zip(lowest.tolist(), drawn, strict=True))
+    ]
+    polished = minimise(problem, torch.stack(starts), objective="scale", near=True)
+    ends = polished.objective.argmin(-1)
+    v = polished.v[torch.arange(ends.numel()), ends]
+    theta = problem.prior.to_theta(v)
+    return [Best(*pair) for pair in zip(theta, polished.evaluations.tolist(), strict=True)]

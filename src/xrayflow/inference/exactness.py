@@ -15,9 +15,10 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from xrayflow.folding import FINER
-from xrayflow.inference.answer import Candidate, resampled
+from xrayflow.inference.answer import Candidate, best_points, picked_rows
 from xrayflow.inference.checks.grid import DRAWS, FINER_DRAWS, GridChange
 from xrayflow.inference.checks.verdict import GRID_SPREAD
 from xrayflow.inference.ladder import State, is_good
@@ -44,6 +45,7 @@ def weighed_exactly(
     """
     missing = missing_tails(state)
     found, finer = [], exact.at(FINER)
+    best = best_points(state.problem, state.modes, state.answers())
     for source in range(exact.sources):
         at = torch.tensor([source])
         one = Candidate(
@@ -52,6 +54,7 @@ def weighed_exactly(
             generator=state.generators[source],
             modes=state.modes.select(at),
             drawn=state.drawn(source),
+            best=best[source],
             grid_spread=0.0,
             spent=int(state.spent[source]),
             own_grid=own_grid,
@@ -83,20 +86,21 @@ def _on_finer(one: Candidate, state: State, climb_again: Callable[[Problem], Sta
             missing_tail=missing,
         )
         one = _following(one, again)
-    return _spread(one, finer.finer(PARTS[1]))
+    (best,) = best_points(one.problem, one.modes, [one.drawn])
+    return _spread(replace(one, best=best), finer.finer(PARTS[1]))
 
 
 def _following(one: Candidate, state: State) -> Candidate:
     """With weights that follow the answer's grid."""
     if one.problem.is_exact:
         return one
-    picked = resampled(one.drawn, DRAWS, one.generator)
-    one = replace(one, spent=one.spent + 2 * DRAWS)
-    if GridChange.of(one.problem, one.exact, picked).is_small:
+    at = picked_rows(one.drawn, DRAWS, one.generator)
+    one = replace(one, spent=one.spent + DRAWS)
+    if _change(one, one.exact, at).is_small:
         return one
-    places, others = picked[:MORE_PLACES], picked[MORE_PLACES:]
-    one = _weighed_on(one, _corrected(one.exact, one, places))
-    if GridChange.of(one.problem, one.exact, others).is_small:
+    places, others = at[:MORE_PLACES], at[MORE_PLACES:]
+    one = _weighed_on(one, _corrected(one.exact, one, one.drawn.v[0, places]))
+    if _change(one, one.exact, others).is_small:
         return one
     one = _weighed_on(one, one.exact)
     if one.drawn.ess < state.budget.ess:
@@ -106,7 +110,12 @@ def _following(one: Candidate, state: State) -> Candidate:
     return one
 
 
-def _corrected(exact: Problem, one: Candidate, more: torch.Tensor | None = None) -> Problem:
+def _change(one: Candidate, other: Problem, rows: Tensor) -> GridChange:
+    """What another grid does to the likelihoods that some draws were weighed with."""
+    return GridChange.of(one.drawn.log_likelihood[0, rows], other, one.drawn.v[0, rows])
+
+
+def _corrected(exact: Problem, one: Candidate, more: Tensor | None = None) -> Problem:
     """The problem on the search's grid, made exact at the modes of a source, and at more places."""
     v = one.modes.v[0, one.modes.distinct()[0]]
     v = v if more is None else torch.cat([v, more])
@@ -121,6 +130,7 @@ def _weighed_on(one: Candidate, problem: Problem) -> Candidate:
 
 def _spread(one: Candidate, finer: Problem) -> Candidate:
     """With what a finer grid does to the answer's."""
-    picked = resampled(one.drawn, FINER_DRAWS, one.generator)
-    spread = GridChange.of(one.exact, finer, picked).spread
-    return replace(one, grid_spread=spread, spent=one.spent + 2 * FINER_DRAWS)
+    rows = picked_rows(one.drawn, FINER_DRAWS, one.generator)
+    theta = one.exact.prior.to_theta(one.drawn.v[:, rows])
+    change = GridChange.of(one.exact.log_likelihood(theta)[0], finer, one.drawn.v[0, rows])
+    return replace(one, grid_spread=change.spread, spent=one.spent + 2 * FINER_DRAWS)

@@ -129,7 +129,7 @@ class State:
         budget: How hard to try.
         generators: One per source.
         modes: Where the optimiser's starts ended.
-        first: The first proposal: what the modes, ridges and a network say.
+        first: The first proposal: what the modes and a network say.
         drawing: How draws are made.
         fresh: Weighted draws of the last frozen proposal of each source.
         bases: Of each source that has another than the first, the proposal that the next is fitted from.

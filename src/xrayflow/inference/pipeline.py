@@ -34,7 +34,13 @@ from xrayflow.setup import TOGETHER, FitSetup, problem_of
 Progress = Callable[[str, float], None]
 """Called with the name of the step and the done fraction of the whole, 0..1."""
 
-FRACTIONS = {"proposing": 0.75, "proposing again": 0.78, "exploring": 0.8, "looking for tails": 0.83}
+FRACTIONS = {
+    "proposing": 0.5,
+    "following ridges": 0.75,
+    "proposing again": 0.78,
+    "exploring": 0.8,
+    "looking for tails": 0.83,
+}
 """How far an answer is, roughly, when a rung is done."""
 
 ON_ERROR = ("raise", "row")
@@ -312,8 +318,7 @@ def _climbed(
     started = time.perf_counter()
     told("searching", 0.05)
     modes, corrected = find_modes(problem, budget.starts, generators, guide)
-    told("following ridges", 0.25)
-    first, modes = first_proposal(corrected, modes, guide)
+    first = first_proposal(corrected, modes, guide)
     state = State(corrected, budget, generators, modes, first)
     state.seconds["optimise"] = time.perf_counter() - started
     told("proposing", 0.35)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from xrayflow.models.edges import TOLERANCE
 from xrayflow.models.flux import Flux, NativeFlux
 from xrayflow.models.jacobian import flux_and_jacobian
 from xrayflow.models.model import Model, PhotonFlux, parse_model
 from xrayflow.models.parameter import Parameter
 
-__all__ = ["Flux", "Model", "NativeFlux", "Parameter", "PhotonFlux", "flux_and_jacobian", "parse_model"]
+__all__ = ["TOLERANCE", "Flux", "Model", "NativeFlux", "Parameter", "PhotonFlux", "flux_and_jacobian", "parse_model"]

@@ -175,7 +175,7 @@ def integrate(
     Returns:
         A function of the parameters.
     """
-    nodes, weights = bins.quadrature(nodes_needed(float(steepness.max())))
+    nodes, weights = bins.quadrature(nodes_needed(float(steepness.max()), bins.tolerance))
     pairs = [(bins.cast(node), bins.cast(weight)) for node, weight in zip(nodes, weights, strict=True)]
 
     def integral(*parameters: Tensor) -> Tensor:

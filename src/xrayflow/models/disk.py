@@ -178,7 +178,7 @@ def _make_block(bins: EnergyBins, first: int, last: int, coldest: float) -> _Blo
     edges = part.energy_edges.cpu().numpy()
     # below E = T the density is a power of E, above it falls exponentially
     steepness = (3.0 + np.minimum(edges[1:] / coldest, STEEPEST)) * np.diff(np.log(edges))
-    gauss = nodes_needed(float(steepness.max()))
+    gauss = nodes_needed(float(steepness.max()), bins.tolerance)
     energy, weight = part.quadrature(gauss)
     angle = (2.0 * np.arange(BLOCK_NODES) + 1.0) * np.pi / (2.0 * BLOCK_NODES)
     middle, half = 0.5 * np.log(edges[-1] * edges[0]), 0.5 * np.log(edges[-1] / edges[0])

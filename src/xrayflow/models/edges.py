@@ -12,6 +12,9 @@ from torch import Tensor
 
 from xrayflow.errors import ModelError
 
+TOLERANCE = 3e-8
+"""Relative error of the integral over a bin."""
+
 MOST_NODES = 64
 """Enough for a bin as wide as a spectrum."""
 
@@ -29,6 +32,7 @@ class EnergyBins:
     Attributes:
         energy_edges: Edges, float64 [keV].
         dtype: The precision of every other field, and of the results of the components.
+        tolerance: Relative error allowed in the integral of a component over a bin.
         low, high: Edges of each bin [keV].
         mid: Arithmetic middle of each bin [keV].
         log_low, log_mid: Their natural logarithms.
@@ -37,6 +41,7 @@ class EnergyBins:
 
     energy_edges: Float[Tensor, " edge"]
     dtype: torch.dtype = torch.float64
+    tolerance: float = TOLERANCE
     low: Float[Tensor, " energy"] = field(init=False, repr=False)
     high: Float[Tensor, " energy"] = field(init=False, repr=False)
     mid: Float[Tensor, " energy"] = field(init=False, repr=False)
@@ -91,7 +96,7 @@ class EnergyBins:
         return nodes, half * torch.as_tensor(weight, device=half.device)[:, None]
 
 
-def nodes_needed(decay: float, tolerance: float = 3e-8) -> int:
+def nodes_needed(decay: float, tolerance: float = TOLERANCE) -> int:
     """How many Gauss-Legendre nodes integrate exp(-decay t) over one unit of t.
 
     The error of n nodes is decay^(2n) (n!)^4 / ((2n + 1) (2n)!^3) of the integral.

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from xrayflow.models.edges import TOLERANCE
 from xrayflow.models.jacobian import flux_and_jacobian
 from xrayflow.models.model import Model, PhotonFlux
 
@@ -51,15 +52,18 @@ class NativeFlux:
     photon_flux: PhotonFlux
 
     @classmethod
-    def of(cls, model: Model, energy_edges: Tensor, dtype: torch.dtype = torch.float64) -> NativeFlux:
+    def of(
+        cls, model: Model, energy_edges: Tensor, dtype: torch.dtype = torch.float64, tolerance: float = TOLERANCE
+    ) -> NativeFlux:
         """Bind a model to a grid.
 
         Args:
             model: The spectral model.
             energy_edges: (edge,) keV.
             dtype: Precision of the photons.
+            tolerance: Relative error allowed in their integral over a bin.
         """
-        return cls(model.on(energy_edges, dtype))
+        return cls(model.on(energy_edges, dtype, tolerance))
 
     @property
     def parameters(self) -> int:

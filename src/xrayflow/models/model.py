@@ -15,7 +15,7 @@ from xrayflow.errors import ModelError, nearest
 from xrayflow.models import linked
 from xrayflow.models.absorption import ABUNDANCES
 from xrayflow.models.component import Bound
-from xrayflow.models.edges import EnergyBins
+from xrayflow.models.edges import TOLERANCE, EnergyBins
 from xrayflow.models.expression import Leaf, Node, Product, kind_of, leaves, parse_expression, to_text
 from xrayflow.models.link import Range, parse_link
 from xrayflow.models.names import shown
@@ -149,12 +149,18 @@ class Model:
         found = [torch.as_tensor(value, dtype=theta.dtype) for value in linked.values(self.parameters, theta)]
         return torch.stack([value.expand(theta.shape[:-1]) for value in found], dim=-1)
 
-    def on(self, energy_edges: Float[Tensor, " edge"], dtype: torch.dtype = torch.float64) -> PhotonFlux:
+    def on(
+        self,
+        energy_edges: Float[Tensor, " edge"],
+        dtype: torch.dtype = torch.float64,
+        tolerance: float = TOLERANCE,
+    ) -> PhotonFlux:
         """The model on one energy grid, with all that depends on the grid alone computed.
 
         Args:
             energy_edges: Edges, positive and increasing [keV].
             dtype: Precision of theta and of the result.
+            tolerance: Relative error allowed in the integral over a bin.
 
         Returns:
             A function of theta.
@@ -164,7 +170,7 @@ class Model:
         """
         if kind_of(self.tree) != "additive":
             raise ModelError(f"{self.text} has no additive component, so it makes no photons; add one, as powerlaw")
-        bins = EnergyBins(torch.as_tensor(energy_edges), dtype)
+        bins = EnergyBins(torch.as_tensor(energy_edges), dtype, tolerance)
         bound = tuple(leaf.component.bind(bins, self.abund) for leaf in leaves(self.tree))
         return PhotonFlux(self, bins, bound)
 

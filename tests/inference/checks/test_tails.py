@@ -104,7 +104,7 @@ def test_few_effective_draws_are_no_alarm() -> None:
                 generator = torch.Generator().manual_seed(seed)
                 target = Tailed(mass)
                 drawn = drawn_of(target, proposal(knows), generator, draws)
-                (found,) = look_for_tails(target, target, PROBITS, [drawn], [generator])
+                (found,) = look_for_tails(target, PROBITS, [drawn], [generator])
                 alarms += found.alarm
     assert alarms <= 1
 
@@ -123,7 +123,7 @@ def test_a_mode_that_is_worlds_better_is_no_overflow() -> None:
     generator = torch.Generator().manual_seed(3)
     drawn = drawn_of(Tailed(0.0), proposal(False), generator)
     target = Better(0.0)
-    (found,) = look_for_tails(target, target, PROBITS, [drawn], [generator])
+    (found,) = look_for_tails(target, PROBITS, [drawn], [generator])
     assert found.alarm
     assert "found most of the posterior" in found.reason
     assert found.kernels is not None
@@ -144,10 +144,10 @@ def test_sources_are_searched_from_alone_and_together_alike() -> None:
     for seed, knows in ((4, False), (5, True)):
         generator = torch.Generator().manual_seed(seed)
         drawn = drawn_of(target, proposal(knows), generator)
-        alone += look_for_tails(target, target, PROBITS, [drawn], [generator])
+        alone += look_for_tails(target, PROBITS, [drawn], [generator])
     generators = [torch.Generator().manual_seed(seed) for seed in (4, 5)]
     drawn_both = [drawn_of(target, proposal(knows), one) for knows, one in zip((False, True), generators, strict=True)]
-    together = look_for_tails(target, target, PROBITS, drawn_both, generators)
+    together = look_for_tails(target, PROBITS, drawn_both, generators)
     for one, other in zip(alone, together, strict=True):
         assert other.missing == pytest.approx(one.missing, rel=1e-6)
         assert other.evaluations == one.evaluations
@@ -161,7 +161,7 @@ def test_draws_without_weight_are_no_start() -> None:
     target = Tailed(0.3)
     drawn = drawn_of(target, proposal(False), generator)
     dead = replace(drawn, log_target=torch.where(drawn.v[..., 0] < -0.3, -torch.inf, drawn.log_target))
-    (found,) = look_for_tails(target, target, PROBITS, [dead], [generator])
+    (found,) = look_for_tails(target, PROBITS, [dead], [generator])
     assert found.alarm
 
 
@@ -184,6 +184,6 @@ def test_places_where_the_coordinates_are_no_numbers_become_no_kernels() -> None
     generator = torch.Generator().manual_seed(1)
     target = Tailed(0.3)
     drawn = drawn_of(target, proposal(False), generator)
-    (found,) = look_for_tails(target, target, Broken(), [drawn], [generator])
+    (found,) = look_for_tails(target, Broken(), [drawn], [generator])
     assert found.kernels is not None
     assert float(found.kernels.mixture.mean[..., 0].max()) <= 2.0

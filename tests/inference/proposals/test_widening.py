@@ -21,7 +21,7 @@ def widened(seed: int) -> tuple[Widening, WeightedDraws, torch.Generator]:
     generator = torch.Generator().manual_seed(seed)
     target = Tailed(MASS)
     drawn = drawn_of(target, proposal(False), generator)
-    (found,) = look_for_tails(target, target, PROBITS, [drawn], [generator])
+    (found,) = look_for_tails(target, PROBITS, [drawn], [generator])
     assert found.kernels is not None
     return Widening.of(drawn, found.kernels, found.missing, drawn.proposal.mixture), drawn, generator
 

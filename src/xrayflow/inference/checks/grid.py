@@ -30,16 +30,17 @@ class GridChange:
     spread: float
 
     @classmethod
-    def of(cls, problem: Problem, other: Problem, v: Float[Tensor, "draw parameter"]) -> GridChange:
-        """From one grid to the other.
+    def of(
+        cls, log_likelihood: Float[Tensor, " draw"], other: Problem, v: Float[Tensor, "draw parameter"]
+    ) -> GridChange:
+        """From one grid to another.
 
         Args:
-            problem: A batch of one.
-            other: The same on another grid.
-            v: Equally weighted draws, in probit coordinates.
+            log_likelihood: Of equally weighted draws.
+            other: A batch of one, on another grid.
+            v: The draws, in probit coordinates.
         """
-        theta = problem.prior.to_theta(v)[None]
-        change = other.log_likelihood(theta) - problem.log_likelihood(theta)
+        change = other.log_likelihood(other.prior.to_theta(v)[None])[0] - log_likelihood
         return cls(float(change.mean()), float(change.std()))
 
     @property

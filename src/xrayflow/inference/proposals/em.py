@@ -23,7 +23,7 @@ from torch import Tensor
 
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.proposals.mixture import Proposal
-from xrayflow.inference.proposals.student import DOF, StudentMixture, cholesky, mahalanobis
+from xrayflow.inference.proposals.student import DOF, StudentMixture, cholesky, log_student
 from xrayflow.inference.weights import tempered
 
 LAPLACE_SHARE = 0.1
@@ -121,19 +121,25 @@ def fit_students(
     covariance = ((v - centre) * weight[..., None]).mT @ (v - centre) * components ** (-2.0 / parameters)
     scale = cholesky(covariance)[:, None].expand(-1, components, -1, -1)
     mixture = StudentMixture(v.new_full((v.shape[0], components), -math.log(components)), mean, scale)
+    # the draws last: every step works along them
+    places, weights, log_parts = v.mT.contiguous(), weight[:, None], log_parts.mT.contiguous()
     for _ in range(EM_STEPS):
-        distance2 = mahalanobis(v, mixture.mean, mixture.scale_tril)
-        student = mixture.component_log_density(v) + torch.log1p(-part_share.sum(-1))[:, None, None]
-        everything = torch.cat([log_parts + torch.log(part_share)[:, None], student], dim=-1)
-        responsibility = torch.softmax(everything, dim=-1) * weight[..., None]
-        part_share = responsibility[..., :parts].sum(1)
+        white = torch.linalg.solve_triangular(
+            mixture.scale_tril, places[:, None] - mixture.mean[..., None], upper=False
+        )
+        distance2 = white.square().sum(-2)
+        student = log_student(distance2.mT, mixture.scale_tril).mT + mixture.log_share[..., None]
+        student = student + torch.log1p(-part_share.sum(-1))[:, None, None]
+        everything = torch.cat([log_parts + torch.log(part_share)[..., None], student], dim=1)
+        responsibility = torch.exp(everything - torch.logsumexp(everything, dim=1, keepdim=True)) * weights
+        part_share = responsibility[:, :parts].sum(-1)
         part_share = part_share * (MOST_PARTS / part_share.sum(-1, keepdim=True).clamp(min=MOST_PARTS))
-        responsibility = responsibility[..., parts:]
-        share = responsibility.sum(1)
+        responsibility = responsibility[:, parts:]
+        share = responsibility.sum(-1)
         latent = responsibility * (DOF + parameters) / (DOF + distance2)
-        mean = (latent.mT @ v) / latent.sum(1).clamp(min=1e-300)[..., None]
-        difference = v[:, None, :, :] - mean[:, :, None, :]
-        scatter = (difference * latent.mT[..., None]).mT @ difference
+        mean = (latent @ v) / latent.sum(-1).clamp(min=1e-300)[..., None]
+        difference = places[:, None] - mean[..., None]
+        scatter = (difference * latent[:, :, None]) @ difference.mT
         average = scatter.sum(1, keepdim=True) / share.sum(1).clamp(min=1e-300)[:, None, None, None]
         number = (draws[:, None] * share)[..., None, None]
         within = scatter / share.clamp(min=1e-300)[..., None, None]

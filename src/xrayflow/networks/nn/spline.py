@@ -28,7 +28,7 @@ class Spline:
     """One spline for each moved coordinate of each row.
 
     Attributes:
-        x, y: (moved, bin + 1, row) knots.
+        knots: (moved, 2, bin + 1, row) in x, and in y.
         slope: (moved, bin + 1, row) logarithm of the slope at each, 0 at the ends, before it is squashed.
     """
 
@@ -38,52 +38,50 @@ class Spline:
         bound: Where the splines end.
         """
         bins = (raw.shape[1] + 1) // 3
-        self.x, self.y = (_knots(raw[:, first : first + bins], bound) for first in (0, bins))
+        steps = torch.exp(_squashed(raw[:, : 2 * bins], 2.0)).unflatten(1, (2, bins))  # type: ignore[no-untyped-call]
+        sums = torch.ones((bins + 1, bins), dtype=raw.dtype, device=raw.device).tril(-1) @ steps
+        self.knots = (2.0 * bound) * (sums / sums[:, :, -1:]) - bound
         self.slope = functional.pad(raw[:, 2 * bins :], (0, 0, 1, 1))
 
     def __call__(self, x: Rows) -> tuple[Rows, Rows]:
         """y, and ln dy / dx."""
-        inside, x0, x1, y0, y1, d0, d1 = self._bin(self.x, x)
-        s = (y1 - y0) / (x1 - x0)
-        z = torch.where(inside, (x - x0) / (x1 - x0), 0.0)
-        rest = z * (1.0 - z)
+        inside, x0, y0, width, height, d0, d1 = self._bin(0, x)
+        s = height / width
+        z = torch.where(inside, (x - x0) / width, 0.0)
+        rest, square = z * (1.0 - z), z * z
         below = s + (d0 + d1 - 2.0 * s) * rest
-        y = y0 + (y1 - y0) * (s * z * z + d0 * rest) / below
-        above = 2.0 * s * rest + d0 * (1.0 - z) ** 2 + d1 * z * z
-        steepness = torch.log(s * s * above / (below * below))
+        y = y0 + height * (s * square + d0 * rest) / below
+        above = 2.0 * s * rest + d0 * (1.0 - z).square() + d1 * square
+        steepness = torch.log(above * (s / below).square())
         return torch.where(inside, y, x), torch.where(inside, steepness, 0.0)
 
     def inverse(self, y: Rows) -> Rows:
         """x."""
-        inside, x0, x1, y0, y1, d0, d1 = self._bin(self.y, y)
-        s = (y1 - y0) / (x1 - x0)
+        inside, x0, y0, width, height, d0, d1 = self._bin(1, y)
+        s = height / width
         up = torch.where(inside, y - y0, 0.0)
-        bend = d0 + d1 - 2.0 * s
-        a = (y1 - y0) * (s - d0) + up * bend
-        b = (y1 - y0) * d0 - up * bend
-        c = -s * up
+        bend = up * (d0 + d1 - 2.0 * s)
+        a, b, c = height * (s - d0) + bend, height * d0 - bend, -s * up
         z = 2.0 * c / (-b - torch.sqrt(b * b - 4.0 * a * c))
-        return torch.where(inside, x0 + z * (x1 - x0), y)
+        return torch.where(inside, x0 + z * width, y)
 
-    def _bin(
-        self, knots: Float[Tensor, "moved knot row"], at: Rows
-    ) -> tuple[Bool[Tensor, "moved row"], Rows, Rows, Rows, Rows, Rows, Rows]:
-        """Whether each is within the knots, and its bin: both ends in x and y, and the slopes there."""
-        k = (knots < at[:, None]).sum(1, keepdim=True) - 1
-        bins = knots.shape[1] - 1
+    def _bin(self, side: int, at: Rows) -> tuple[Bool[Tensor, "moved row"], Rows, Rows, Rows, Rows, Rows, Rows]:
+        """Whether each is within the knots, and its bin: where it starts, width and height, slopes at both ends.
+
+        Args:
+            side: 0 where x is given, 1 where y is.
+            at: The places.
+        """
+        bins = self.slope.shape[1] - 1
+        k = (self.knots[:, side] < at[:, None]).sum(1, keepdim=True) - 1
         inside = (k >= 0) & (k < bins)
         k = k.clamp(0, bins - 1)
-        found = [of.gather(1, place)[:, 0] for of in (self.x, self.y) for place in (k, k + 1)]
-        slopes = [torch.exp(_squashed(self.slope.gather(1, place)[:, 0], 1.0)) for place in (k, k + 1)]
-        return (inside[:, 0], *found, *slopes)  # type: ignore[return-value]
-
-
-def _knots(raw: Float[Tensor, "moved bin row"], bound: float) -> Float[Tensor, "moved knot row"]:
-    """From -bound to bound, in steps that go with the exponential of the numbers."""
-    step = torch.exp(_squashed(raw, 2.0))
-    bins = raw.shape[1]
-    sums = torch.tril(raw.new_ones((bins + 1, bins)), -1) @ step
-    return bound * (2.0 * sums / sums[:, -1:] - 1.0)
+        ends = torch.cat([k, k + 1], dim=1)
+        corner = self.knots.gather(2, ends[:, None].expand(-1, 2, -1, -1))
+        x0, y0 = corner[:, :, 0].unbind(1)
+        width, height = (corner[:, :, 1] - corner[:, :, 0]).unbind(1)
+        d0, d1 = torch.exp(_squashed(self.slope.gather(1, ends), 1.0)).unbind(1)
+        return inside[:, 0], x0, y0, width, height, d0, d1
 
 
 def _squashed(raw: Tensor, times: float) -> Tensor:
