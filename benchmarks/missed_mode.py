@@ -136,7 +136,7 @@ def _rise(modes: Modes, side: Side) -> float | None:
 
 
 def strip_cases(
-    problem: Problem, guide: Guide | None, splits: list[Split], sides: list[Side], known: Modes
+    problem: Problem, guide: Guide | None, splits: list[Split], sides: list[Side], known: Modes, corrected: Problem
 ) -> list[dict[str, Any]]:
     """Rows of the cases with two modes: whole, stripped, and stripped without the starts.
 
@@ -218,7 +218,9 @@ def try_batch(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
     if not kept:
         return []
     at = torch.tensor(kept)
-    rows = strip_cases(problem.select(at), guide and guide.select(at), splits, sides, known.modes.select(at), known.problem.select(at))
+    rows = strip_cases(
+        problem.select(at), guide and guide.select(at), splits, sides, known.modes.select(at), known.problem.select(at)
+    )
     return [{"family": name, "seed": seeds[i], "truth": truths[i], **row} for i, row in zip(kept, rows, strict=True)]
 
 
