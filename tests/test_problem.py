@@ -195,6 +195,53 @@ def test_a_fidelity_is_the_same_problem_and_exact_is_itself(problem: Problem) ->
     )
 
 
+def test_a_corrected_problem_is_the_exact_one_at_its_places_and_nearly_so_around(problem: Problem) -> None:
+    """ln L and its curvature; the search's own grid is off by much more."""
+    places = problem.prior.to_theta(0.3 * draws_of(problem, 2))
+    known = torch.tensor([[True, True], [True, False], [True, True]])
+    cheap, corrected = problem.at(SEARCH), problem.corrected(places, known)
+    assert corrected.fidelity == SEARCH
+    assert not corrected.is_exact
+    torch.testing.assert_close(
+        corrected.log_likelihood(places)[known], problem.log_likelihood(places)[known], rtol=1e-11, atol=0
+    )
+    slope = problem.prior.slope(problem.prior.to_probit(places))
+    found, wanted = (one.curvature(places, slope) for one in (corrected, problem))
+    torch.testing.assert_close(found.gradient[known], wanted.gradient[known], rtol=1e-8, atol=1e-6)
+    torch.testing.assert_close(found.information[known], wanted.information[known], rtol=1e-8, atol=1e-6)
+    near = places * (1.0 + 1e-3)
+    off, uncorrected = (
+        (one.log_likelihood(near) - problem.log_likelihood(near))[known].abs() for one in (corrected, cheap)
+    )
+    assert bool((off < 0.02 * uncorrected).all())
+
+
+def test_a_corrected_problem_of_some_sources_is_theirs(problem: Problem) -> None:
+    places = problem.prior.to_theta(0.3 * draws_of(problem, 2))
+    corrected = problem.corrected(places, torch.ones((3, 2), dtype=torch.bool))
+    theta, rows = problem.prior.to_theta(0.3 * draws_of(problem, 3, seed=1)), torch.tensor([2, 0])
+    torch.testing.assert_close(
+        corrected.select(rows).log_likelihood(theta[rows]), corrected.log_likelihood(theta)[rows], rtol=1e-10, atol=0
+    )
+
+
+def test_many_draws_of_a_corrected_problem_are_single_and_few_are_not(problem: Problem) -> None:
+    """Of data that the model gives: ln L to a hundredth."""
+    places = problem.prior.to_theta(0.3 * draws_of(problem, 1))
+    one = problem.corrected(places, torch.ones((3, 1), dtype=torch.bool)).select(torch.tensor([0]))
+    one = one.replicate(one.expected(places[:1]), torch.Generator().manual_seed(2))
+    theta = places[:1] * (1.0 + 0.01 * torch.randn((1, 40, 5), generator=torch.Generator().manual_seed(1)).double())
+    many = one.log_likelihood(theta)
+    few = torch.cat([one.log_likelihood(part) for part in theta.split(10, dim=1)], dim=1)
+    assert 0.0 < float((many - few).abs().max()) < 1e-2
+
+
+def test_a_problem_on_a_coarse_grid_is_corrected_by_being_itself(problem: Problem) -> None:
+    coarse = problem.on(Grid.log(1e-3, 1e3, 300))
+    places = problem.prior.to_theta(draws_of(problem, 1))
+    assert coarse.corrected(places, torch.ones((3, 1), dtype=torch.bool)).is_exact
+
+
 def test_the_grid_is_wide_where_the_model_convolves(problem: Problem, tmp_path: Path) -> None:
     assert problem.sets[0].forward.grid.energy_edges[0] == 1e-3
     assert problem_of(tmp_path, "TBabs*powerlaw").sets[0].forward.grid.energy_edges[0] == 0.2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -86,6 +87,17 @@ def test_a_fidelity_is_made_once_for_a_batch_and_selected_from_thereafter(
     torch.testing.assert_close(chosen.expected(theta[:1]), exact.at(FINER).expected(theta)[:1], rtol=1e-12, atol=0)
 
 
+def test_the_searchs_photons_are_within_their_tolerance(spectra: list[Spectrum]) -> None:
+    """A disc, whose photons are sums over nodes: on one grid, with the search's nodes and with the exact ones."""
+    disc = parse_model("TBabs*ezdiskbb")
+    search = Forward.of(disc, spectra).at(SEARCH)
+    theta = torch.tensor([0.3, 0.2, 1e3], dtype=torch.float64).expand(3, 1, -1)
+    photons = disc.photon_flux(theta, torch.from_numpy(search.grid.energy_edges))
+    exact = search.fold(photons)
+    off = (search.expected(theta) - exact).abs() / exact.amax(-1, keepdim=True)
+    assert float(off.max()) < SEARCH.tolerance
+
+
 def test_a_grid_too_coarse_to_thin_is_exact_by_name_too(model: Model, spectra: list[Spectrum]) -> None:
     forward = Forward.of(model, spectra, Grid.log(0.2, 12.0, 150))
     assert forward.at(SEARCH).fidelity == EXACT
@@ -99,6 +111,22 @@ def test_another_grid_becomes_the_answers_own(model: Model, spectra: list[Spectr
     alone = Forward.of(model, [spectra[2], spectra[0]], grid)
     torch.testing.assert_close(forward.expected(theta[:2]), alone.expected(theta[:2]), rtol=1e-12, atol=0)
     assert forward.at(FINER).grid.energy_edges.size == 2701
+    # what it makes at other fidelities, it makes of its own sources alone
+    assert len(forward.family.spectra) == 2
+    assert forward.rows.tolist() == [0, 1]
+    assert forward.at(FINER).fold.matrix_of_source.numel() == 2
+
+
+def test_the_search_knows_the_energies_of_the_response(spectra: list[Spectrum]) -> None:
+    """From 0.2 keV down to 1 eV no photon is detected: the search has few bins there."""
+    grid = Forward.of(parse_model("TBabs*simpl*ezdiskbb"), spectra).at(SEARCH).grid
+    response = spectra[0].observation.rmf.energy_edges
+    np.testing.assert_array_equal(
+        grid.energy_edges,
+        SEARCH.grid(Grid.of_response(response), (float(response[0]), float(response[-1]))).energy_edges,
+    )
+    below = (grid.energy_edges < response[0]).sum() / np.log10(response[0] / grid.energy_edges[0])
+    assert below < 30.0
 
 
 def test_the_default_grid_is_wide_where_the_model_convolves(spectra: list[Spectrum]) -> None:

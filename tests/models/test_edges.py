@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from xrayflow.errors import ModelError
+from xrayflow.models import TOLERANCE, NativeFlux, parse_model
 from xrayflow.models.edges import EnergyBins, nodes_needed
 
 
@@ -35,3 +36,28 @@ def test_the_nodes_that_are_said_to_suffice_do(decay: float) -> None:
     position, weight = np.polynomial.legendre.leggauss(nodes_needed(decay))
     found = 0.5 * weight @ np.exp(-decay * 0.5 * (position + 1.0))
     assert found == pytest.approx(-math.expm1(-decay) / decay, abs=1e-7)
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-4, TOLERANCE])
+@pytest.mark.parametrize("decay", [0.1, 1.0, 5.0, 20.0])
+def test_a_larger_tolerance_takes_fewer_nodes_and_is_kept(decay: float, tolerance: float) -> None:
+    count = nodes_needed(decay, tolerance)
+    position, weight = np.polynomial.legendre.leggauss(count)
+    found = 0.5 * weight @ np.exp(-decay * 0.5 * (position + 1.0))
+    assert found == pytest.approx(-math.expm1(-decay) / decay, rel=10.0 * tolerance)
+    assert count <= nodes_needed(decay)
+
+
+@pytest.mark.parametrize("text", ["bbodyrad", "ezdiskbb"])
+def test_the_tolerance_of_the_bins_reaches_the_components(text: str) -> None:
+    """On bins half a decade wide: off by less than is allowed, and by more than the exact one."""
+    model = parse_model(text)
+    theta = torch.tensor([[[0.3, 1.0]]], dtype=torch.float64)
+    edges = torch.logspace(-1.0, 1.0, 5, dtype=torch.float64)
+    finest = NativeFlux.of(model, edges, tolerance=1e-13)(theta)
+    off = [
+        float((NativeFlux.of(model, edges, tolerance=one)(theta) / finest - 1.0).abs().max())
+        for one in (1e-3, TOLERANCE)
+    ]
+    assert off[1] < 10.0 * TOLERANCE < off[0] < 1e-3
+    assert torch.equal(NativeFlux.of(model, edges)(theta), NativeFlux.of(model, edges, tolerance=TOLERANCE)(theta))

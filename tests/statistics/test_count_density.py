@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from xrayflow.statistics.count_density import log_counts, log_saturated_poisson
+from xrayflow.statistics.count_density import log_counts, log_counts_slope, log_saturated_poisson
 from xrayflow.statistics.statistic import cstat
 
 
@@ -124,6 +124,42 @@ def test_gradients_are_the_score(systematic: float) -> None:
     slope = torch.autograd.grad(log_p(counts, total, phi).sum(), total)[0]
     exact = (counts - total) / (total * (1.0 + systematic**2 * total))
     torch.testing.assert_close(slope, exact.detach(), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("systematic", [1e-4, 0.015, 0.1, 0.5])
+def test_slopes_by_the_mean_and_by_phi_are_what_differentiation_finds(systematic: float) -> None:
+    """The slope by phi is up to S^2 / 2; what autograd loses beside the terms that cancel is a part of that."""
+    counts, total = random_cases(2000)
+    few = total < 1e5
+    counts, total = counts[few], total[few].requires_grad_(True)
+    phi = torch.full_like(total, systematic**2).detach().requires_grad_(True)
+    by_total, by_phi = torch.autograd.grad(log_p(counts, total, phi).sum(), (total, phi))
+    ours = log_counts_slope(counts, total.detach(), phi.detach())
+    torch.testing.assert_close(ours[0], by_total, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(ours[1], by_phi, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("counts", "total", "phi"),
+    [
+        (0.0, 3.0, 0.01),
+        (3.0, 5.0, 1e-6),
+        (3.0, 5.0, 0.25),
+        (40.0, 2.0, 0.04),
+        (1e6, 1.01e6, 2e-4),
+        (1e8, 1e8 + 3e4, 1e-8),
+    ],
+)
+def test_the_slope_by_phi_is_mpmaths_from_few_counts_to_many(counts: float, total: float, phi: float) -> None:
+    def log_probability(p: mpmath.mpf) -> mpmath.mpf:
+        s, m, k = mpmath.mpf(counts), mpmath.mpf(total), 1 / p
+        value = mpmath.loggamma(s + k) - mpmath.loggamma(k) - mpmath.loggamma(s + 1)
+        return value + k * mpmath.log(k / (k + m)) + s * mpmath.log(m / (k + m))
+
+    with mpmath.workdps(80):
+        exact = float(mpmath.diff(log_probability, mpmath.mpf(phi), h=mpmath.mpf(phi) * mpmath.mpf(10) ** -20))
+    _, by_phi = log_counts_slope(tensor(counts), tensor(total), tensor(phi))
+    assert by_phi.item() == pytest.approx(exact, rel=1e-8, abs=1e-8)
 
 
 @pytest.mark.parametrize("systematic", [0.0, 0.015, 0.3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.stats
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from likelihood_zoo import CSTAT, counts_of, score_of
 from xrayflow.ogip import Spectrum
-from xrayflow.statistics import likelihood_of
+from xrayflow.statistics import CountLikelihood, likelihood_of
 from xrayflow.statistics.statistic import cstat, pstat
 
 
@@ -60,6 +61,65 @@ def test_score_is_the_slope_of_the_likelihood(systematic: float, background: lis
     step = 1e-5
     up, down = likelihood.log_density_per_bin(mu + step), likelihood.log_density_per_bin(mu - step)
     torch.testing.assert_close(score_of(likelihood, mu), (up - down) / (2 * step), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("systematic", [0.015, 0.3])
+@pytest.mark.parametrize("background", [0.3, 40.0])
+def test_score_with_background_and_systematic_error_is_autograds(systematic: float, background: float) -> None:
+    """Counts about the model, far off it, and none: the error that phi stands for depends on the model too."""
+    counts = [0.0, 3.0, 10.0, 300.0, 20_000.0]
+    likelihood = counts_of(counts, [background] * 5, systematic)
+    mu = torch.tensor([[[0.5, 4.0, 50.0, 250.0, 20_500.0], [2.0, 1e-3, 5.0, 400.0, 18_000.0]]], dtype=torch.float64)
+    mu.requires_grad_(True)
+    (slope,) = torch.autograd.grad(likelihood.log_density_per_bin(mu).sum(), mu)
+    torch.testing.assert_close(score_of(likelihood, mu.detach()), slope, rtol=1e-7, atol=1e-9)
+
+
+def random_bins(sources: int, bins: int, largest: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts, backgrounds and expected counts (three draws) of bins from nearly none to `largest` counts."""
+    random = np.random.default_rng(3)
+    mu = torch.from_numpy(largest ** random.uniform(-0.2, 1.0, (sources, 3, bins)))
+    background = torch.from_numpy(random.uniform(0.0, 3.0, (sources, bins)))
+    counts = torch.from_numpy(random.poisson((mu[:, 0] + background).numpy()).astype(np.float64))
+    mu[:, 1] = mu[:, 0] * torch.from_numpy(random.normal(1.0, 0.01, (sources, bins)))
+    return counts, background, mu
+
+
+@pytest.mark.parametrize("with_background", [False, True])
+@pytest.mark.parametrize("largest", [3.0, 1e3, 1e6])
+def test_the_density_of_a_spectrum_is_that_of_its_bins(largest: float, with_background: bool) -> None:
+    """Of spectra of other lengths, bins that pad being empty and without a model; and where bins are empty."""
+    counts, background, mu = random_bins(2, 40, largest)
+    used = torch.ones_like(counts)
+    used[1, 25:] = 0.0
+    counts, background, mu = counts * used, background * used, mu * used[:, None]
+    counts[0, 3], mu[0, :, 4] = 0.0, 1e-12
+    behind = background if with_background else torch.zeros_like(background)
+    counts[0, 4] = 0.0
+    likelihood = CountLikelihood.of(counts, behind, torch.zeros(2, dtype=torch.float64), used)
+    per_bin = likelihood.log_density_per_bin(mu)
+    assert bool((per_bin[1, :, 25:] == 0.0).all())
+    torch.testing.assert_close(likelihood.log_density(mu), per_bin.sum(-1), rtol=0, atol=1e-7)
+    # each draw has data of its own in a replica
+    again = likelihood.replicate(mu, torch.Generator().manual_seed(1))
+    assert again.counts.shape == mu.shape
+    torch.testing.assert_close(again.log_density(mu), again.log_density_per_bin(mu).sum(-1), rtol=0, atol=1e-7)
+    alone = likelihood.select(torch.tensor([1]))
+    torch.testing.assert_close(alone.log_density(mu[1:, :, :25]), per_bin[1:].sum(-1), rtol=0, atol=1e-7)
+
+
+def test_the_density_is_scipys_up_to_where_bins_are_summed_one_by_one() -> None:
+    """At 9e7 counts S ln M - M is 1.5e9, of which seven digits behind the point are left."""
+    for total in (1e4, 9e7, 3e8):
+        mu = total / 30 * (1.0 + 1e-4 * np.arange(30.0))
+        counts = np.round(mu + 0.5 * np.sqrt(mu))
+        with mpmath.workdps(40):
+            exact = sum(
+                mpmath.mpf(s) * mpmath.log(mpmath.mpf(m)) - m - mpmath.loggamma(mpmath.mpf(s) + 1)
+                for s, m in zip(counts.tolist(), mu.tolist(), strict=True)
+            )
+        ours = counts_of(counts.tolist()).log_density(torch.from_numpy(mu)[None, None]).item()
+        assert ours == pytest.approx(float(exact), abs=1e-6)
 
 
 # Measured over 1500 random bins each (mu and beta 0.1 .. 1e4): 0.0073, 0.022, 0.13, 0.76 at most.
@@ -115,3 +175,6 @@ def test_a_model_of_zero_where_counts_are_is_impossible_but_not_nan() -> None:
     likelihood = counts_of([3.0, 0.0], None, 0.1)
     value: Tensor = likelihood.log_density(torch.zeros(1, 1, 2, dtype=torch.float64))
     assert value.item() == -np.inf
+    without = counts_of([3.0, 0.0])
+    mu = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]], dtype=torch.float64)
+    assert without.log_density(mu)[0].tolist() == pytest.approx([-np.inf, scipy.stats.poisson.logpmf(3, 2.0)])

@@ -15,7 +15,7 @@ from xrayflow.fitting.objective import FAR
 from xrayflow.folding import SEARCH
 from xrayflow.problem import Problem
 
-CANDIDATES = 64
+CANDIDATES = 32
 """Prior draws from which each start takes the likeliest."""
 
 GUIDED_STARTS = 4

@@ -57,7 +57,7 @@ class FoldingMatrix:
 
     Attributes:
         first: First grid bin whose photons reach a channel; `values` start there.
-        values: (energy, bin) cm^2.
+        values: (energy, bin).
     """
 
     first: int
@@ -98,8 +98,8 @@ class Fold:
         grid: The photon-energy grid.
         matrices: One per distinct binning of the batch.
         matrix_of_source: (source,) which of them a source is folded with.
-        area: (source, energy) s: exposure x (ARF / largest ARF of the batch) in each grid bin; (source, 1) where that
-            ratio is grey; (source, RMF energy) where the photons are rebinned first.
+        area: (source, energy) cm^2 s: exposure x (ARF / shape of the batch's largest) in each grid bin; (source, 1)
+            where that ratio is grey; (source, RMF energy) where the photons are rebinned first.
         bins: Length of the bin axis (the longest of the batch; shorter spectra end in empty bins).
         rebin: (RMF energy, grid bin) sparse: the share of photons; None where the matrices have it.
 
@@ -291,13 +291,15 @@ def _binning(spectrum: Spectrum) -> str:
 
 
 def _areas(spectra: Sequence[Spectrum]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(energy,) the largest area of the batch, cm^2, and (source, energy) each one's part, (source, 1) where grey.
+    """(energy,) the largest area of the batch, 1 at its peak, and (source, energy) each one's over that, cm^2.
 
-    The area of an RMF that holds it itself is 1.
+    The latter is (source, 1) where areas differ by a factor. The area of an RMF that holds it itself is 1. With a peak
+    of 1 float32 rounds a source's matrix in the same way whatever the areas of its company.
     """
     size = spectra[0].observation.rmf.energy_edges.size - 1
     areas = np.stack([np.ones(size) if one.observation.arf is None else one.observation.arf.area for one in spectra])
     reference = areas.max(axis=0)
+    reference = reference / max(float(reference.max()), 1e-300)
     seen = reference > 0
     ratio = areas / np.where(seen, reference, 1.0)
     grey = ratio[:, [int(seen.argmax())]]
