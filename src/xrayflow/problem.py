@@ -269,9 +269,14 @@ class Problem:
             if spectrum.shown is not None
         )
 
-    def shown_at(self, theta: Float[Tensor, " parameter"]) -> tuple[Value, Value]:
-        """What an answer of a batch of one shows at a point: XSPEC's statistic of the bins asked for, the deviance."""
-        asked, here = self.as_asked(), theta[None, None]
+    def shown_at(self, theta: Float[Tensor, " parameter"], asked: Problem | None = None) -> tuple[Value, Value]:
+        """What an answer of a batch of one shows at a point: XSPEC's statistic of the bins asked for, the deviance.
+
+        Args:
+            theta: The point.
+            asked: Of `as_asked`, where it is known already.
+        """
+        asked, here = self.as_asked() if asked is None else asked, theta[None, None]
         parts = asked._split(asked.expected(here))
         shown = 0.0
         for data, part in zip(asked.sets, parts, strict=True):

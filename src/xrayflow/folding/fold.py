@@ -102,6 +102,8 @@ class Fold:
             where that ratio is grey; (source, RMF energy) where the photons are rebinned first.
         bins: Length of the bin axis (the longest of the batch; shorter spectra end in empty bins).
         rebin: (RMF energy, grid bin) sparse: the share of photons; None where the matrices have it.
+        nested: Whether no bin of the grid straddles two of the RMF's energies.
+        parts: So many neighbouring bins of the grid are summed before anything else.
 
     `matrices`, `area` and `rebin` have one precision, `dtype`.
     """
@@ -112,6 +114,8 @@ class Fold:
     area: Float[Tensor, "source energy"]
     bins: int
     rebin: Tensor | None = None
+    nested: bool = False
+    parts: int = 1
 
     @classmethod
     def of(cls, spectra: Sequence[Spectrum], grid: Grid, dtype: torch.dtype = torch.float64) -> Fold:
@@ -135,7 +139,8 @@ class Fold:
         reference, ratio = _areas(spectra)
         share = _overlap(grid.energy_edges, rmf.energy_edges)
         # with areas of different shapes each RMF energy has its own: a grid bin may not straddle two of them
-        rebin = ratio.shape[1] > 1 and bool((np.diff(share.indptr) > 1).any())
+        nested = not bool((np.diff(share.indptr) > 1).any())
+        rebin = ratio.shape[1] > 1 and not nested
         response = _digest(rmf.sha256.encode(), reference, grid.energy_edges, str(dtype).encode(), bytes([rebin]))
         number: dict[str, int] = {}
         matrices: list[FoldingMatrix] = []
@@ -163,7 +168,24 @@ class Fold:
             area=torch.from_numpy(ratio * exposure[:, None]).to(dtype),
             bins=max(matrix.values.shape[1] for matrix in matrices),
             rebin=_sparse(share).to(dtype) if rebin else None,
+            nested=nested,
         )
+
+    def on(self, grid: Grid, dtype: torch.dtype) -> Fold | None:
+        """The same on a grid whose edges are some of these, or these and more; None where that takes the response.
+
+        Args:
+            grid: Photon energies.
+            dtype: Precision of the sums.
+        """
+        own, edges = self.grid.energy_edges, grid.energy_edges
+        parts, left = divmod(edges.size - 1, own.size - 1)
+        if left == 0 and self.nested and self.rebin is None and np.array_equal(edges[::parts], own):
+            return replace(self, grid=grid, parts=self.parts * parts).to(dtype)
+        if self.rebin is not None or self.area.shape[1] > 1 or self.parts > 1 or not np.isin(edges, own).all():
+            return None
+        matrices = tuple(_merged(matrix, own, edges) for matrix in self.matrices)
+        return replace(self, grid=grid, matrices=matrices, nested=False).to(dtype)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -196,6 +218,8 @@ class Fold:
         Returns:
             Expected source counts in each bin of each spectrum, in float64 whatever the precision.
         """
+        if self.parts > 1:
+            photons = photons.reshape(*photons.shape[:-1], -1, self.parts).sum(-1)
         if self.rebin is not None:
             flat = photons.reshape(-1, photons.shape[-1])
             photons = torch.sparse.mm(self.rebin, flat.T).T.reshape(*photons.shape[:-1], -1)
@@ -269,6 +293,23 @@ def _matrix(
             "together"
         )
     return FoldingMatrix(start, torch.from_numpy(rows[start:stop].toarray()).to(dtype))
+
+
+def _merged(matrix: FoldingMatrix, edges: NDArray[np.float64], wide: NDArray[np.float64]) -> FoldingMatrix:
+    """A matrix on a grid of some of its edges: photons lie evenly in a bin.
+
+    Args:
+        matrix: Of the fine grid.
+        edges, wide: Of the fine and of the wide grid.
+    """
+    reach = np.arange(matrix.first, matrix.first + matrix.values.shape[0])
+    of = np.searchsorted(wide, edges[reach], side="right") - 1
+    inside = (of >= 0) & (of < wide.size - 1)
+    weight = np.where(inside, np.diff(edges)[reach], 0.0) / np.diff(wide)[of.clip(0, wide.size - 2)]
+    first, last = (int(of[inside][end]) for end in (0, -1)) if inside.any() else (0, 0)
+    values = matrix.values.new_zeros((last - first + 1, matrix.values.shape[1]))
+    place = torch.from_numpy((of - first).clip(0, last - first))
+    return FoldingMatrix(first, values.index_add_(0, place, matrix.values * torch.from_numpy(weight)[:, None]))
 
 
 def _digest(*parts: bytes | NDArray[Any]) -> str:

@@ -55,7 +55,10 @@ class Family:
             if grid is self.grid and fidelity != EXACT and fidelity.dtype == EXACT.dtype:
                 return self.at(EXACT)
             flux = NativeFlux.of(self.model, torch.from_numpy(grid.energy_edges), fidelity.dtype, fidelity.tolerance)
-            self.made[fidelity] = fidelity, flux, Fold.of(self.spectra, grid, dtype=fidelity.dtype)
+            fold = self.made[EXACT][2].on(grid, fidelity.dtype) if EXACT in self.made else None
+            if fold is None:
+                fold = Fold.of(self.spectra, grid, dtype=fidelity.dtype)
+            self.made[fidelity] = fidelity, flux, fold
         return self.made[fidelity]
 
 

@@ -77,11 +77,12 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     log_weight = drawn.log_weight[0]
     draws, ess = log_weight.numel(), drawn.ess
     log_evidence = float(log_mean_weight(log_weight))
-    statistic, deviance = one.exact.shown_at(one.best.theta)
+    asked, best = one.exact.as_asked(), one.best.theta
+    statistic, deviance = one.exact.shown_at(best, asked)
+    shown = problem if asked is one.exact else asked.corrected(best[None, None], torch.ones((1, 1), dtype=torch.bool))
     likelihood = LikelihoodFacts.of(problem)
-    predicted = predictive.check(
-        problem, problem.prior.to_theta(resampled(drawn, predictive.DRAWS, one.generator)), one.generator
-    )
+    picked = problem.prior.to_theta(resampled(drawn, predictive.DRAWS, one.generator))
+    predicted = predictive.check(problem, picked, one.generator, shown)
     k = pareto_k(log_weight.numpy())
     modes = one.modes.v[0, one.modes.distinct()[0]]
     peak = peak_share(problem, drawn, modes, log_evidence)
@@ -118,7 +119,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
                 "optimise": int(one.modes.evaluations) + one.best.evaluations,
             },
         ),
-        best_point=BestPoint(one.best.theta.numpy(), statistic, deviance),
+        best_point=BestPoint(best.numpy(), statistic, deviance),
         likelihood=likelihood,
         predictive=predicted,
         computation=judge_computation(evidence),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +14,9 @@ from torch import Tensor
 from xrayflow.models.edges import TOLERANCE
 from xrayflow.models.jacobian import flux_and_jacobian
 from xrayflow.models.model import Model, PhotonFlux
+
+MOST_BOUND = 8
+"""Models on grids that a process keeps: spectra of one instrument ask for the same few, again and again."""
 
 
 class Flux(Protocol):
@@ -63,7 +68,12 @@ class NativeFlux:
             dtype: Precision of the photons.
             tolerance: Relative error allowed in their integral over a bin.
         """
-        return cls(model.on(energy_edges, dtype, tolerance))
+        key = model.text, model.parameters, model.abund, model.xsect, energy_edges.numpy().tobytes(), dtype, tolerance
+        if key not in _BOUND:
+            _BOUND[key] = cls(model.on(energy_edges, dtype, tolerance))
+            if len(_BOUND) > MOST_BOUND:
+                _BOUND.popitem(last=False)
+        return _BOUND[key]
 
     @property
     def parameters(self) -> int:
@@ -79,3 +89,6 @@ class NativeFlux:
     ) -> tuple[Float[Tensor, "*batch energy"], Float[Tensor, "parameter *batch energy"]]:
         """Photons and d photons / d theta, by the structure of the model (`jacobian`)."""
         return flux_and_jacobian(self.photon_flux, theta)
+
+
+_BOUND: OrderedDict[Hashable, NativeFlux] = OrderedDict()

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrayflow.errors import XrayflowWarning
-from xrayflow.ogip.fits import Table, read_fits
+from xrayflow.ogip.fits import FitsFile, Table
+from xrayflow.ogip.known import KnownFiles
 
 THOUSANDTH = 1e-3
 """Of a bin: edges of two files, or of two neighbours, that differ by less are one."""
@@ -41,6 +42,14 @@ class ARF:
     area: NDArray[np.float64] = field(repr=False)
     sha256: str
 
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return self.energy_edges.nbytes + self.area.nbytes
+
+
+_KNOWN = KnownFiles["ARF"]()
+
 
 def read_arf(path: str | Path) -> ARF:
     """Read an ARF; a wrong HDUCLASS does not matter, the columns do.
@@ -55,7 +64,11 @@ def read_arf(path: str | Path) -> ARF:
         FileError: The file is missing, not FITS, or cut short.
         FormatError: No area in it, or values that cannot be.
     """
-    file = read_fits(path)
+    return _KNOWN.read(Path(path), _parsed)
+
+
+def _parsed(file: FitsFile) -> ARF:
+    """The area of a file."""
     held = [table for table in file.tables if {"SPECRESP", "ENERG_LO", "ENERG_HI"} <= table.columns.keys()]
     if not held:
         file.missing("SPECRESP", "an ARF")

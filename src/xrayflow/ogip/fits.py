@@ -245,11 +245,12 @@ class FitsFile:
         raise FormatError(f"{self.path}: no {wanted} extension, it holds {held}; is it {kind}?")
 
 
-def read_fits(path: str | Path) -> FitsFile:
+def read_fits(path: str | Path, packed: bytes | None = None) -> FitsFile:
     """Read all binary tables of a FITS file, packed by gzip or not.
 
     Args:
         path: The file.
+        packed: Its bytes, where they have been read already.
 
     Returns:
         The tables; their bytes are views of one buffer of at most MAX_BYTES.
@@ -258,7 +259,7 @@ def read_fits(path: str | Path) -> FitsFile:
         FileError: The file is missing, unreadable, too large, not FITS, or cut short.
     """
     path = Path(path)
-    packed = _read_bytes(path)
+    packed = read_bytes(path) if packed is None else packed
     content = _unpack(path, packed)
     if not content.startswith(b"SIMPLE  ="):
         raise FileError(f"{path}: not a FITS file (it begins with {content[:8]!r}); give an OGIP FITS file")
@@ -300,7 +301,15 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file that is no larger than `MAX_BYTES`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileError: It is missing, unreadable or too large.
+    """
     try:
         size = path.stat().st_size
         if not path.is_file():

@@ -29,7 +29,8 @@ from scipy.sparse import csr_array
 
 from xrayflow.errors import FormatError, XrayflowWarning
 from xrayflow.ogip.arf import energy_edges, tolerance
-from xrayflow.ogip.fits import LARGEST, MAX_BYTES, FitsFile, Ragged, Table, read_fits, split_choice
+from xrayflow.ogip.fits import LARGEST, MAX_BYTES, FitsFile, Ragged, Table, split_choice
+from xrayflow.ogip.known import KnownFiles
 
 Part = tuple[NDArray[np.float64], csr_array]
 """Energy edges [keV] and matrix of one extension."""
@@ -69,9 +70,19 @@ class RMF:
     includes_area: bool
     sha256: str
 
+    @property
+    def size(self) -> int:
+        """Bytes in memory, roughly."""
+        return 12 * int(self.matrix.nnz)
+
+
+_KNOWN = KnownFiles[RMF]()
+
 
 def read_rmf(path: str | Path, number: int | None = None) -> RMF:
     """Read a redistribution matrix, whatever the order of its extensions and the form of its columns.
+
+    A response that comes again, byte for byte, is not parsed again.
 
     Args:
         path: The file; `file{2}` takes the second of its matrices alone, as in XSPEC.
@@ -86,8 +97,13 @@ def read_rmf(path: str | Path, number: int | None = None) -> RMF:
             parts of one.
     """
     path, chosen = split_choice(path)
-    file = read_fits(path)
-    tables = _matrix_tables(file, chosen if number is None else number)
+    number = chosen if number is None else number
+    return _KNOWN.read(path, lambda file: _parsed(file, number), number)
+
+
+def _parsed(file: FitsFile, number: int | None) -> RMF:
+    """The matrix of a file."""
+    tables = _matrix_tables(file, number)
     channel, e_min, e_max = _channels(_ebounds_table(file, several=len(tables) > 1), tables[0])
     parts = [_part(table, len(channel)) for table in tables]
     edges, matrix = parts[0] if len(parts) == 1 else _sum(file.path, parts)

@@ -80,13 +80,14 @@ class Predictive:
         return np.asarray(np.sqrt(self.window_lo * self.window_hi))
 
 
-def check(problem: Problem, theta: Tensor, generator: torch.Generator) -> Predictive:
+def check(problem: Problem, theta: Tensor, generator: torch.Generator, asked: Problem | None = None) -> Predictive:
     """Compare the data of one source with what posterior draws predict.
 
     Args:
         problem: A batch of one.
         theta: (draw, parameter) equally weighted posterior draws; `DRAWS` suffice.
         generator: For the simulated counts.
+        asked: The same in the bins that were asked for, as `as_asked` makes it where it is not given.
     """
     expected = problem.expected(theta[None])
     # a mean slope serves all draws: the score's mean is 0 with any
@@ -106,7 +107,7 @@ def check(problem: Problem, theta: Tensor, generator: torch.Generator) -> Predic
         p_value = (exceed + 1) / (deviance.numel() + 1)
         if p_value > CLEAR:
             break
-    asked = problem.as_asked()
+    asked = problem.as_asked() if asked is None else asked
     shown = expected if asked is problem else asked.expected(theta[None])
     return Predictive(p_value=p_value, **_shown(asked, shown), **_compared(problem, expected))
 

@@ -32,6 +32,9 @@ from xrayflow.problem import Problem
 
 NO_NETWORK = "none"
 
+_LOADED: dict[Path, tuple[bytes, Network]] = {}
+"""The network that was used last."""
+
 
 class Guide(Protocol):
     """Normalised densities in probit coordinates of the answer's prior, one per source."""
@@ -128,7 +131,7 @@ def find_network(
     if found is None:
         return nothing
     if not isinstance(found, Network):
-        found = load_network(found)
+        found = _loaded(found)
     facts = problem.facts
     try:
         if not bool(facts.are_counts.all()):
@@ -160,6 +163,20 @@ def require_network(said: NetworkProposal, problem: Problem) -> NeuralPosterior:
                 f"{where}: the network {amortised.name} cannot answer alone: {why}; leave --amortised out"
             )
     return amortised
+
+
+def _loaded(name: str | Path) -> Network:
+    """A network by its name; a file that comes again, byte for byte, is not built again."""
+    path = shipped_networks().get(str(name), Path(name))
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return load_network(name)  # which says what is wrong
+    before = _LOADED.get(path)
+    if before is None or before[0] != content:
+        _LOADED.clear()  # an archive is answered with one
+        before = _LOADED[path] = content, load_network(name)
+    return before[1]
 
 
 def _fitting(model: Model) -> Path | None:
