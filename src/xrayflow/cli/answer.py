@@ -56,6 +56,7 @@ def fit(
     ess: options.Ess = 400.0,
     network: options.NetworkName = None,
     amortised: options.Amortised = False,
+    time_limit: options.TimeLimit = None,
     seed: options.Seed = 0,
     out: options.Out = None,
     as_json: options.AsJson = False,
@@ -94,6 +95,7 @@ def fit(
                 draws=draws,
                 ess=ess,
                 progress=progress,
+                time_limit=time_limit,
             )
             if progress is not None and out is not None:
                 progress("drawing", 1.0)

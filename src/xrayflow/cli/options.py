@@ -104,6 +104,10 @@ AtMost = Annotated[
 
 Draws = Annotated[int, _option(min=10, max=MOST_DRAWS, help="Posterior draws per block.", panel=ANSWER)]
 Ess = Annotated[float, _option(min=1.0, max=MOST_ESS, help="Effective sample size to reach.", panel=ANSWER)]
+TimeLimit = Annotated[
+    float | None,
+    _option("--time-limit", metavar="SECONDS", min=0.01, help="Stop there, with a verdict that says so.", panel=ANSWER),
+]
 NetworkName = Annotated[
     str | None,
     _option(

@@ -50,6 +50,7 @@ class Candidate:
         own_grid: Whether the grid was ours to choose.
         searched: Likelihood evaluations of searches for missing tails.
         missing_tail: What is said of a tail that may be missing.
+        stopped: What is said of a limit that ended the work.
     """
 
     exact: Problem
@@ -63,6 +64,7 @@ class Candidate:
     own_grid: bool = True
     searched: int = 0
     missing_tail: str = ""
+    stopped: str = ""
 
 
 def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
@@ -101,6 +103,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         likelihood.why,
         own_grid=one.own_grid,
         missing_tail=one.missing_tail,
+        stopped=one.stopped,
     )
     return Posterior(
         model=problem.model,

@@ -60,6 +60,7 @@ def weighed_exactly(
             own_grid=own_grid,
             searched=state.tails.evaluations[source],
             missing_tail=missing[source],
+            stopped=state.clock.reason(source),
         )
         one = _spread(_following(one, state), finer.select(at))
         if own_grid and not one.grid_spread <= GRID_SPREAD:
@@ -84,6 +85,7 @@ def _on_finer(one: Candidate, state: State, climb_again: Callable[[Problem], Sta
             spent=spent,
             searched=searched,
             missing_tail=missing,
+            stopped=one.stopped or again.clock.reason(0),
         )
         one = _following(one, again)
     (best,) = best_points(one.problem, one.modes, [one.drawn])

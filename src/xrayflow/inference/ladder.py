@@ -23,6 +23,7 @@ from torch import Tensor
 
 from xrayflow.fitting import Modes
 from xrayflow.inference.checks.tails import TailSearch
+from xrayflow.inference.clock import Clock
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.proposals.mixture import Proposal
 from xrayflow.inference.weights import effective_sample_size, most_pareto_k, pareto_k
@@ -43,6 +44,7 @@ class SamplingBudget:
         first: Fresh draws of a refined proposal at most, per wanted effective draw; without a good answer then, a
             source is explored.
         most: Fresh draws of an explored proposal at most, per wanted effective draw.
+        seconds: That a source may take; None: as long as it needs.
     """
 
     draws: int = 1000
@@ -53,6 +55,7 @@ class SamplingBudget:
     enough: float = 0.5
     first: float = 7.5
     most: float = 40.0
+    seconds: float | None = None
 
 
 class Drawing(Protocol):
@@ -138,6 +141,7 @@ class State:
         tails: What searches for missing tails have said of the draws.
         rung: What was done last, for progress.
         seconds: Wall time by step.
+        clock: Wall time by source, and its limit.
     """
 
     problem: Problem
@@ -153,8 +157,11 @@ class State:
     tails: TailWatch = field(default_factory=TailWatch)
     rung: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    clock: Clock = field(default_factory=lambda: Clock(0))
 
     def __post_init__(self) -> None:
+        if self.clock.seconds.numel() == 0:
+            self.clock = Clock(self.problem.sources, self.budget.seconds)
         if not self.history:
             self.fresh = [None] * self.problem.sources
             self.history = [[] for _ in range(self.problem.sources)]
@@ -207,7 +214,8 @@ class State:
         blocks: list[list[WeightedDraws]] = [[] for _ in range(sources.numel())]
         rows = torch.arange(sources.numel())
         while rows.numel():
-            drawn = self.draw(sources[rows], proposal.select(rows), self.budget.draws)
+            with self.clock.charged(sources[rows]):
+                drawn = self.draw(sources[rows], proposal.select(rows), self.budget.draws)
             unfinished = []
             for place, row in enumerate(rows.tolist()):
                 blocks[row].append(drawn.select(torch.tensor([place])))
@@ -216,6 +224,7 @@ class State:
                 room = together.v.shape[1] + self.budget.draws <= most * self.budget.ess
                 unfinished.append(not enough and room)
             rows = rows[torch.tensor(unfinished)]
+            rows = rows[torch.isin(sources[rows], self.clock.left(sources[rows]))]
         for source, block in zip(sources.tolist(), blocks, strict=True):
             self.fresh[source] = WeightedDraws.chain(block)
             self.tails.last.pop(source, None)
@@ -302,13 +311,20 @@ def climb(state: State, rungs: Sequence[Rung]) -> Iterator[State]:
     Yields:
         The state after each rung.
     """
+    clock, every = state.clock, torch.arange(state.problem.sources)
     for rung in rungs:
-        sources = rung.climbers(state)
+        with clock.charged(every):
+            sources = rung.climbers(state)
+        sources = clock.left(sources)
         if sources.numel() == 0:
             continue
-        with state.timed("propose"):
+        with state.timed("propose"), clock.charged(sources):
             proposal = rung.propose(state, sources)
         with state.timed("certify"):
             state.weigh(sources, proposal, rung.most(state.budget))
         state.rung = rung.name
+        yield state
+    left = [source for source, drawn in enumerate(state.fresh) if drawn is None]
+    if left:  # stopped before anything was weighed: one block says how good the last proposal is
+        state.weigh(torch.tensor(left), Proposal.stack([state.base(source) for source in left]), 0.0)
         yield state

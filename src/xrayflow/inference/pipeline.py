@@ -19,6 +19,7 @@ from xrayflow.errors import DataError, XrayflowError
 from xrayflow.folding import Grid
 from xrayflow.inference.amortised import answer_amortised
 from xrayflow.inference.answer import judge
+from xrayflow.inference.clock import Clock
 from xrayflow.inference.exactness import weighed_exactly
 from xrayflow.inference.ladder import SamplingBudget, State, climb
 from xrayflow.inference.posterior import Posterior
@@ -83,6 +84,7 @@ def infer(
     ess: float = 400.0,
     progress: Progress | None = None,
     abund: str | None = None,
+    time_limit: float | None = None,
 ) -> Posterior:
     """The certified posterior of one spectrum.
 
@@ -106,6 +108,7 @@ def infer(
         ess: Effective sample size to reach.
         progress: Called with (step, fraction).
         abund: Abundances of the absorbers where the model is an expression, as `--abund`; default wilm.
+        time_limit: Seconds after which nothing optional is begun: the answer is what stands then, and says so.
 
     Raises:
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
@@ -129,7 +132,9 @@ def infer(
         statistic=statistic,
         grid=grid,
     )
-    budget = SamplingBudget(draws, ess)
+    if time_limit is not None and not time_limit > 0:
+        raise DataError(f"time_limit={time_limit:g}: give seconds above 0")
+    budget = SamplingBudget(draws, ess, seconds=time_limit)
     found = _answered([observation], setup, network, amortised, seed, budget, progress or _silent)
     return found[0]
 
@@ -315,11 +320,12 @@ def _climbed(
     told: Progress,
 ) -> State:
     """The state at the top of the ladder."""
-    started = time.perf_counter()
+    started, clock = time.perf_counter(), Clock(problem.sources, budget.seconds)
     told("searching", 0.05)
-    modes, corrected = find_modes(problem, budget.starts, generators, guide)
-    first = first_proposal(corrected, modes, guide)
-    state = State(corrected, budget, generators, modes, first)
+    with clock.charged(range(problem.sources)):
+        modes, corrected = find_modes(problem, budget.starts, generators, guide)
+        first = first_proposal(corrected, modes, guide)
+    state = State(corrected, budget, generators, modes, first, clock=clock)
     state.seconds["optimise"] = time.perf_counter() - started
     told("proposing", 0.35)
     for now in climb(state, LADDER):

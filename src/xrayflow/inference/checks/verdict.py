@@ -88,6 +88,7 @@ class Evidence:
         likelihood_why: Why it is not exact, and what that does to the answer.
         own_grid: Whether the energy grid was ours to choose; a user's is the answer's, however coarse.
         missing_tail: What is said of a tail that may be missing; empty where none may be.
+        stopped: What is said of a limit that ended the work; empty where none did.
     """
 
     ess: float
@@ -100,15 +101,16 @@ class Evidence:
     likelihood_why: str = ""
     own_grid: bool = True
     missing_tail: str = ""
+    stopped: str = ""
 
 
 def judge_computation(evidence: Evidence) -> Computation:
     """Whether the numbers can be relied upon."""
     limit = most_pareto_k(evidence.draws)
-    reasons = []
+    reasons = [evidence.stopped] if evidence.stopped else []
     if evidence.ess < FAILED_ESS:
         failure = f"only {evidence.ess:.0f} effective draws of {evidence.draws}: no proposal fits this posterior"
-        return Computation("failed", (failure,))
+        return Computation("failed", (*reasons, failure))
     if evidence.ess < evidence.wanted:
         reasons.append(f"{evidence.ess:.0f} effective draws of {evidence.draws}, {evidence.wanted:.0f} were asked for")
     if not evidence.pareto_k < limit:

@@ -74,6 +74,7 @@ def search(state: State) -> None:
         for source, drawn in enumerate(state.fresh)
         if drawn is not None and source not in tails.last and drawn.ess >= ENOUGH
     ]
+    asked = state.clock.left(torch.tensor(asked, dtype=torch.int64)).tolist()
     if not asked:
         return
     problem = state.problem.select(torch.tensor(asked))
