@@ -152,7 +152,7 @@ def strip_cases(
     whole = candidates(usual, problem)
     drawing = StrippedDrawing(dict(zip(keys_of(problem), sides, strict=True)))
     top = climbed(problem, 1, USUAL, guide, drawing, (without(known, sides), corrected), WITHOUT_SEARCHES)
-    stripped = candidates(top, problem, searched=False)
+    stripped = candidates(top, problem, searched=False, rungs=WITHOUT_SEARCHES)
     told = missing_tails(top)
     # the starts have random numbers of their own
     others = {n: find_modes(problem, n, problem.generators(20 + n), guide)[0] for n in STARTS}

@@ -236,24 +236,30 @@ def climbed(
     """
     generators = problem.generators(seed)
     found, corrected = find_modes(problem, budget.starts, generators, guide) if modes is None else modes
-    first = first_proposal(corrected, found, guide)
+    first, found, corrected = first_proposal(corrected, found, guide, problem)
     state = State(corrected, budget, generators, found, first, drawing or ExactDrawing())
     for _ in climb(state, rungs):
         pass
     return state
 
 
-def candidates(state: State, exact: Problem, searched: bool = True) -> list[Candidate]:
+def candidates(state: State, exact: Problem, searched: bool = True, rungs: Sequence[Rung] = LADDER) -> list[Candidate]:
     """Every source of a state, to be judged. Its energy grid is checked, and stays what it is.
 
     Args:
         state: At the top of the ladder.
         exact: The batch on the answers' own grid.
         searched: Whether a search that finds what no draw has met is told.
+        rungs: What is climbed where the search's grid does not follow that.
     """
 
-    def never(source: int, finer: Problem) -> State:
-        raise RuntimeError(f"source {source}: a grid that is taken as given was made finer")
+    def again(source: int, problem: Problem, exactly: bool) -> State:
+        modes = state.modes.select(torch.tensor([source]))
+        first, modes, _ = first_proposal(problem, modes, None)
+        new = State(problem, state.budget, [state.generators[source]], modes, first, state.drawing)
+        for _ in climb(new, rungs):
+            pass
+        return new
 
-    found = weighed_exactly(state, exact, own_grid=False, climb_again=never)
+    found = weighed_exactly(state, exact, own_grid=False, climb_again=again)
     return found if searched else [replace(one, missing_tail="") for one in found]

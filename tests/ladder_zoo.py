@@ -29,18 +29,25 @@ def pair_problem(folders: Sequence[Path]) -> Problem:
     )
 
 
-def at_foot(problem: Problem, guide: Fake | None = None, budget: SamplingBudget = BUDGET) -> State:
+def at_foot(
+    problem: Problem, guide: Fake | None = None, budget: SamplingBudget = BUDGET, exactly: bool = False
+) -> State:
     """With modes and a first proposal."""
     generators = problem.generators(0)
-    modes, corrected = find_modes(problem, budget.starts, generators, guide)
-    return State(corrected, budget, generators, modes, first_proposal(corrected, modes, guide))
+    modes, corrected = find_modes(problem, budget.starts, generators, guide, exactly)
+    first, modes, corrected = first_proposal(corrected, modes, guide, problem)
+    return State(corrected, budget, generators, modes, first)
 
 
 def climbed(
-    problem: Problem, guide: Fake | None = None, budget: SamplingBudget = BUDGET, rungs: Sequence[Rung] = LADDER
+    problem: Problem,
+    guide: Fake | None = None,
+    budget: SamplingBudget = BUDGET,
+    rungs: Sequence[Rung] = LADDER,
+    exactly: bool = False,
 ) -> State:
     """At the top."""
-    state = at_foot(problem, guide, budget)
+    state = at_foot(problem, guide, budget, exactly)
     for _ in climb(state, rungs):
         pass
     return state

@@ -33,12 +33,10 @@ class Tailed:
     Attributes:
         mass: The tail's; it runs from BEGIN to BEGIN + LENGTH, thinning out evenly.
         level: Added to ln target, as an evidence.
-        tilt: So much of the second coordinate is added too, as on a cheap grid.
     """
 
     mass: float
     level: float = 0.0
-    tilt: float = 0.0
 
     def log_target(self, v: Tensor) -> Tensor:
         u, across, third = v.unbind(-1)
@@ -49,7 +47,7 @@ class Tailed:
             slope = math.log(2.0 / LENGTH) + torch.log1p(-part.clamp(0.0, 1.0 - 1e-12))
             along = torch.where((part > 0) & (part < 1), slope, -torch.inf)
             value = torch.logaddexp(value + math.log1p(-self.mass), along + thin + math.log(self.mass))
-        return value + self.level + self.tilt * across
+        return value + self.level
 
     def target_curvature(self, v: Tensor) -> Curvature:
         """As Fisher's information would be: of the sheet, and the prior's along it."""

@@ -355,6 +355,8 @@ class Problem:
     def corrected(self, theta: Theta, known: Bool[Tensor, "source draw"]) -> Problem:
         """The problem on the search's grid, made exact at some places; itself where that is the answer's own.
 
+        A corrected problem keeps the places where it is exact already.
+
         Args:
             theta: The places; nuisances change nothing.
             known: Which of them are any.

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from fit_zoo import BAND, observation
 from xrayflow.data import bundled_pha
-from xrayflow.fitting import Modes, Objective, descend, minimise, settle, starting_points
-from xrayflow.fitting.multistart import FINEST, distances, find_minima
+from xrayflow.fitting import Modes, Objective, corrected_modes, descend, minimise, settle, starting_points
+from xrayflow.fitting.multistart import FINEST, MADE_EXACT, NEAR, distances, find_minima
 from xrayflow.fitting.objective import OBJECTIVES
-from xrayflow.folding import SEARCH, Fidelity
+from xrayflow.folding import SEARCH, Fidelity, Grid
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, read_observation
 from xrayflow.setup import FitSetup, build_problem
@@ -98,6 +98,64 @@ def test_the_coarse_search_ends_at_the_minima_of_the_exact_grid() -> None:
         assert int(coarse.evaluations) > 0
 
 
+def test_corrected_modes_are_those_of_the_exact_grid(
+    toy: Observation, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Of two spectra, where two blackbodies change places: the same objective to 2e-3, the same places to a
+    tenth of a standard deviation; there the corrected problem is the exact one to a thousandth in ln L."""
+    other = observation(tmp_path_factory.mktemp("other"), exposure=30.0)
+    problem = build_problem([toy, other], FitSetup(model="bbodyrad+bbodyrad", energies=BAND))
+    starts, _ = starting_points(problem, 8, generators(2))
+    modes, corrected = corrected_modes(problem, starts)
+    assert corrected.fidelity == SEARCH
+    assert modes.v.shape == starts.shape
+    exact = minimise(problem, modes.v, near=True)
+    for source, index in enumerate(modes.distinct()):
+        assert index.numel() == 2
+        assert float((modes.objective - exact.objective)[source, index].abs().max()) < 2e-3
+        off = (modes.v - exact.v)[source, index]
+        assert float((off[:, None] @ exact.information[source, index] @ off[..., None]).max()) < 1e-2
+        at = problem.prior.to_theta(modes.v[[source]][:, index])
+        one = torch.tensor([source])
+        change = corrected.select(one).log_likelihood(at) - problem.select(one).log_likelihood(at)
+        assert float(change.abs().max()) < 1e-3
+        cheap = problem.select(one).at(SEARCH).log_likelihood(at) - problem.select(one).log_likelihood(at)
+        assert float(cheap.abs().max()) > 10.0 * float(change.abs().max())
+
+
+def test_a_corrected_problem_is_exact_at_few_places_and_that_is_counted(toy: Observation) -> None:
+    """Starts that end far above the best are places too, but no more than some of all."""
+    problem = build_problem([toy], FitSetup(model="bbodyrad+bbodyrad", energies=BAND))
+    starts, _ = starting_points(problem, 40, generators(1))
+    modes, corrected = corrected_modes(problem, starts)
+    correction = corrected.sets[0].forward.correction
+    assert correction is not None
+    assert 2 <= int(correction.known.sum()) <= MADE_EXACT
+    assert int(modes.evaluations) > 40 * (1 + problem.parameters)
+
+
+def test_without_a_coarser_grid_corrected_modes_are_the_exact_ones(toy: Observation) -> None:
+    setup = FitSetup(model="powerlaw", energies=BAND, grid=Grid.log(0.3, 11.0, 150))
+    problem = build_problem([toy], setup)
+    starts, _ = starting_points(problem, 4, generators(1))
+    modes, corrected = corrected_modes(problem, starts)
+    assert corrected.is_exact
+    known = minimise(problem, starts)
+    assert float(modes.objective.min()) == pytest.approx(float(known.objective.min()), abs=1e-3)
+
+
+def test_a_start_that_ends_nowhere_is_no_place_to_be_exact_at(toy: Observation) -> None:
+    problem = build_problem([toy, toy], FitSetup(model="powerlaw", energies=BAND))
+    starts, _ = starting_points(problem, 3, generators(2))
+    starts[0] = torch.nan
+    modes, corrected = corrected_modes(problem, starts)
+    assert bool(torch.isinf(modes.objective[0]).all())
+    assert bool(torch.isfinite(modes.objective[1]).all())
+    correction = corrected.sets[0].forward.correction
+    assert correction is not None
+    assert correction.known.any(-1).tolist() == [False, True]
+
+
 @dataclass(frozen=True)
 class TwoValleys:
     """A goal of two parameters with its minima at (0.25, 0.5) and (0.75, 0.5), the second 3 higher.
@@ -178,6 +236,10 @@ def modes_at(v: Tensor, objective: list[float], precision: float = 100.0) -> Mod
 def test_optima_that_coincide_are_one_and_those_far_above_the_best_are_left_out() -> None:
     v = torch.tensor([[0.0, 0.0], [0.01, 0.0], [1.0, 0.0], [2.0, 0.0]], dtype=torch.float64)
     assert modes_at(v, [3.0, 2.0, 10.0, 23.0]).distinct()[0].tolist() == [1, 2]
+    assert modes_at(v, [3.0, 2.0, 10.0, 2.0 + NEAR]).distinct()[0].tolist() == [1, 2, 3]
+    assert modes_at(v, [3.0, 2.0, 10.0, 1e6]).distinct(math.inf)[0].tolist() == [1, 2, 3]
+    assert modes_at(v, [3.0, 2.0, 10.0, math.inf]).distinct(math.inf)[0].tolist() == [1, 2]
+    assert modes_at(v, [3.0, 2.0, 10.0, 23.0]).distinct(1.0)[0].tolist() == [1]
 
 
 def test_a_source_without_a_finite_end_has_no_mode() -> None:

@@ -253,10 +253,15 @@ def test_an_exact_forward_has_nothing_to_correct_and_another_fidelity_no_correct
     assert torch.equal(same.expected(PLACES.expand(3, -1, -1)), exact.expected(PLACES.expand(3, -1, -1)))
     assert corrected.at(EXACT).correction is None
     assert corrected.at(SEARCH) is corrected
-    again = corrected.corrected(*everywhere(PLACES[1:2]))
-    fresh = corrected.at(EXACT).at(SEARCH).corrected(*everywhere(PLACES[1:2]))
-    at = PLACES.expand(3, -1, -1)
-    assert torch.equal(again.expected(at), fresh.expected(at)), "a correction is of the cheap counts, not of corrected"
+
+
+def test_a_correction_keeps_the_places_that_it_has(exact: Forward) -> None:
+    """One after the other is as good as all at once: a correction is of the cheap counts, not of corrected ones."""
+    plain, at = exact.at(SEARCH), PLACES.expand(3, -1, -1)
+    together = plain.corrected(*everywhere(PLACES))
+    one_by_one = plain.corrected(*everywhere(PLACES[:1])).corrected(*everywhere(PLACES[1:]))
+    torch.testing.assert_close(one_by_one.expected(at), together.expected(at), rtol=1e-12, atol=0)
+    torch.testing.assert_close(one_by_one.expected(at), exact.expected(at), rtol=1e-9, atol=0)
 
 
 def test_x_is_in_box_lengths_and_logarithmic_where_the_scale_is() -> None:

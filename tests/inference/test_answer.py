@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from ladder_zoo import BUDGET, SETUP, climbed
+from ladder_zoo import BUDGET, SETUP, climbed, pair_problem
 from ogip_zoo import toy_observation
 from xrayflow.fitting import minimise
 from xrayflow.inference import Posterior
-from xrayflow.inference.answer import Candidate, judge, resampled
+from xrayflow.inference.answer import Candidate, best_points, judge, picked_rows, resampled
+from xrayflow.inference.checks.grid import FOLLOWS
 from xrayflow.inference.checks.verdict import GRID_SPREAD
 from xrayflow.inference.weights import effective_sample_size, log_mean_weight, pareto_k
 from xrayflow.setup import build_problem
@@ -24,7 +25,17 @@ def candidate(tmp_path_factory: pytest.TempPathFactory) -> Candidate:
     """A spectrum of 8000 counts, weighed."""
     problem = build_problem([toy_observation(tmp_path_factory.mktemp("one"), exposure=200.0, seed=2)], SETUP)
     state = climbed(problem)
-    return Candidate(problem, state.generators[0], state.modes, state.answers()[0], 0.01, int(state.spent[0]))
+    (best,) = best_points(state.problem, state.modes, state.answers())
+    return Candidate(
+        exact=problem,
+        problem=state.problem,
+        generator=state.generators[0],
+        modes=state.modes,
+        drawn=state.answers()[0],
+        best=best,
+        grid_spread=0.01,
+        spent=int(state.spent[0]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +52,12 @@ def test_the_weights_speak_for_themselves(candidate: Candidate, answer: Posterio
     np.testing.assert_array_equal(answer.log_weight, log_weight[0].numpy())
     theta = candidate.problem.prior.to_theta(candidate.drawn.v)
     np.testing.assert_allclose(answer.draws, theta[0].numpy())
+    # as the weights were computed, and as the answer's own grid has them to what weights do not see
     np.testing.assert_allclose(answer.log_likelihood, candidate.problem.log_likelihood(theta)[0].numpy(), rtol=1e-9)
+    exact = candidate.exact.log_likelihood(theta)[0].numpy()
+    change = (exact - answer.log_likelihood)[picked_rows(candidate.drawn, 200, torch.Generator().manual_seed(1))]
+    assert abs(change.mean()) < FOLLOWS
+    assert change.std() < FOLLOWS
     assert (answer.seed, answer.mode, answer.network) == (7, "exact", None)
 
 
@@ -49,18 +65,40 @@ def test_evaluations_are_those_of_the_candidate_and_of_its_modes(candidate: Cand
     modes = candidate.modes.distinct()[0].numel()
     assert answer.weighing.evaluations["draws"] == candidate.spent + modes
     assert answer.efficiency == pytest.approx(answer.ess / (candidate.spent + modes))
-    assert answer.weighing.evaluations["optimise"] > int(candidate.modes.evaluations)
+    assert answer.weighing.evaluations["optimise"] == int(candidate.modes.evaluations) + candidate.best.evaluations
+    assert candidate.best.evaluations > 0
 
 
 def test_the_best_point_is_found_from_a_draw_where_the_modes_missed_it(candidate: Candidate, answer: Posterior) -> None:
     """Modes that say they are far from the best: the likeliest draw leads to the same place."""
     away = replace(candidate.modes, v=torch.full_like(candidate.modes.v, 2.5))
-    again = judge(replace(candidate, modes=away), BUDGET.ess, 7)
+    (best,) = best_points(candidate.problem, away, [candidate.drawn])
+    again = judge(replace(candidate, modes=away, best=best), BUDGET.ess, 7)
     np.testing.assert_allclose(again.best, answer.best, rtol=1e-4)
     assert again.deviance.value == pytest.approx(answer.deviance.value, abs=1e-3)
-    known = minimise(candidate.problem, candidate.modes.v[:, :4], objective="scale")
-    at = candidate.problem.prior.to_theta(known.v[0, known.objective[0].argmin()])
+    # and both are the best of the exact problem
+    known = minimise(candidate.exact, candidate.modes.v[:, :4], objective="scale")
+    at = candidate.exact.prior.to_theta(known.v[0, known.objective[0].argmin()])
     np.testing.assert_allclose(answer.best, at.numpy(), rtol=1e-3)
+    value = candidate.exact.deviance(candidate.exact.expected(at[None, None]))
+    assert answer.deviance.value == pytest.approx(float(value), abs=2e-3)
+
+
+def test_what_is_shown_of_the_best_point_is_of_the_answers_own_grid(candidate: Candidate, answer: Posterior) -> None:
+    statistic, deviance = candidate.exact.shown_at(candidate.best.theta)
+    assert (answer.statistic, answer.deviance) == (statistic, deviance)
+    assert answer.provenance.grid == candidate.exact.grid
+    assert "thinned" not in answer.provenance.grid
+
+
+def test_the_best_points_of_a_batch_are_those_of_each_source(tmp_path_factory: pytest.TempPathFactory) -> None:
+    state = climbed(pair_problem([tmp_path_factory.mktemp("pair") for _ in range(2)]))
+    together = best_points(state.problem, state.modes, state.answers())
+    for source, found in enumerate(together):
+        at = torch.tensor([source])
+        (alone,) = best_points(state.problem.select(at), state.modes.select(at), [state.drawn(source)])
+        torch.testing.assert_close(found.theta, alone.theta, rtol=1e-6, atol=0)
+        assert found.evaluations == alone.evaluations
 
 
 @pytest.mark.parametrize(
@@ -98,3 +136,5 @@ def test_resampled_draws_follow_the_weights(candidate: Candidate) -> None:
     torch.testing.assert_close(v.mean(0), mean, rtol=0.0, atol=0.05 * float(v.std(0).max()))
     again = resampled(candidate.drawn, 4000, torch.Generator().manual_seed(3))
     assert torch.equal(v, again)
+    rows = picked_rows(candidate.drawn, 4000, torch.Generator().manual_seed(3))
+    assert torch.equal(candidate.drawn.v[0, rows], v)

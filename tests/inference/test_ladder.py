@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ from torch import Tensor
 
 from guide_zoo import Fake
 from ladder_zoo import BUDGET, at_foot, climbed, pair_problem
+from ogip_zoo import toy_observation
+from xrayflow.folding import SEARCH
+from xrayflow.inference.checks.grid import FOLLOWS
 from xrayflow.inference.ladder import ExactDrawing, climb, is_good
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.rungs import LADDER
-from xrayflow.inference.weights import log_mean_weight
+from xrayflow.inference.weights import log_mean_weight, systematic_rows
 from xrayflow.prior import FAR
 from xrayflow.problem import Problem
+from xrayflow.setup import FitSetup, build_problem
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +103,7 @@ def test_the_ladder_tells_where_it_stands_after_each_rung(pair: Problem) -> None
     for (_, before, _), (_, after, answers) in pairwise(seen):
         assert all(b < a for b, a in zip(before, after, strict=True))
         assert answers == 2
-    assert set(state.seconds) == {"propose", "certify"}
+    assert set(state.clock.steps) == {"propose", "certify"}
 
 
 def test_good_sources_climb_no_further(pair: Problem) -> None:
@@ -114,9 +119,25 @@ def test_fresh_draws_are_of_one_frozen_proposal_and_come_in_blocks(pair: Problem
         assert drawn.v.shape[1] <= BUDGET.first * BUDGET.ess
         v = drawn.proposal.sample(10, [torch.Generator().manual_seed(1)])
         at = torch.tensor([source])
-        torch.testing.assert_close(drawn.log_target, pair.select(at).log_target(drawn.v), rtol=1e-9, atol=1e-9)
+        problem = state.problem.select(at)
+        torch.testing.assert_close(drawn.log_target, problem.log_target(drawn.v), rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(drawn.log_proposal, drawn.proposal.log_density(drawn.v))
         assert v.shape == (1, 10, 2)
+
+
+def test_weights_on_the_corrected_grid_are_those_of_the_exact_one(tmp_path: Path) -> None:
+    """To what weights do not see; 2e6 counts, with which the plain coarse grid is far off where absorption bends."""
+    setup = FitSetup(model="TBabs*powerlaw", energies=[(0.4, 6.0)])
+    bright = build_problem([toy_observation(tmp_path, exposure=20_000.0, seed=3)], setup)
+    state = climbed(bright)
+    assert not state.problem.is_exact
+    drawn = state.drawn(0)
+    rows = systematic_rows(torch.softmax(drawn.log_weight[0], 0), 200, torch.Generator().manual_seed(1))
+    change = bright.log_target(drawn.v[:, rows]) - drawn.log_target[:, rows]
+    assert float(change.mean().abs()) < FOLLOWS
+    assert float(change.std()) < FOLLOWS
+    plain = bright.at(SEARCH).log_target(drawn.v[:, rows]) - bright.log_target(drawn.v[:, rows])
+    assert float(plain.mean().abs()) > 5.0 * FOLLOWS
 
 
 def test_all_draws_are_kept_and_counted(pair: Problem) -> None:

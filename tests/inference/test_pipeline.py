@@ -109,7 +109,11 @@ def test_the_best_fit_is_where_scipy_ends_on_the_same_target(faint: Observation,
     assert answer.deviance.value == pytest.approx(2.0 * saturated + rival.fun, abs=1e-3)
     np.testing.assert_allclose(answer.best, [rival.x[0], 10.0 ** rival.x[1]], rtol=3e-3)
     assert by_hand(np.array([answer.best[0], np.log10(answer.best[1])])) == pytest.approx(rival.fun, abs=1e-3)
-    assert 2.0 * (saturated - answer.log_likelihood.max()) >= answer.deviance.value - 1e-6
+    heaviest = torch.from_numpy(answer.draws[np.argsort(answer.log_likelihood)[-200:]])[None]
+    exact = problem.log_likelihood(heaviest)[0].numpy()
+    assert 2.0 * (saturated - exact.max()) >= answer.deviance.value - 1e-6
+    # draws are weighed on the corrected grid, which may not lift one above the best by what weights would see
+    assert 2.0 * (saturated - answer.log_likelihood.max()) >= answer.deviance.value - 0.02
 
 
 def test_without_groups_the_statistic_is_the_deviance(faint: Observation) -> None:
@@ -136,14 +140,14 @@ def test_with_a_normal_prior_the_best_fit_is_the_posteriors_mode(faint: Observat
     assert density.max() <= at_best + 1e-6
 
 
-OPTIMISERS = "/fitting/", "/proposals/profiles.py"
+OPTIMISERS = "/fitting/", "/proposals/profiles.py", "/rungs/first.py"
 
 
 def counted_during(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Posterior]) -> tuple[Posterior, int]:
     """An answer, and how many rows of theta its likelihood was asked for outside the optimiser.
 
     Everything asks `Problem.log_likelihood`, or `Problem.curvature`, which counts as one for each parameter (the
-    optimiser's calls are those below `fitting`, and of the profile paths).
+    optimiser's calls are those below `fitting`, and of the profile paths and their correction).
     """
     rows = 0
     value, curvature = Problem.log_likelihood, Problem.curvature

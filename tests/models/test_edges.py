@@ -50,14 +50,14 @@ def test_a_larger_tolerance_takes_fewer_nodes_and_is_kept(decay: float, toleranc
 
 @pytest.mark.parametrize("text", ["bbodyrad", "ezdiskbb"])
 def test_the_tolerance_of_the_bins_reaches_the_components(text: str) -> None:
-    """On bins half a decade wide: off by less than is allowed, and by more than the exact one."""
+    """A cold blackbody, what is allowed decides how far off it is."""
     model = parse_model(text)
-    theta = torch.tensor([[[0.3, 1.0]]], dtype=torch.float64)
-    edges = torch.logspace(-1.0, 1.0, 5, dtype=torch.float64)
+    theta = torch.tensor([[[0.1, 1.0]]], dtype=torch.float64)
+    edges = torch.logspace(-1.0, 1.0, 121, dtype=torch.float64)
     finest = NativeFlux.of(model, edges, tolerance=1e-13)(theta)
     off = [
         float((NativeFlux.of(model, edges, tolerance=one)(theta) / finest - 1.0).abs().max())
-        for one in (1e-3, TOLERANCE)
+        for one in (1e-2, 1e-3, TOLERANCE)
     ]
-    assert off[1] < 10.0 * TOLERANCE < off[0] < 1e-3
+    assert off[0] > 10.0 * off[1] > 100.0 * off[2]
     assert torch.equal(NativeFlux.of(model, edges)(theta), NativeFlux.of(model, edges, tolerance=TOLERANCE)(theta))

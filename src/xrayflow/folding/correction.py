@@ -74,6 +74,7 @@ class Correction:
     Attributes:
         lengths: What makes x of theta.
         known: (source, place) whether there is one; others pad.
+        theta: (source, place, parameter) the places in the parameters' units.
         place: (source, place, parameter) x.
         table: (source, place, 1 + parameter, bin) R - 1 and R' there, 0 where a place pads.
         rows: (row,) the source of each row.
@@ -81,6 +82,7 @@ class Correction:
 
     lengths: Lengths
     known: Bool[Tensor, "source place"]
+    theta: Float[Tensor, "source place parameter"]
     place: Float[Tensor, "source place parameter"]
     table: Float[Tensor, "source place column bin"]
     rows: Int[Tensor, " row"]
@@ -108,7 +110,7 @@ class Correction:
         plain = torch.isfinite(ratio) & (ratio < MOST) & (ratio > 1.0 / MOST) & torch.isfinite(slope).all(-1)
         columns = torch.cat([(ratio - 1.0)[..., None], slope], dim=-1)
         columns = torch.where((plain & known[..., None])[..., None], columns, 0.0)
-        return cls(lengths, known, lengths.x(theta), columns.mT.contiguous(), torch.arange(theta.shape[0]))
+        return cls(lengths, known, theta, lengths.x(theta), columns.mT.contiguous(), torch.arange(theta.shape[0]))
 
     def factor(self, theta: Theta) -> Expected:
         """What the cheap counts are multiplied by.
@@ -145,6 +147,7 @@ class Correction:
         return replace(
             self,
             known=self.known[sources, :places],
+            theta=self.theta[sources, :places],
             place=self.place[sources, :places],
             table=self.table[sources, :places, :, :bins],
             rows=at,

@@ -147,12 +147,18 @@ class Forward:
         return expected * factor, slope * factor[..., None] + expected[..., None] * bend
 
     def corrected(self, theta: Float[Tensor, "source place parameter"], known: Bool[Tensor, "source place"]) -> Forward:
-        """The same, made exact at some places; itself where it is exact everywhere.
+        """The same, made exact at some places, beside those where it is exact already; itself where it is everywhere.
 
         Args:
             theta: Free parameters of the model, in their units.
             known: Which of the places are any.
         """
+        if self.correction is not None:
+            before = self.correction
+            theta = torch.cat([before.theta[before.rows], theta], dim=1)
+            known = torch.cat([before.known[before.rows], known], dim=1)
+            first = known.to(torch.int64).argsort(dim=1, descending=True, stable=True)[:, : int(known.sum(1).max())]
+            theta, known = theta.gather(1, first[..., None].expand(-1, -1, theta.shape[-1])), known.gather(1, first)
         plain = replace(self, correction=None, single=None)
         if self.fidelity == EXACT:
             return plain

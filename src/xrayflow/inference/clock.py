@@ -21,27 +21,42 @@ class Clock:
 
     Attributes:
         limit: Seconds that a source may take; None: as long as it needs.
-        seconds: (source,) that each has taken.
+        steps: By step, (source,) seconds that each has taken.
         stopped: Sources that were kept from something by the limit.
     """
 
     def __init__(self, sources: int, limit: float | None = None, now: Callable[[], float] = time.perf_counter) -> None:
         self.limit, self.now = limit, now
-        self.seconds = torch.zeros(sources, dtype=torch.float64)
+        self.sources = sources
+        self.steps: dict[str, Tensor] = {}
         self.stopped: set[int] = set()
 
     @contextmanager
-    def charged(self, sources: Int[Tensor, " charged"] | Sequence[int]) -> Iterator[None]:
-        """Share the time of a block between sources."""
+    def charged(self, step: str, sources: Int[Tensor, " charged"] | Sequence[int]) -> Iterator[None]:
+        """Share the time of a block between sources.
+
+        Args:
+            step: What it belongs to.
+            sources: Their numbers in the batch.
+        """
         started = self.now()
         yield
         rows = torch.as_tensor(sources, dtype=torch.int64)
-        if rows.numel():
-            self.seconds[rows] += (self.now() - started) / rows.numel()
+        taken = self.steps.setdefault(step, torch.zeros(self.sources, dtype=torch.float64))
+        taken[rows] += (self.now() - started) / max(rows.numel(), 1)
+
+    def taken(self, source: int) -> dict[str, float]:
+        """Seconds of one source by step.
+
+        Args:
+            source: Its number in the batch.
+        """
+        return {step: float(seconds[source]) for step, seconds in self.steps.items()}
 
     def left(self, sources: Int[Tensor, " asked"]) -> Int[Tensor, " left"]:
         """Those of some sources that have time left; the others are stopped."""
-        late = self.seconds[sources] >= (math.inf if self.limit is None else self.limit)
+        taken = sum(self.steps.values(), torch.zeros(self.sources, dtype=torch.float64))
+        late = taken[sources] >= (math.inf if self.limit is None else self.limit)
         self.stopped.update(sources[late].tolist())
         return sources[~late]
 

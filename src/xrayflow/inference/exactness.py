@@ -4,6 +4,9 @@ The ladder is climbed on the search's grid, made exact at the modes. What is cer
 
     corrected at the modes -> follows? -> corrected at some draws too -> follows? -> weighed on the answer's own grid
 
+Where that leaves weights that are not good (a line narrower than the search's bins), the ladder is climbed anew on what
+follows.
+
 "Follows" is asked of posterior draws (`checks.grid`). Then a finer grid is asked whether the answer's own is fine
 enough; where it is not, and was ours to choose, the draws are weighed on the finer, or the ladder is climbed anew.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -32,20 +36,33 @@ PARTS = 3, 2
 """Into which each bin is cut where the answer's grid is too coarse, and to check that."""
 
 
-def weighed_exactly(
-    state: State, exact: Problem, own_grid: bool, climb_again: Callable[[int, Problem], State]
-) -> list[Candidate]:
+class ClimbAgain(Protocol):
+    """Climbs the ladder anew for one source."""
+
+    def __call__(self, source: int, problem: Problem, exactly: bool) -> State:
+        """The state at the top.
+
+        Args:
+            source: Its number in the batch.
+            problem: Of this source.
+            exactly: Whether all of the way is on this very problem, because a coarser one does not follow it.
+        """
+        ...
+
+
+def weighed_exactly(state: State, exact: Problem, own_grid: bool, climb_again: ClimbAgain) -> list[Candidate]:
     """Every source with draws whose weights follow the answer's grid, and with what a finer grid says of that.
 
     Args:
         state: At the top of the ladder.
         exact: The batch on the answer's own grid.
         own_grid: Whether that grid was ours to choose; one that a user gave is the answer's.
-        climb_again: The top of the ladder of one source on another grid.
+        climb_again: What climbs anew.
     """
     missing = missing_tails(state)
-    found, finer = [], exact.at(FINER)
-    best = best_points(state.problem, state.modes, state.answers())
+    with state.clock.charged("certify", range(exact.sources)):
+        found, finer = [], exact.at(FINER)
+        best = best_points(state.problem, state.modes, state.answers())
     for source in range(exact.sources):
         at = torch.tensor([source])
         one = Candidate(
@@ -62,37 +79,26 @@ def weighed_exactly(
             missing_tail=missing[source],
             stopped=state.clock.reason(source),
         )
-        one = _spread(_following(one, state), finer.select(at))
-        if own_grid and not one.grid_spread <= GRID_SPREAD:
-            one = _on_finer(one, state, partial(climb_again, source))
+        with state.clock.charged("certify", [source]):
+            again = partial(climb_again, source)
+            one = _spread(_following(one, state, again), finer.select(at))
+            if own_grid and not one.grid_spread <= GRID_SPREAD:
+                one = _on_finer(one, state, again)
         found.append(one)
     return found
 
 
-def _on_finer(one: Candidate, state: State, climb_again: Callable[[Problem], State]) -> Candidate:
+def _on_finer(one: Candidate, state: State, climb_again: Callable[[Problem, bool], State]) -> Candidate:
     """On a finer grid."""
     finer = one.exact.finer(PARTS[0])
-    one = _following(_weighed_on(replace(one, exact=finer), _corrected(finer, one)), state)
+    one = _following(_weighed_on(replace(one, exact=finer), _corrected(finer, one)), state, climb_again)
     if not is_good(one.drawn, state.budget.ess):
-        again = climb_again(finer)
-        spent, searched = one.spent + int(again.spent[0]), one.searched + again.tails.evaluations[0]
-        missing = missing_tails(again)[0]
-        one = replace(
-            one,
-            problem=again.problem,
-            modes=again.modes,
-            drawn=again.drawn(0),
-            spent=spent,
-            searched=searched,
-            missing_tail=missing,
-            stopped=one.stopped or again.clock.reason(0),
-        )
-        one = _following(one, again)
+        one = _following(_climbed(one, climb_again(finer, False)), state, climb_again)
     (best,) = best_points(one.problem, one.modes, [one.drawn])
     return _spread(replace(one, best=best), finer.finer(PARTS[1]))
 
 
-def _following(one: Candidate, state: State) -> Candidate:
+def _following(one: Candidate, state: State, climb_again: Callable[[Problem, bool], State]) -> Candidate:
     """With weights that follow the answer's grid."""
     if one.problem.is_exact:
         return one
@@ -102,14 +108,28 @@ def _following(one: Candidate, state: State) -> Candidate:
         return one
     places, others = at[:MORE_PLACES], at[MORE_PLACES:]
     one = _weighed_on(one, _corrected(one.exact, one, one.drawn.v[0, places]))
-    if _change(one, one.exact, others).is_small:
-        return one
-    one = _weighed_on(one, one.exact)
-    if one.drawn.ess < state.budget.ess:
-        alone = State(one.exact, state.budget, [one.generator], one.modes, one.drawn.proposal, drawing=state.drawing)
-        alone.weigh(torch.tensor([0]), one.drawn.proposal, state.budget.most)
-        one = replace(one, drawn=alone.drawn(0), spent=one.spent + int(alone.spent[0]))
-    return one
+    one = replace(one, spent=one.spent + others.numel())
+    if not _change(one, one.exact, others).is_small:
+        one = _weighed_on(one, one.exact)
+    if not is_good(one.drawn, state.budget.ess):
+        one = _climbed(one, climb_again(one.problem, True))
+    (best,) = best_points(one.problem, one.modes, [one.drawn])
+    return replace(one, best=best)
+
+
+def _climbed(one: Candidate, again: State) -> Candidate:
+    """What the ladder gave when it was climbed anew."""
+    missing = missing_tails(again)[0]
+    return replace(
+        one,
+        problem=again.problem,
+        modes=again.modes,
+        drawn=again.drawn(0),
+        spent=one.spent + int(again.spent[0]),
+        searched=one.searched + again.tails.evaluations[0],
+        missing_tail=missing,
+        stopped=one.stopped or again.clock.reason(0),
+    )
 
 
 def _change(one: Candidate, other: Problem, rows: Tensor) -> GridChange:

@@ -10,10 +10,8 @@ to stop see where every source stands. A batch climbs together; no decision look
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -132,7 +130,7 @@ class State:
         budget: How hard to try.
         generators: One per source.
         modes: Where the optimiser's starts ended.
-        first: The first proposal: what the modes and a network say.
+        first: The first proposal: what the modes, ridges and a network say.
         drawing: How draws are made.
         fresh: Weighted draws of the last frozen proposal of each source.
         bases: Of each source that has another than the first, the proposal that the next is fitted from.
@@ -140,8 +138,7 @@ class State:
         spent: (source,) likelihood evaluations on draws, pilots and rejected rounds included.
         tails: What searches for missing tails have said of the draws.
         rung: What was done last, for progress.
-        seconds: Wall time by step.
-        clock: Wall time by source, and its limit.
+        clock: Wall time by step and source, and its limit.
     """
 
     problem: Problem
@@ -156,11 +153,10 @@ class State:
     spent: Int[Tensor, " source"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     tails: TailWatch = field(default_factory=TailWatch)
     rung: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
     clock: Clock = field(default_factory=lambda: Clock(0))
 
     def __post_init__(self) -> None:
-        if self.clock.seconds.numel() == 0:
+        if self.clock.sources == 0:
             self.clock = Clock(self.problem.sources, self.budget.seconds)
         if not self.history:
             self.fresh = [None] * self.problem.sources
@@ -214,7 +210,7 @@ class State:
         blocks: list[list[WeightedDraws]] = [[] for _ in range(sources.numel())]
         rows = torch.arange(sources.numel())
         while rows.numel():
-            with self.clock.charged(sources[rows]):
+            with self.clock.charged("certify", sources[rows]):
                 drawn = self.draw(sources[rows], proposal.select(rows), self.budget.draws)
             unfinished = []
             for place, row in enumerate(rows.tolist()):
@@ -259,13 +255,6 @@ class State:
             if drawn is None or (not is_good(drawn, self.budget.ess) and drawn.ess >= least)
         ]
         return torch.tensor(found, dtype=torch.int64)
-
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Add the wall time of a block to a step."""
-        started = time.perf_counter()
-        yield
-        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
 
 
 class Rung(Protocol):
@@ -313,15 +302,14 @@ def climb(state: State, rungs: Sequence[Rung]) -> Iterator[State]:
     """
     clock, every = state.clock, torch.arange(state.problem.sources)
     for rung in rungs:
-        with clock.charged(every):
+        with clock.charged("propose", every):
             sources = rung.climbers(state)
         sources = clock.left(sources)
         if sources.numel() == 0:
             continue
-        with state.timed("propose"), clock.charged(sources):
+        with clock.charged("propose", sources):
             proposal = rung.propose(state, sources)
-        with state.timed("certify"):
-            state.weigh(sources, proposal, rung.most(state.budget))
+        state.weigh(sources, proposal, rung.most(state.budget))
         state.rung = rung.name
         yield state
     left = [source for source, drawn in enumerate(state.fresh) if drawn is None]

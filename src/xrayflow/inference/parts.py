@@ -98,7 +98,7 @@ class Provenance:
         grid: The photon-energy grid, in words.
         versions: Of the packages that computed it.
         network: Name of the network that started the answer.
-        seconds: {read, propose, optimise, certify, total}.
+        seconds: {read, optimise, propose, certify, total}; of what a batch did together, an equal part.
         notes: Facts beside the verdict, in words.
     """
 

@@ -36,8 +36,7 @@ Progress = Callable[[str, float], None]
 """Called with the name of the step and the done fraction of the whole, 0..1."""
 
 FRACTIONS = {
-    "proposing": 0.5,
-    "following ridges": 0.75,
+    "proposing": 0.75,
     "proposing again": 0.78,
     "exploring": 0.8,
     "looking for tails": 0.83,
@@ -297,19 +296,21 @@ def infer_problem(
     guide = None if network is None else network.posterior
     generators = problem.generators(seed)
     state = _climbed(problem, guide, budget, generators, told)
-    with state.timed("certify"):
-        told("energy grid", 0.85)
+    told("energy grid", 0.85)
 
-        def climb_again(source: int, finer: Problem) -> State:
-            own = None if guide is None else guide.select(torch.tensor([source]))
-            return _climbed(finer, own, budget, [generators[source]], told)
+    def climb_again(source: int, problem: Problem, exactly: bool) -> State:
+        own = None if guide is None else guide.select(torch.tensor([source]))
+        return _climbed(problem, own, budget, [generators[source]], told, exactly)
 
-        candidates = weighed_exactly(state, problem, own_grid, climb_again)
-        told("checking", 0.9)
-        answers = [judge(one, budget.ess, seed) for one in candidates]
-    seconds = {step: value / problem.sources for step, value in state.seconds.items()}
+    candidates = weighed_exactly(state, problem, own_grid, climb_again)
+    told("checking", 0.9)
+    answers = []
+    for source, one in enumerate(candidates):
+        with state.clock.charged("certify", [source]):
+            answer = judge(one, budget.ess, seed)
+        answers.append(_told(_timed(answer, state.clock.taken(source)), network, source))
     told("done", 1.0)
-    return [_told(_timed(answer, seconds), network, source) for source, answer in enumerate(answers)]
+    return answers
 
 
 def _climbed(
@@ -318,15 +319,16 @@ def _climbed(
     budget: SamplingBudget,
     generators: list[torch.Generator],
     told: Progress,
+    exactly: bool = False,
 ) -> State:
     """The state at the top of the ladder."""
-    started, clock = time.perf_counter(), Clock(problem.sources, budget.seconds)
+    clock = Clock(problem.sources, budget.seconds)
     told("searching", 0.05)
-    with clock.charged(range(problem.sources)):
-        modes, corrected = find_modes(problem, budget.starts, generators, guide)
-        first = first_proposal(corrected, modes, guide)
+    with clock.charged("optimise", range(problem.sources)):
+        modes, corrected = find_modes(problem, budget.starts, generators, guide, exactly)
+        told("following ridges", 0.25)
+        first, modes, corrected = first_proposal(corrected, modes, guide, problem)
     state = State(corrected, budget, generators, modes, first, clock=clock)
-    state.seconds["optimise"] = time.perf_counter() - started
     told("proposing", 0.35)
     for now in climb(state, LADDER):
         told(now.rung, FRACTIONS.get(now.rung, 0.8))

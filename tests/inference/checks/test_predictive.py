@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from fit_zoo import BAND, observation, spectrum_of
-from xrayflow.inference.checks.predictive import DRAWS, REPLICATES, Predictive, check
+from xrayflow.inference.checks.predictive import CLEAR, DRAWS, REPLICATES, Predictive, check
 from xrayflow.inference.checks.verdict import MOST_DEVIATION
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
@@ -99,6 +99,28 @@ def test_a_model_without_the_observed_shape_has_a_small_p_value(problem: Problem
     answer = checked(problem, torch.round(1.3 * problem.expected(TRUTH[None, None])[0]), 3)
     assert answer.p_value == pytest.approx(1.0 / (DRAWS * REPLICATES + 1))
     assert answer.excess.mean() == pytest.approx(0.3, abs=0.02)
+
+
+def test_a_p_value_that_is_clear_takes_one_replica_of_each_draw_and_a_small_one_four(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """p is (k + 1) / (n + 1) of all n replicas that were made."""
+    made: list[int] = []
+    replicate = Problem.replicate
+
+    def counting(self: Problem, expected: torch.Tensor, generator: torch.Generator) -> Problem:
+        made.append(expected.shape[1])
+        return replicate(self, expected, generator)
+
+    monkeypatch.setattr(Problem, "replicate", counting)
+    mean = problem.expected(TRUTH[None, None])[0]
+    for excess, replicates in ((1.0, 1), (1.02, None), (1.3, REPLICATES)):
+        made.clear()
+        p = checked(problem, torch.round(excess * mean), 1).p_value
+        assert set(made) == {DRAWS}
+        assert len(made) == (1 if p > CLEAR else REPLICATES)
+        assert replicates is None or len(made) == replicates
+        assert (p * (len(made) * DRAWS + 1)) == pytest.approx(round(p * (len(made) * DRAWS + 1)))
 
 
 def test_bands_hold_the_spread_of_the_draws_and_the_background(tmp_path: Path) -> None:

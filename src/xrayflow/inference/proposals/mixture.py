@@ -57,13 +57,8 @@ class Components:
 
     def beside(self, part: Density, share: float, floor: float = 0.0) -> Components:
         """These, and another part that takes a share of what the floors leave from all of them."""
-        return self.beside_all([part], share, floor)
-
-    def beside_all(self, parts: Sequence[Density], share: float, floor: float = 0.0) -> Components:
-        """These, and other parts that take a share of what the floors leave, and keep a floor, all together."""
-        floors, shares = ([value / len(parts)] * len(parts) for value in (floor, share))
         others = ((1.0 - share) * self.above).tolist()
-        return Components.of([*self.parts, *parts], [*self.floor.tolist(), *floors], [*others, *shares])
+        return Components.of([*self.parts, part], [*self.floor.tolist(), floor], [*others, share])
 
     @property
     def above(self) -> Float[Tensor, " part"]:

@@ -67,6 +67,17 @@ class PathPoints:
     rise: Float[Tensor, " row"]
     information: Float[Tensor, "row parameter parameter"]
 
+    def select(self, rows: Tensor) -> PathPoints:
+        """Some of the places."""
+        return PathPoints(
+            self.source[rows],
+            self.optimum[rows],
+            self.held[rows],
+            self.v[rows],
+            self.rise[rows],
+            self.information[rows],
+        )
+
     @classmethod
     def joined(cls, parts: list[PathPoints]) -> PathPoints:
         """Places end to end."""

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from xrayflow.inference.ladder import Rung
 from xrayflow.inference.rungs.explore import Explore
 from xrayflow.inference.rungs.first import find_modes, first_proposal
-from xrayflow.inference.rungs.quick import Quick
 from xrayflow.inference.rungs.refine import Refine
 from xrayflow.inference.rungs.refit import Refit
 from xrayflow.inference.rungs.widen import Widen, missing_tails
@@ -14,7 +13,6 @@ __all__ = [
     "LADDER",
     "WIDENINGS",
     "Explore",
-    "Quick",
     "Refine",
     "Refit",
     "Widen",
@@ -27,7 +25,6 @@ WIDENINGS = 4, 2
 """Proposals that are widened or fitted once more, at most, before an ensemble explores and after."""
 
 LADDER: Sequence[Rung] = (
-    Quick(),
     Refine(),
     Refit(),
     *(Widen() for _ in range(WIDENINGS[0])),

@@ -1,28 +1,46 @@
-"""What stands at the foot of the ladder: the modes, and the proposal that they and a network make."""
+"""What stands at the foot of the ladder: the modes, and the proposals that they, their ridges and a network make."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
-from xrayflow.fitting import Modes, corrected_modes, settle, starting_points
-from xrayflow.inference.proposals.density import Density
+from xrayflow.fitting import Modes, corrected_modes, minimise, settle, starting_points
+from xrayflow.inference.proposals.density import Density, PriorDensity
 from xrayflow.inference.proposals.laplace import laplace_mixture
 from xrayflow.inference.proposals.mixture import PRIOR_FLOOR, Components, Proposal
 from xrayflow.inference.proposals.network import Guide, NetworkDensity
+from xrayflow.inference.proposals.profiles import PathPoints, walk
+from xrayflow.inference.proposals.ridge import ridges_of
 from xrayflow.networks import ModeFeatures, mode_numbers
 from xrayflow.problem import Problem
+
+RIDGES = 0.7
+"""Share of the ridges in the first proposal of a source that has some: of all, or of what a network leaves."""
 
 LOCAL, AMORTISED = 0.75, 0.05
 """Shares of what a network's local flow sees from the modes, and of its amortised posterior, in the first proposal."""
 
-AMORTISED_FLOOR, LOCAL_FLOOR = 0.05, 0.1
-"""What every proposal keeps of a network's amortised posterior, and of its local flows together."""
+AMORTISED_FLOOR, SHAPED_FLOOR = 0.05, 0.1
+"""What every proposal keeps of a network's amortised posterior, and of ridges and local flows together."""
 
 MOST_LOCAL, LEAST_LOCAL = 3, 3.0
 """Modes from which a local flow looks, and how far in ln evidence one may stand below the best before it gets no less.
 """
+
+
+WALKS, MORE_PLACES = 3, 4
+"""How often ridges are walked again at most, each time with the problem exact at so many more places."""
+
+NEARBY = 1.0
+"""In -2 log posterior above the mode: a correction holds nearer to its place."""
+
+WRONG, APART, SEEN = 0.5, 0.3, 10.0
+"""In natural log of the posterior: what a correction may be off on a ridge. In prior standard deviations: how far apart
+new places are. In natural log below the best: what matters."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,7 @@ class Guided:
 
 
 def find_modes(
-    problem: Problem, starts: int, generators: list[torch.Generator], guide: Guide | None
+    problem: Problem, starts: int, generators: list[torch.Generator], guide: Guide | None, exact: bool = False
 ) -> tuple[Modes, Problem]:
     """Independent starts, each run to its optimum.
 
@@ -50,49 +68,126 @@ def find_modes(
         starts: Of each source.
         generators: One per source.
         guide: What a network says of the same sources: some of the starts come from it.
+        exact: Whether the modes are those of the answer's own grid: a coarse one does not follow it.
 
     Returns:
         The modes, and the problem that they are modes of: the same, on a coarse grid that is corrected at them.
     """
     places, tried = starting_points(problem, starts, generators, guide)
-    modes, corrected = corrected_modes(problem, places)
+    modes, corrected = (minimise(problem, places), problem) if exact else corrected_modes(problem, places)
     modes = settle(corrected, modes)
     return replace(modes, evaluations=modes.evaluations + tried), corrected
 
 
-def first_proposal(problem: Problem, modes: Modes, guide: Guide | None) -> Proposal:
-    """Ellipsoids at the modes, and what a network says.
+def first_proposal(
+    problem: Problem, modes: Modes, guide: Guide | None, exact: Problem | None = None
+) -> tuple[Proposal, Modes, Problem]:
+    """Ellipsoids at the modes, the ridges that they do not describe, and what a network says.
 
     Args:
         problem: The batch.
         modes: Where its starts ended.
         guide: What a network says of the same sources.
+        exact: The batch on the answers' own grid, where the problem is to be corrected along ridges too.
+
+    Returns:
+        The proposal, the modes with the evaluations that the ridges cost, and the problem, exact at more places.
     """
-    guided = _guided(problem, modes, guide) if guide is not None else [None] * problem.sources
-    return Proposal(laplace_mixture(modes), tuple(_components(problem, one) for one in guided))
+    points, evaluations, problem = followed_ridges(problem, modes, problem if exact is None else exact)
+    every = range(problem.sources)
+    ridges: list[list[Density]] = [[*ridges_of(points, i)] if points else [] for i in every]
+    guided = _guided(problem, modes, modes.distinct(), guide) if guide is not None else [None for _ in every]
+    components = tuple(_components(problem, *pair) for pair in zip(ridges, guided, strict=True))
+    modes = replace(modes, evaluations=modes.evaluations + evaluations)
+    return Proposal(laplace_mixture(modes), components), modes, problem
 
 
-def _components(problem: Problem, guided: Guided | None) -> Components:
+def followed_ridges(
+    problem: Problem, modes: Modes, exact: Problem
+) -> tuple[PathPoints | None, Int[Tensor, " source"], Problem]:
+    """Where walks from the modes came, on a problem that follows the exact one there.
+
+    Ridges lead far from the modes, where a correction need not hold: a bright source then seems to end where it does
+    not. What the exact problem says differently becomes a place where it is exact, and the source is walked again.
+
+    Args:
+        problem: The batch, corrected at the modes.
+        modes: Where its starts ended.
+        exact: The batch on the answers' own grid.
+
+    Returns:
+        The places, the evaluations of each source, and the problem, exact at more places.
+    """
+    found, evaluations = walk(problem, modes, modes.distinct())
+    points = PathPoints.joined(found) if found else None
+    for _ in range(WALKS):
+        if points is None or problem.is_exact:
+            break
+        places, known, spent = _wrong_places(problem, exact, points)
+        evaluations = evaluations + spent
+        again = known.any(-1).nonzero()[:, 0]
+        if again.numel() == 0:
+            break
+        problem = problem.corrected(places, known)
+        evaluations = evaluations + known.sum(-1) * (1 + problem.parameters)
+        some = modes.select(again)
+        walked, spent = walk(problem.select(again), some, some.distinct())
+        evaluations = evaluations.index_add(0, again, spent)
+        kept = points.select((~torch.isin(points.source, again)).nonzero()[:, 0])
+        renamed = [replace(one, source=again[one.source]) for one in walked]
+        points = PathPoints.joined([kept, *renamed])
+    return points, evaluations, problem
+
+
+def _wrong_places(
+    problem: Problem, exact: Problem, points: PathPoints
+) -> tuple[Float[Tensor, "source place parameter"], Bool[Tensor, "source place"], Int[Tensor, " source"]]:
+    """theta where the exact problem says something else, the worst first, as many as `MORE_PLACES`."""
+    places = torch.ones((problem.sources, MORE_PLACES, problem.parameters), dtype=torch.float64)
+    known = torch.zeros((problem.sources, MORE_PLACES), dtype=torch.bool)
+    spent = torch.zeros(problem.sources, dtype=torch.int64)
+    for source in sorted(set(points.source.tolist())):
+        rows = ((points.source == source) & (points.rise.abs() > NEARBY)).nonzero()[:, 0]
+        if rows.numel() == 0:
+            continue
+        at, v = torch.tensor([source]), points.v[rows]
+        truth, seen = (of.select(at).log_target(v[None])[0] for of in (exact, problem))
+        spent[source] += 2 * rows.numel()
+        matters = torch.maximum(truth, seen) > truth.max() - SEEN
+        off = torch.where(matters & torch.isfinite(truth), (truth - seen).abs(), 0.0)
+        for place in range(MORE_PLACES):
+            worst = int(off.argmax())
+            if not float(off[worst]) > WRONG:
+                break
+            places[source, place], known[source, place] = problem.prior.to_theta(v[worst]), True
+            off = torch.where((v - v[worst]).norm(dim=-1) < APART, 0.0, off)
+    return places, known, spent
+
+
+def _components(problem: Problem, ridges: list[Density], guided: Guided | None) -> Components:
     """What stands beside one source's ellipsoids, with floors and first shares."""
-    prior = Components.prior(problem.parameters)
-    if guided is None:
-        return prior
-    local = guided.local
-    floors = [LOCAL_FLOOR / len(local) for _ in local]
-    shares = [LOCAL * share for share in guided.shares] if local else []
-    return Components.of(
-        [*prior.parts, guided.amortised, *local],
-        [PRIOR_FLOOR, AMORTISED_FLOOR, *floors],
-        [0.0, AMORTISED, *shares],
-    )
+    densities: list[Density] = [PriorDensity(problem.parameters)]
+    floors, shares = [PRIOR_FLOOR], [0.0]
+    local = guided.local if guided is not None else []
+    if guided is not None:
+        densities.append(guided.amortised)
+        floors.append(AMORTISED_FLOOR)
+        shares.append(AMORTISED)
+    shaped = [*local, *ridges]
+    rest = 1.0 - sum(shares) - (LOCAL if local else 0.0)
+    densities += shaped
+    floors += [SHAPED_FLOOR / len(shaped) for _ in shaped]
+    shares += [LOCAL * share for share in guided.shares] if guided is not None and local else []
+    shares += [rest * RIDGES / len(ridges) for _ in ridges]
+    return Components.of(densities, floors, shares)
 
 
-def _guided(problem: Problem, modes: Modes, guide: Guide) -> list[Guided | None]:
+def _guided(problem: Problem, modes: Modes, distinct: list[torch.Tensor], guide: Guide) -> list[Guided | None]:
     """What the network says of each source, now that its modes are known."""
     facts = problem.facts
     numbers = mode_numbers(facts.counts, facts.background, facts.systematic)
     found: list[Guided | None] = []
-    for source, every in enumerate(modes.distinct()):
+    for source, every in enumerate(distinct):
         chosen = every[:MOST_LOCAL]
         if chosen.numel() == 0 or not bool(guide.present[source]):
             found.append(None)
