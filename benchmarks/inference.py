@@ -43,7 +43,7 @@ from xrayflow.fitting import optimise_problem
 from xrayflow.inference import Posterior, SamplingBudget, find_network, infer_batch
 from xrayflow.inference.ladder import State, climb
 from xrayflow.inference.proposals.student import DOF, StudentMixture
-from xrayflow.inference.rungs import Quick, find_modes, first_proposal
+from xrayflow.inference.rungs import Refine, find_modes, first_proposal
 from xrayflow.inference.weights import effective_sample_size
 from xrayflow.models import parse_model
 from xrayflow.networks import load_network
@@ -132,20 +132,21 @@ def ours(observations: Sequence[Observation], truths: np.ndarray, grouping: str,
 
 
 def optimism(observations: Sequence[Observation]) -> dict[str, float]:
-    """Efficiency of the quick rung's pilots over that of the fresh draws that follow, where they were good enough."""
+    """Efficiency of first pilots over that of the fresh draws that follow, where no further round was asked for."""
     problem = build_problem(observations, FitSetup(model=MODEL))
     guide = find_network(None, problem, problem.sets[0].spectra).posterior
     generators, budget = problem.generators(0), SamplingBudget()
     modes, corrected = find_modes(problem, budget.starts, generators, guide)
-    state = State(corrected, budget, generators, modes, first_proposal(corrected, modes, guide))
-    for _ in climb(state, (Quick(),)):
+    first, modes, corrected = first_proposal(corrected, modes, guide, problem)
+    state = State(corrected, budget, generators, modes, first)
+    for _ in climb(state, (Refine(),)):
         break
     ratio = []
     for history, fresh in zip(state.history, state.fresh, strict=True):
-        if fresh is None:
-            continue
-        fresh_draws = fresh.v.shape[1]
+        fresh_draws = 0 if fresh is None else fresh.v.shape[1]
         pilot, left = [], sum(one.v.shape[1] for one in history) - fresh_draws
+        if fresh is None or left > budget.pilot * budget.draws:
+            continue
         for one in history:
             if left > 0:
                 pilot.append(one.log_weight[0])
