@@ -85,6 +85,15 @@ def test_json_is_one_object_and_nothing_else(run: Run, toy: Path, tmp_path: Path
     assert summary | {"products": None} == written | {"products": None}
 
 
+def test_a_time_limit_ends_in_a_verdict_that_says_so(run: Run, toy: Path) -> None:
+    ran = run("fit", toy, *QUICK, "--time-limit", "0.01", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    found = json.loads(ran.out)["computation"]
+    assert found["status"] != "certified"
+    assert found["reasons"][0] == "stopped at the time limit of 0.01 s"
+    assert run("fit", toy, *QUICK, "--time-limit", "0").code == 2
+
+
 def test_json_without_out_needs_no_figures(toy: Path) -> None:
     code = (
         "import sys; from xrayflow.cli import run; "

@@ -311,3 +311,35 @@ def test_a_matrix_that_does_not_fit_is_refused(toy: Observation, monkeypatch: py
     # a grid of its own: what fitted once is kept
     with pytest.raises(DataError, match=r"toy\.pha: the response between \d+ energies and 96 bins is too large"):
         Fold.of([toy.bin(grouping="none")], Grid.log(0.05, 15.0, 444))
+
+
+def test_a_fold_on_some_of_the_edges_or_on_more_is_the_one_that_the_response_makes(toy: Observation) -> None:
+    """Coarse bins hold their photons evenly, and fine ones lie where the bin does that they are cut from."""
+    spectra = [toy.bin(energies=((1.0, 6.0),), grouping=grouping) for grouping in ("none", "min:20")]
+    own = Grid.of_response(toy.rmf.energy_edges)
+    made = Fold.of(spectra, own)
+    coarse = Grid(own.energy_edges[::7], "one in seven")
+    beyond = Grid(own.energy_edges[100:-50:3], "a part")
+    for grid, dtype, accuracy in (
+        (coarse, torch.float64, 1e-13),
+        (beyond, torch.float64, 1e-13),
+        (coarse, torch.float32, 3e-6),
+        (own.finer(3), torch.float64, 1e-12),
+        (own, torch.float32, 3e-6),
+    ):
+        photons = torch.from_numpy(photons_on(grid)).expand(2, -1, -1)
+        derived, wanted = made.on(grid, dtype), Fold.of(spectra, grid)
+        assert derived is not None
+        assert derived.dtype == dtype
+        torch.testing.assert_close(derived(photons.to(dtype)), wanted(photons), rtol=accuracy, atol=0)
+
+
+def test_a_fold_that_cannot_be_derived_is_left_to_the_response(toy: Observation) -> None:
+    spectra = [toy.bin(energies=((1.0, 6.0),), grouping="none")]
+    own = Grid.of_response(toy.rmf.energy_edges)
+    assert Fold.of(spectra, own).on(Grid.log(0.1, 12.0, 50), torch.float64) is None, "other edges"
+    straddling = Grid.log(0.3, 11.0, 40)
+    assert Fold.of(spectra, straddling).on(straddling.finer(2), torch.float64) is None, "its bins hold several energies"
+    bent = replace(toy, arf=replace(toy.arf, area=toy.arf.area * np.linspace(0.5, 1.5, toy.arf.area.size)))
+    other = bent.bin(energies=((1.0, 6.0),), grouping="none")
+    assert Fold.of([*spectra, other], own).on(Grid(own.energy_edges[::5], ""), torch.float64) is None, "areas differ"

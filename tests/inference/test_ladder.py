@@ -16,9 +16,10 @@ from ladder_zoo import BUDGET, at_foot, climbed, pair_problem
 from ogip_zoo import toy_observation
 from xrayflow.folding import SEARCH
 from xrayflow.inference.checks.grid import FOLLOWS
+from xrayflow.inference.clock import Clock
 from xrayflow.inference.ladder import ExactDrawing, climb, is_good
 from xrayflow.inference.proposals.draws import WeightedDraws
-from xrayflow.inference.rungs import LADDER
+from xrayflow.inference.rungs import LADDER, missing_tails
 from xrayflow.inference.weights import log_mean_weight, systematic_rows
 from xrayflow.prior import FAR
 from xrayflow.problem import Problem
@@ -173,3 +174,20 @@ def test_another_way_of_drawing_decides_what_is_learnt(pair: Problem) -> None:
     assert bool((state.history[1][0].log_target == -1.0).all())
     assert not bool((drawn.log_target == -1.0).any())
     assert state.spent.tolist() == [0, 30]
+
+
+def test_a_source_at_its_time_limit_gets_one_block_and_says_so(pair: Problem) -> None:
+    """The time is told by hand: finding the modes took all of the first source's."""
+    state = at_foot(pair)
+    hand = [0.0]
+    state.clock = Clock(2, 5.0, lambda: hand[0])
+    with state.clock.charged("optimise", [0]):
+        hand[0] += 6.0
+    rungs = [now.rung for now in climb(state, LADDER)]
+    assert rungs[0] == "proposing"
+    assert state.drawn(0).v.shape[1] == BUDGET.draws
+    assert is_good(state.drawn(1), BUDGET.ess)
+    assert missing_tails(state) == ["", ""]
+    assert set(state.tails.last) == {1}, "the first was not searched from"
+    assert state.clock.reason(0) == "stopped at the time limit of 5 s"
+    assert state.clock.reason(1) == ""

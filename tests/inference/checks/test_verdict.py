@@ -161,6 +161,15 @@ def test_what_is_known_of_a_likelihood_or_of_a_tail_is_the_reason() -> None:
     assert tail.reasons == ("a tail may be missing: one draw would carry 30 %",)
 
 
+def test_an_answer_that_was_stopped_says_so_first() -> None:
+    stopped = replace(GOOD, stopped="stopped at the time limit of 2 s")
+    assert judge_computation(stopped).status == "approximate"
+    assert judge_computation(stopped).reasons == ("stopped at the time limit of 2 s",)
+    few = judge_computation(replace(stopped, ess=5.0))
+    assert few.status == "failed"
+    assert few.reasons[0] == "stopped at the time limit of 2 s"
+
+
 def test_a_coarse_grid_is_told_by_whose_it_is() -> None:
     ours, theirs = (judge_computation(replace(GOOD, grid_spread=0.57, own_grid=own)).reasons for own in (True, False))
     assert ours == ("the energy grid is too coarse (ln L scatters by 0.57 on a finer one)",)
