@@ -16,7 +16,7 @@ from xrayflow.inference import SamplingBudget, infer_problem
 from xrayflow.inference.answer import Candidate, picked_rows
 from xrayflow.inference.checks.grid import DRAWS, FINER_DRAWS, FOLLOWS
 from xrayflow.inference.checks.verdict import GRID_SPREAD
-from xrayflow.inference.exactness import MORE_PLACES, PARTS, weighed_exactly
+from xrayflow.inference.exactness import HIDDEN, MORE_PLACES, PARTS, SEEN, weighed_exactly
 from xrayflow.inference.ladder import State
 from xrayflow.inference.weights import log_mean_weight
 from xrayflow.problem import Problem
@@ -82,7 +82,9 @@ def test_weights_that_follow_are_kept_as_they_are(state: State, bright: Problem)
         assert not one.problem.is_exact
         assert one.exact.is_exact
         assert torch.equal(one.drawn.log_target, state.drawn(source).log_target)
-        assert one.spent == int(state.spent[source]) + DRAWS + 2 * FINER_DRAWS
+        visited = state.tails.last[source].visited
+        assert visited is not None
+        assert one.spent == int(state.spent[source]) + 2 * visited.shape[0] + DRAWS + 2 * FINER_DRAWS
         assert one.grid_spread <= GRID_SPREAD
         assert float(change(one).mean().abs()) <= FOLLOWS
         assert float(change(one).std()) <= FOLLOWS
@@ -255,3 +257,37 @@ def test_a_line_narrower_than_the_searchs_bins_is_certified_like_any_other(narro
         assert answer.computation.status == "certified", answer.computation.reasons
         saturated = float(narrow_line.sets[0].likelihood.log_saturated())
         assert answer.deviance.value <= 2.0 * (saturated - answer.log_likelihood.max()) + 1e-4
+
+
+def test_what_a_correction_hides_from_every_draw_is_seen_where_a_search_went(state: State, bright: Problem) -> None:
+    """At a place three standard deviations out the correction is wrecked: it makes the posterior too small there."""
+    at, exact = torch.tensor([0]), bright.select(torch.tensor([0]))
+    own, mode = state.problem.select(at), state.modes.v[0, state.modes.distinct()[0][0]]
+    width = torch.linalg.inv(state.modes.information[0, state.modes.distinct()[0][0]])
+    out = (mode + 3.0 * torch.linalg.cholesky(width)[:, -1])[None]
+    further = own.corrected(own.prior.to_theta(out)[None], torch.ones((1, 1), dtype=torch.bool))
+    (data,) = further.sets
+    correction = data.forward.correction
+    assert correction is not None
+    table = correction.table.clone()
+    table[0, -1, 0] -= 0.003 * torch.linspace(-1.0, 1.0, table.shape[-1])
+    forward = replace(data.forward, correction=replace(correction, table=table))
+    hiding = replace(further, sets=(replace(data, forward=forward),))
+    truth, seen = (float(of.log_target(out[None])) for of in (exact, hiding))
+    assert seen < truth - HIDDEN
+    assert truth > float(state.drawn(0).log_target.max()) - SEEN
+    climbs: list[bool] = []
+
+    def climb_again(source: int, problem: Problem, exactly: bool) -> State:
+        climbs.append(exactly)
+        assert abs(float(problem.log_target(out[None])) - truth) < FOLLOWS, "it is corrected where that was seen"
+        return climbed(problem, exactly=exactly)
+
+    for problem, wanted in ((hiding, [True]), (own, [])):
+        alone = uncorrected(state)
+        alone.problem, alone.fresh = problem, [state.drawn(0)]
+        alone.tails.last = {0: replace(state.tails.last[0], visited=out)}
+        climbs.clear()
+        (one,) = weighed_exactly(alone, exact, True, climb_again)
+        assert climbs == wanted
+        assert float(change(one).abs().mean()) <= FOLLOWS

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from xrayflow.folding import FINER
@@ -31,6 +32,10 @@ from xrayflow.problem import Problem
 
 MORE_PLACES = 4
 """Draws at which the corrected grid is made exact where its modes do not do."""
+
+HIDDEN, SEEN = 1.0, 10.0
+"""In natural log of the posterior: by how much a correction may make it too small, where it is within so much of the
+likeliest draw."""
 
 PARTS = 3, 2
 """Into which each bin is cut where the answer's grid is too coarse, and to check that."""
@@ -80,7 +85,9 @@ def weighed_exactly(state: State, exact: Problem, own_grid: bool, climb_again: C
             stopped=state.clock.reason(source),
         )
         with state.clock.charged("certify", [source]):
-            again = partial(climb_again, source)
+            again, seen = partial(climb_again, source), state.tails.last.get(source)
+            if seen is not None and seen.visited is not None:
+                one = _unhidden(one, seen.visited, again)
             one = _spread(_following(one, state, again), finer.select(at))
             if own_grid and not one.grid_spread <= GRID_SPREAD:
                 one = _on_finer(one, state, again)
@@ -96,6 +103,25 @@ def _on_finer(one: Candidate, state: State, climb_again: Callable[[Problem, bool
         one = _following(_climbed(one, climb_again(finer, False)), state, climb_again)
     (best,) = best_points(one.problem, one.modes, [one.drawn])
     return _spread(replace(one, best=best), finer.finer(PARTS[1]))
+
+
+def _unhidden(
+    one: Candidate, visited: Float[Tensor, "place parameter"], climb_again: Callable[[Problem, bool], State]
+) -> Candidate:
+    """On a problem that hides nothing where a search went.
+
+    No draw is where a correction makes the posterior too small, so no check of draws can tell.
+    """
+    if one.problem.is_exact or visited.shape[0] == 0:
+        return one
+    truth, seen = (of.log_target(visited[None])[0] for of in (one.exact, one.problem))
+    one = replace(one, spent=one.spent + 2 * visited.shape[0])
+    hidden = torch.where(truth > one.drawn.log_target.max() - SEEN, truth - seen, 0.0)
+    worst = hidden.topk(min(MORE_PLACES, hidden.numel())).indices
+    worst = worst[hidden[worst] > HIDDEN]
+    if worst.numel() == 0:
+        return one
+    return _climbed(one, climb_again(_corrected(one.exact, one, visited[worst]), True))
 
 
 def _following(one: Candidate, state: State, climb_again: Callable[[Problem, bool], State]) -> Candidate:

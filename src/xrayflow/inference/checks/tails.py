@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.inference.checks.ascent import TINY, Ground, Places, ascend
+from xrayflow.inference.checks.ascent import LOST, TINY, Ground, Places, ascend
 from xrayflow.inference.proposals.counts_coordinates import Coordinates, MixtureInCoordinates
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.proposals.em import fit_students
@@ -68,6 +68,9 @@ MATERIAL, EACH = 0.02, 6.0
 """Part of the posterior where no draw is that makes an alarm, and what so many effective draws hold: less is what draws
 leave out by chance."""
 
+VISITED = 32
+"""Places of a search that are remembered."""
+
 MOSTLY = 3.0
 """Times what the draws know: so much more is said in words."""
 
@@ -86,6 +89,7 @@ class TailSearch:
         log_target: At the pilot.
         evaluations: Of the target; a curvature counts as one for each parameter.
         chance: The part that so few effective draws leave out by chance.
+        visited: Places that rows came to, high up, spread over all of them.
     """
 
     heaviest: float
@@ -96,6 +100,7 @@ class TailSearch:
     log_target: Float[Tensor, " draw"]
     evaluations: int
     chance: float = 0.0
+    visited: Float[Tensor, "place parameter"] | None = None
 
     @property
     def alarm(self) -> bool:
@@ -141,7 +146,8 @@ def look_for_tails(
         alone = torch.tensor([source])
         own = places.select((places.source == source).nonzero()[:, 0])
         sides = ground.select(alone), coordinates.select(alone)
-        searches.append(_weighed(*sides, one, own, generator, int(spent[source])))
+        found = _weighed(*sides, one, own, generator, int(spent[source]))
+        searches.append(replace(found, visited=_visited(own)))
     return searches
 
 
@@ -187,6 +193,12 @@ def _weighed(
     missing, error = _missing(drawn, kernels, pilot, log_target)
     chance = EACH / max(drawn.ess, 1.0)
     return TailSearch(heaviest, missing, error, kernels, pilot, log_target, spent + PILOT, chance)
+
+
+def _visited(places: Places) -> Float[Tensor, "place parameter"]:
+    """Some of the places, evenly from first to last: later ones are further from where rows set out."""
+    high = places.v[places.log_target > places.log_target.max() - LOST]
+    return high[:: max(high.shape[0] // VISITED, 1)][:VISITED]
 
 
 def _kernels(coordinates: Coordinates, places: Places) -> MixtureInCoordinates | None:
