@@ -39,6 +39,9 @@ MADE_EXACT = 6
 SETTLING = 2
 """Steps after which what a batch adds to a mode is far below the grid that it is put on."""
 
+AT_REST = 12
+"""Steps that bring the rounded end of a coarse search to rest; one that needs more is far above the best."""
+
 FINEST = 2.0**22
 """Places of that grid in one prior standard deviation."""
 
@@ -138,33 +141,36 @@ def corrected_modes(problem: Problem, starts: Float[Tensor, "source start parame
         starts: Probit coordinates.
 
     Returns:
-        The modes of the corrected problem, and that problem.
+        The modes of the corrected problem, settled, and that problem.
     """
     goal = Objective.of(problem.at(SEARCH), "probit")
     x = goal.from_theta(problem.prior.to_theta(starts))
     found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
-    places = Modes(goal.to_probit(found.x), found.value, goal.in_probit(found.x, found.information), found.evaluations)
-    chosen = [index[:MADE_EXACT] for index in places.distinct(math.inf)]
+    information = goal.in_probit(found.x, found.information)
+    # on a grid a quarter as wide as the posterior: the last digits of the ends depend on the company
+    curvature = information.diagonal(dim1=-2, dim2=-1)
+    step = torch.exp2(torch.floor(-0.5 * torch.log2(curvature.clamp(min=1.0)))) / 4.0
+    v = torch.round(goal.to_probit(found.x) / step) * step
+    ends = Modes(v, found.value, information, found.evaluations)
+    chosen = [index[:MADE_EXACT] for index in ends.distinct(math.inf)]
     known = torch.zeros((problem.sources, max(max(index.numel() for index in chosen), 1)), dtype=torch.bool)
     at = torch.zeros(known.shape, dtype=torch.int64)
     for source, index in enumerate(chosen):
         known[source, : index.numel()], at[source, : index.numel()] = True, index
-    v = places.v.gather(1, at[..., None].expand(-1, -1, problem.parameters))
-    curvature = places.information.diagonal(dim1=-2, dim2=-1).gather(1, at[..., None].expand(-1, -1, v.shape[-1]))
-    # on a grid a quarter as wide as the posterior: the last digits of the ends depend on the company
-    step = torch.exp2(torch.floor(-0.5 * torch.log2(curvature.clamp(min=1.0)))) / 4.0
-    v = torch.round(v / step) * step
-    corrected = problem.corrected(problem.prior.to_theta(v), known)
-    if not corrected.is_exact:
-        found = replace(found, evaluations=found.evaluations + known.sum(-1) * (1 + problem.parameters))
-    goal = Objective.of(corrected, "probit")
-    ends = _followed(goal, found)
-    return Modes(
-        goal.to_probit(ends.x), ends.value, goal.in_probit(ends.x, ends.information), ends.evaluations
-    ), corrected
+    places = v.gather(1, at[..., None].expand(-1, -1, problem.parameters))
+    corrected = problem.corrected(problem.prior.to_theta(places), known)
+    made = 0 if corrected.is_exact else known.sum(-1) * (1 + problem.parameters)
+    leader = _leaders(found)
+    led = Modes(
+        v.gather(1, leader[..., None].expand(-1, -1, v.shape[-1])),
+        found.value.gather(1, leader),
+        information,
+        found.evaluations + made,
+    )
+    return settle(corrected, led, AT_REST, TOLERANCE), corrected
 
 
-def settle(problem: Problem, modes: Modes) -> Modes:
+def settle(problem: Problem, modes: Modes, iterations: int = SETTLING, tolerance: float = 0.0) -> Modes:
     """The modes of each source, brought to rest without its company and put on a fine grid.
 
     In a batch the last digits of a sum depend on what else is summed; a search that draws its random numbers by what it
@@ -172,7 +178,8 @@ def settle(problem: Problem, modes: Modes) -> Modes:
 
     Args:
         problem: The batch.
-        modes: Of `minimise`.
+        modes: Of `minimise`, or anything near; those at the same place are one.
+        iterations, tolerance: Of the optimiser.
     """
     v, objective, information = modes.v.clone(), modes.objective.clone(), modes.information.clone()
     evaluations = modes.evaluations.clone()
@@ -186,7 +193,7 @@ def settle(problem: Problem, modes: Modes) -> Modes:
             continue
         places = v[source, [starts[0] for starts in at.values()]][None]
         held = torch.zeros_like(places, dtype=torch.bool)
-        near = descend(goal, goal.from_theta(alone.prior.to_theta(places)), held, SETTLING, 0.0)
+        near = descend(goal, goal.from_theta(alone.prior.to_theta(places)), held, iterations, tolerance)
         rounded = torch.round(goal.to_probit(near.x) * FINEST) / FINEST
         ends = descend(goal, goal.from_theta(alone.prior.to_theta(rounded)), held, 0, TOLERANCE)
         bends = goal.in_probit(ends.x, ends.information)

@@ -74,8 +74,10 @@ def find_modes(
         The modes, and the problem that they are modes of: the same, on a coarse grid that is corrected at them.
     """
     places, tried = starting_points(problem, starts, generators, guide)
-    modes, corrected = (minimise(problem, places), problem) if exact else corrected_modes(problem, places)
-    modes = settle(corrected, modes)
+    if exact:
+        modes, corrected = settle(problem, minimise(problem, places)), problem
+    else:
+        modes, corrected = corrected_modes(problem, places)
     return replace(modes, evaluations=modes.evaluations + tried), corrected
 
 
