@@ -40,7 +40,7 @@ from xrayflow.inference.weights import log_mean_weight, systematic_rows
 KNOWN_DRAWS, KNOWN_COMPONENTS = 1000, 6
 """What the draws know is a mixture of so many components, fitted to so many of them picked by weight."""
 
-HEAVIEST, TYPICAL, CLOUD, PRIOR = 16, 8, 8, 8
+HEAVIEST, TYPICAL, CLOUD, PRIOR = 16, 4, 16, 16
 """Rows that start at draws with a chance that goes with the square of their weights, at draws by weight, in the mixture
 `INFLATED` times as wide, and in the prior."""
 
