@@ -37,6 +37,7 @@ import torch
 
 from network import coverage_deviation
 from provenance import provenance
+from simulated_set import grouping_of
 from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
 from xrayflow.errors import XrayflowWarning
 from xrayflow.fitting import optimise_problem
@@ -57,6 +58,7 @@ MODEL, NETWORK = "TBabs*simpl*ezdiskbb", "nicer-bhb"
 SETS = {"ungrouped": "none", "grouped": "file"}
 LAPLACE_BLOCK, LAPLACE_MOST, WANTED = 1000, 50_000, 1000.0
 WALKERS, STEPS = 20, 400
+NOWHERE = -1e300
 PILOTS = 96
 
 
@@ -68,7 +70,8 @@ def spectra(count: int, seed: int) -> tuple[list[Observation], np.ndarray]:
     theta, _ = Simulator.of(model, rmf, arf, layout, prior).draw_theta(count, generator)
     exposure = prior.draw_exposure(count, generator)
     template = read_observation(bundled_pha(), rmf, arf, "none")
-    template = replace(template, pha=grouped(template, layout))
+    grouping, quality, _ = grouping_of(template, layout)
+    template = replace(template, pha=replace(template.pha, grouping=grouping, quality=quality))
     found = []
     for i in range(count):
         values = dict(zip(model.names, theta[i].tolist(), strict=True))
@@ -77,18 +80,6 @@ def spectra(count: int, seed: int) -> tuple[list[Observation], np.ndarray]:
             one = replace(one, pha=replace(one.pha, counts=np.eye(1, one.pha.counts.size, 200)[0]))
         found.append(one)
     return found, theta.numpy()
-
-
-def grouped(template: Observation, layout: Layout) -> Any:
-    """The template's spectrum with the layout's bins as its GROUPING."""
-    first, last = layout.groups(template.rmf.channel, template.rmf.e_min, template.rmf.e_max)
-    first, last = first - template.rmf.channel[0], last - template.rmf.channel[0]
-    grouping, quality = np.ones(template.rmf.channel.size, dtype=np.int64), None
-    for low, high in zip(first, last, strict=True):
-        grouping[low + 1 : high + 1] = -1
-    quality = np.ones_like(grouping)
-    quality[first[0] : last[-1] + 1] = 0
-    return replace(template.pha, grouping=grouping, quality=quality)
 
 
 def ours(observations: Sequence[Observation], truths: np.ndarray, grouping: str, batch: int) -> dict[str, Any]:
@@ -185,7 +176,9 @@ def ultranest(problem: Problem) -> dict[str, float]:
     from ultranest import ReactiveNestedSampler
 
     def likelihood(rows: np.ndarray) -> np.ndarray:
-        return np.nan_to_num(problem.log_likelihood(torch.from_numpy(rows)[None])[0].numpy(), nan=-1e300, neginf=-1e300)
+        value = problem.log_likelihood(torch.from_numpy(rows)[None])[0].numpy()
+        # ultranest takes no infinity; where the model gives no number there is no posterior, as in `log_target`
+        return np.where(np.isfinite(value), value, NOWHERE)
 
     def transform(cube: np.ndarray) -> np.ndarray:
         v = torch.special.ndtri(torch.from_numpy(cube).clamp(1e-15, 1.0 - 1e-15))

@@ -101,6 +101,17 @@ def _likelihood(problem: Problem, systematic: Tensor) -> CountLikelihood:
     return replace(found, systematic=systematic[:, None])
 
 
+def grouping_of(template: Observation, layout: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The layout's bins as GROUPING and QUALITY of a template's channels, and the first channel of each bin."""
+    rmf = template.rmf
+    first, last = (ends - rmf.channel[0] for ends in layout.groups(rmf.channel, rmf.e_min, rmf.e_max))
+    grouping, quality = np.ones((2, rmf.channel.size), dtype=np.int64)
+    for low, high in zip(first, last, strict=True):
+        grouping[low + 1 : high + 1] = -1
+    quality[first[0] : last[-1] + 1] = 0
+    return grouping, quality, first
+
+
 def _counted(
     template: Observation,
     layout: Layout,
@@ -114,15 +125,9 @@ def _counted(
     rmf, arf = template.rmf, template.arf
     if arf is None:
         raise TypeError("the bundled response has an area")
-    first, last = layout.groups(rmf.channel, rmf.e_min, rmf.e_max)
-    first, last = first - rmf.channel[0], last - rmf.channel[0]
-    size = rmf.channel.size
-    grouping = np.ones(size, dtype=np.int64)
-    for low, high in zip(first, last, strict=True):
-        grouping[low + 1 : high + 1] = -1
-    filled, hidden, quality = np.zeros(size), np.zeros(size), np.ones(size, dtype=np.int64)
+    grouping, quality, first = grouping_of(template, layout)
+    filled, hidden = np.zeros(rmf.channel.size), np.zeros(rmf.channel.size)
     filled[first] = counts
-    quality[first[0] : last[-1] + 1] = 0
     pha = replace(
         template.pha,
         path=Path(f"simulated-{name.replace(':', '-')}.pha"),

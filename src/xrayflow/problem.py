@@ -9,7 +9,8 @@ A source may have several data sets (an instrument each): their log densities ad
 everything that has an axis of bins. The work is cut into pieces that stay in the processor's cache.
 
 How exactly expected counts are computed is a `Fidelity`: `at(SEARCH)` is the same problem on a coarse grid, for
-searches; what is certified comes from EXACT. theta, expected counts and all after them are float64 at any fidelity.
+searches, and `corrected` makes that exact at some places; what is certified was checked against EXACT. theta, expected
+counts and all after them are float64 at any fidelity.
 """
 
 from __future__ import annotations

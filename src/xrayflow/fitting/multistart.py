@@ -9,7 +9,7 @@ bad: the starts that end there are the evidence that there is no other.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -228,11 +228,6 @@ def find_minima(goal: Objective, starts: Float[Tensor, "source start parameter"]
         both = torch.cat([starts, found.x], dim=1)
         found = descend(cheap, both, torch.zeros_like(both, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
         evaluations = evaluations + found.evaluations
-    return _followed(goal, replace(found, evaluations=evaluations))
-
-
-def _followed(goal: Objective, found: Minima) -> Minima:
-    """Ends of a coarse search brought to rest, those that arrived at one place as one."""
     sources, count, _ = found.x.shape
     leader = _leaders(found)
     # one row per place that is left; the others take over what it finds
@@ -247,7 +242,7 @@ def _followed(goal: Objective, found: Minima) -> Minima:
         value=ends.value[row, 0],
         information=ends.information[row, 0],
         converged=ends.converged[row, 0],
-        evaluations=found.evaluations.index_add(0, of, ends.evaluations),
+        evaluations=evaluations.index_add(0, of, ends.evaluations),
     )
 
 

@@ -118,8 +118,7 @@ class Correction:
         Args:
             theta: Free parameters of the model, one source a row.
         """
-        weight, away, _ = self._seen(theta)
-        columns = torch.cat([weight[..., None], weight[..., None] * away], dim=-1).flatten(-2)
+        columns, _ = self._seen(theta)
         return 1.0 + columns @ self.table[self.rows].flatten(1, 2)
 
     def factor_and_slope(self, theta: Theta) -> tuple[Expected, Float[Tensor, "source draw bin parameter"]]:
@@ -128,10 +127,8 @@ class Correction:
         Args:
             theta: Likewise.
         """
-        weight, away, near = self._seen(theta)
+        columns, followed = self._seen(theta)
         table = self.table[self.rows]
-        columns = torch.cat([weight[..., None], weight[..., None] * away], dim=-1).flatten(-2)
-        followed = weight * near
         slope = (followed @ table[:, :, 1:].flatten(2)).reshape(*theta.shape, table.shape[-1]).mT
         return 1.0 + columns @ table.flatten(1, 2), slope * self.lengths.slope(theta)[:, :, None, :]
 
@@ -153,11 +150,13 @@ class Correction:
             rows=at,
         )
 
-    def _seen(self, theta: Theta) -> tuple[Tensor, Tensor, Tensor]:
-        """(source, draw, place) weights, (.., parameter) the way from each place, and whether its line is followed."""
+    def _seen(self, theta: Theta) -> tuple[Float[Tensor, "source draw column"], Float[Tensor, "source draw place"]]:
+        """What the table is multiplied by, and the weights of the places whose lines are followed."""
         away = self.lengths.x(theta)[:, :, None, :] - self.place[self.rows][:, None]
         distance2 = away.square().sum(-1)
         weight = torch.where(self.known[self.rows][:, None], (distance2 + CLOSE**2) ** -2, 0.0)
         weight = weight / weight.sum(-1, keepdim=True).clamp(min=1e-300)
         part = (REACH / distance2.sqrt().clamp(min=1e-300)).clamp(max=1.0)
-        return weight, away * part[..., None], (part == 1.0).to(away.dtype)
+        own = weight[..., None]
+        columns = torch.cat([own, own * (away * part[..., None])], dim=-1).flatten(-2)
+        return columns, torch.where(part == 1.0, weight, 0.0)

@@ -2,7 +2,7 @@
 
 | fidelity | grid | precision | used for |
 |---|---|---|---|
-| EXACT | the answer's own | float64 | weights, verdicts, everything that is certified |
+| EXACT | the answer's own | float64 | what a corrected grid is made and checked by; weights where none follows it |
 | FINER | each bin in three | float64 | the check of the grid |
 | SEARCH | one edge in many, `PER_DECADE` bins per decade | float64 | starts, most of an optimiser's way; corrected at
   the modes (`correction`) all that comes after, weights too where the check passes |

@@ -37,7 +37,7 @@ HIDDEN, SEEN = 1.0, 10.0
 """In natural log of the posterior: by how much a correction may make it too small, where it is within so much of the
 likeliest draw."""
 
-PARTS = 3, 2
+PARTS = FINER.parts, 2
 """Into which each bin is cut where the answer's grid is too coarse, and to check that."""
 
 

@@ -62,7 +62,7 @@ class Drawing(Protocol):
     def draw(
         self, problem: Problem, proposal: Proposal, draws: int, generators: list[torch.Generator]
     ) -> WeightedDraws:
-        """Draws with their exact log posterior density.
+        """Draws with their log posterior density on the problem.
 
         Args:
             problem: Some sources.
@@ -88,7 +88,7 @@ class ExactDrawing:
     def draw(
         self, problem: Problem, proposal: Proposal, draws: int, generators: list[torch.Generator]
     ) -> WeightedDraws:
-        """Draws with their exact log posterior density."""
+        """Draws with their log posterior density on the problem."""
         v = proposal.sample(draws, generators)
         return WeightedDraws.of(proposal, v, problem.log_target(v))
 

@@ -87,11 +87,11 @@ class PathPoints:
 
 @dataclass(frozen=True)
 class Anchors:
-    """Optima to walk from, on one grid: one row each.
+    """Optima to walk from: one row each.
 
     Attributes:
         source, optimum: Which.
-        v: Where they are on this grid.
+        v: Where they are.
         value: -2 log posterior density, up to a constant.
         information: Half its curvature.
     """
@@ -101,10 +101,6 @@ class Anchors:
     v: Float[Tensor, "row parameter"]
     value: Float[Tensor, " row"]
     information: Float[Tensor, "row parameter parameter"]
-
-    def select(self, rows: Tensor) -> Anchors:
-        """Some of the optima."""
-        return Anchors(self.source[rows], self.optimum[rows], self.v[rows], self.value[rows], self.information[rows])
 
 
 def walk(
@@ -135,7 +131,7 @@ def walk(
 
 @dataclass(frozen=True)
 class ProfiledObjective:
-    """What is walked on: the goal on one grid, its problem, and the evaluations that it has cost each source."""
+    """What is walked on: the goal, its problem, and the evaluations that it has cost each source."""
 
     goal: Objective
     problem: Problem
@@ -159,7 +155,7 @@ class ProfiledObjective:
 
 
 class ProfilePaths:
-    """The state of all walks on one grid: a row is one parameter of one optimum, to one side."""
+    """The state of all walks: a row is one parameter of one optimum, to one side."""
 
     def __init__(self, ground: ProfiledObjective, anchors: Anchors) -> None:
         optima, parameters = anchors.v.shape
