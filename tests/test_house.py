@@ -26,6 +26,7 @@ ROOMS = (
     "errors",
     "files",
     "seeds",
+    "memory",
     "data",
     "ogip",
     "models",

@@ -137,9 +137,11 @@ class Problem:
         return torch.cat([self._expected(part) for part in self._pieces(theta)], dim=1)
 
     def expected_counts(self, theta: Theta) -> Float[Tensor, "source draw"]:
-        """Expected source counts of all noticed bins together."""
-        used = torch.cat([data.likelihood.used for data in self.sets], dim=-1)
-        return (self.expected(theta) * used[:, None, :]).sum(-1)
+        """Expected source counts of all noticed bins together; a correction of bins is left out."""
+        forwards = [data.forward.summed() for data in self.sets]
+        own = theta[..., : len(self.model.free)]
+        pieces = ([forward.expected(part)[..., 0] for forward in forwards] for part in self._pieces(own))
+        return torch.cat([torch.stack(piece).sum(0) for piece in pieces], dim=1)
 
     def log_likelihood(self, theta: Theta) -> Float[Tensor, "source draw"]:
         """ln p(counts | theta), normalised."""

@@ -15,6 +15,7 @@ import typer
 
 from xrayflow.cli import answer, make, study
 from xrayflow.cli.terminal import INTERRUPTED, complain, usage
+from xrayflow.memory import keep_freed_memory
 
 UsageError = cast(type[Exception], typer.BadParameter.__base__)
 """Base of all that is wrong with options; typer has click's classes under names that differ between its versions."""
@@ -28,6 +29,7 @@ def main() -> None:
     """The console script."""
     # a second thread mostly waits, and spins while it waits: docs/decisions/0003-one-thread.md
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    keep_freed_memory()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -119,7 +119,7 @@ class Correction:
             theta: Free parameters of the model, one source a row.
         """
         columns, _ = self._seen(theta)
-        return 1.0 + columns @ self.table[self.rows].flatten(1, 2)
+        return 1.0 + self._times(columns, self.table.flatten(1, 2))
 
     def factor_and_slope(self, theta: Theta) -> tuple[Expected, Float[Tensor, "source draw bin parameter"]]:
         """The factor, and its derivative by theta; that of the weights is left out.
@@ -128,9 +128,9 @@ class Correction:
             theta: Likewise.
         """
         columns, followed = self._seen(theta)
-        table = self.table[self.rows]
-        slope = (followed @ table[:, :, 1:].flatten(2)).reshape(*theta.shape, table.shape[-1]).mT
-        return 1.0 + columns @ table.flatten(1, 2), slope * self.lengths.slope(theta)[:, :, None, :]
+        lines = self._times(followed, self.table[:, :, 1:].flatten(2))
+        slope = lines.reshape(*theta.shape, self.table.shape[-1]).mT * self.lengths.slope(theta)[:, :, None, :]
+        return 1.0 + self._times(columns, self.table.flatten(1, 2)), slope
 
     def select(self, rows: Int[Tensor, " chosen"], bins: int) -> Correction:
         """That of some rows.
@@ -149,6 +149,20 @@ class Correction:
             table=self.table[sources, :places, :, :bins],
             rows=at,
         )
+
+    def _times(self, columns: Tensor, tables: Float[Tensor, "source column *size"]) -> Float[Tensor, "row draw *size"]:
+        """Each row times the table of its source; rows of one source that follow each other in one product.
+
+        A product of batches would first copy a table for every row.
+        """
+        sources, runs = torch.unique_consecutive(self.rows, return_counts=True)
+        found = columns.new_empty((*columns.shape[:2], tables.shape[-1]))
+        first = 0
+        for source, run in zip(sources.tolist(), runs.tolist(), strict=True):
+            part = slice(first, first + run)
+            torch.matmul(columns[part].flatten(0, 1), tables[source], out=found[part].view(-1, tables.shape[-1]))
+            first += run
+        return found
 
     def _seen(self, theta: Theta) -> tuple[Float[Tensor, "source draw column"], Float[Tensor, "source draw place"]]:
         """What the table is multiplied by, and the weights of the places whose lines are followed."""

@@ -25,6 +25,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,11 @@ class FoldingMatrix:
 
     first: int
     values: Float[Tensor, "energy bin"]
+
+    @cached_property
+    def summed(self) -> FoldingMatrix:
+        """To all bins together."""
+        return FoldingMatrix(self.first, self.values.sum(1, keepdim=True))
 
 
 class MatrixCache:
@@ -200,6 +206,10 @@ class Fold:
             area=self.area.to(dtype),
             rebin=None if self.rebin is None else self.rebin.to(dtype),
         )
+
+    def summed(self) -> Fold:
+        """The same with all bins of a spectrum as one."""
+        return replace(self, matrices=tuple(matrix.summed for matrix in self.matrices), bins=1)
 
     def cast(self, theta: Tensor) -> Tensor:
         """Parameters in the precision of the fold, for the model in front of it.

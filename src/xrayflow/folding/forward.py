@@ -177,6 +177,11 @@ class Forward:
             slope[source, own, : value.shape[-1]] = bend[0]
         return expected, slope
 
+    def summed(self) -> Forward:
+        """The same with all bins of a spectrum as one, and without a correction: what the counts of bins add up to."""
+        single = None if self.single is None else self.single.summed()
+        return replace(self, fold=self.fold.summed(), correction=None, single=single)
+
     def at(self, fidelity: Fidelity) -> Forward:
         """The same sources at another fidelity.
 

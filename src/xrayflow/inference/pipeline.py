@@ -25,6 +25,7 @@ from xrayflow.inference.ladder import SamplingBudget, State, climb
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.network import Guide, NetworkProposal, find_network, require_network
 from xrayflow.inference.rungs import LADDER, find_modes, first_proposal
+from xrayflow.memory import keep_freed_memory
 from xrayflow.models import Model
 from xrayflow.networks import Network
 from xrayflow.ogip import Observation
@@ -292,6 +293,7 @@ def infer_problem(
         progress: Called with (step, fraction).
         own_grid: Whether a grid that is too coarse may be made finer; one that a user gave is the answer's.
     """
+    keep_freed_memory()
     budget, told = budget or SamplingBudget(), progress or _silent
     guide = None if network is None else network.posterior
     generators = problem.generators(seed)
