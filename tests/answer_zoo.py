@@ -65,7 +65,7 @@ def first_parameters(posterior: Posterior, count: int) -> Posterior:
     """The answer as if only the first parameters were free."""
     names = posterior.names[:count]
     frozen = {
-        p.name: float(b) for p, b in zip(posterior.model.free, posterior.best, strict=True) if p.name not in names
+        p.name: float(b) for p, b in zip(posterior.model.free, posterior.best, strict=False) if p.name not in names
     }
     return altered(
         posterior,

@@ -39,7 +39,7 @@ def observation(folder: Path, background: str = "none", **arguments: object) -> 
 def fitted(found: Observation, model: str = "powerlaw", statistic: str = "auto", **settings: object) -> BestFit:
     """The best fit by XSPEC's statistic."""
     setup = FitSetup(model=model, energies=BAND, statistic=statistic, **settings)  # type: ignore[arg-type]
-    return optimise_problem(build_problem([found], setup), "statistic")[0]
+    return optimise_problem(build_problem([found], setup, "statistic"), "statistic")[0]
 
 
 def spectrum_of(problem: Problem, source: int = 0) -> Spectrum:

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from xrayflow.folding import Forward
 from xrayflow.ogip import ARF, PHA, RMF, Observation, Spectrum
-from xrayflow.statistics import Likelihood, StatisticChoice, background_in_source, likelihood_of
+from xrayflow.statistics import (
+    KNOWN,
+    BackgroundTreatment,
+    Likelihood,
+    StatisticChoice,
+    background_in_source,
+    likelihood_of,
+)
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,14 @@ class DataSet:
         choices: XSPEC's statistic of each, for people.
         forward: Parameters -> expected counts.
         likelihood: Expected counts -> ln p of the observed ones.
+        treatment: What the likelihood makes of a background.
     """
 
     spectra: tuple[Spectrum, ...]
     choices: tuple[StatisticChoice, ...]
     forward: Forward
     likelihood: Likelihood
+    treatment: BackgroundTreatment = KNOWN
 
     def as_asked(self) -> DataSet:
         """The data of one source in the bins that were asked for: XSPEC's statistic and figures are of those."""
@@ -39,7 +48,8 @@ class DataSet:
             return self
         forward = Forward.of(self.forward.family.model, [shown], self.forward.grid)
         systematic = float(self.likelihood.systematic[0, 0])
-        return DataSet((shown,), self.choices, forward, likelihood_of([shown], self.choices, systematic))
+        likelihood = likelihood_of([shown], self.choices, systematic, self.treatment)
+        return DataSet((shown,), self.choices, forward, likelihood, self.treatment)
 
     def select(self, sources: Int[Tensor, " chosen"]) -> DataSet:
         """The data of some of the sources."""
@@ -49,6 +59,7 @@ class DataSet:
             tuple(self.choices[i] for i in rows),
             self.forward.select(sources),
             self.likelihood.select(sources),
+            self.treatment,
         )
 
 

@@ -29,7 +29,7 @@ from xrayflow.folding import EXACT, MANY_DRAWS, PIECE, SEARCH, Fidelity, Grid
 from xrayflow.models import Model
 from xrayflow.prior import FAR, Prior, log_standard_normal
 from xrayflow.seeds import generator_for
-from xrayflow.statistics import Curvature, FitStatistic
+from xrayflow.statistics import BackgroundTreatment, Curvature, FitStatistic, background_in_source
 
 Theta = Float[Tensor, "source draw parameter"]
 V = Float[Tensor, "source draw parameter"]
@@ -83,6 +83,11 @@ class Problem:
         """How many columns theta has, nuisances included."""
         return len(self.prior.marginals)
 
+    @property
+    def model_prior(self) -> Prior:
+        """The prior of the model's free parameters alone."""
+        return Prior(self.prior.marginals[: len(self.model.free)])
+
     @cached_property
     def norms(self) -> tuple[int, ...]:
         """Columns of theta that the expected counts are proportional to, all together."""
@@ -95,9 +100,12 @@ class Problem:
         counts, background = [], []
         for data in self.sets:
             likelihood = data.likelihood
-            nothing = torch.zeros_like(likelihood.counts[:, :1])
             counts.append((likelihood.counts[:, 0] * likelihood.used).sum(-1))
-            background.append((likelihood.total(nothing)[:, 0] * likelihood.used).sum(-1))
+            behind = [
+                0.0 if choice.gaussian else float(background_in_source(spectrum).sum())
+                for spectrum, choice in zip(data.spectra, data.choices, strict=True)
+            ]
+            background.append(torch.tensor(behind, dtype=torch.float64))
         systematic = torch.stack([data.likelihood.systematic[:, 0] for data in self.sets])
         return Facts(
             names=tuple(spectrum.observation.pha.path.name for spectrum in first.spectra),
@@ -206,36 +214,40 @@ class Problem:
             values.append(self._log_density(expected, part))
         return torch.cat(scaled, dim=1), torch.cat(values, dim=1)
 
-    def deviance(self, expected: Expected) -> Float[Tensor, "source draw"]:
+    def deviance(self, expected: Expected, theta: Theta) -> Float[Tensor, "source draw"]:
         """2 (saturated - log likelihood) of all data sets, of the likelihood that the posterior rests on.
 
         Args:
-            expected: Of `expected`; for a replica, as many draws as data.
+            expected: Of `expected` at theta; for a replica, as many draws as data.
+            theta: For its nuisances.
         """
-        return self._sum(lambda data, part: data.likelihood.deviance(part), expected)
+        nuisances = iter(self._nuisances(theta))
+        return self._sum(lambda data, part: data.likelihood.deviance(part, next(nuisances)), expected)
 
-    def replicate(self, expected: Expected, generator: torch.Generator) -> Problem:
+    def replicate(self, expected: Expected, theta: Theta, generator: torch.Generator) -> Problem:
         """The problem of data as another observation would give them: draw i of a replica has data of its own.
 
         Args:
-            expected: Of `expected`.
+            expected: Of `expected` at theta.
+            theta: For its nuisances.
             generator: Source of randomness.
         """
-        parts = self._split(expected)
+        parts = zip(self.sets, self._split(expected), self._nuisances(theta), strict=True)
         sets = [
-            replace(data, likelihood=data.likelihood.replicate(part, generator))
-            for data, part in zip(self.sets, parts, strict=True)
+            replace(data, likelihood=data.likelihood.replicate(part, generator, nuisance))
+            for data, part, nuisance in parts
         ]
         return replace(self, sets=tuple(sets))
 
-    def predictions(self, expected: Expected) -> tuple[Prediction, ...]:
+    def predictions(self, expected: Expected, theta: Theta) -> tuple[Prediction, ...]:
         """What the data sets of a batch of one hold, and what draws make of them.
 
         Args:
-            expected: (1, draw, bin) of `expected`.
+            expected: (1, draw, bin) of `expected` at theta.
+            theta: For its nuisances.
         """
         found = []
-        for data, part in zip(self.sets, self._split(expected), strict=True):
+        for data, part, nuisance in zip(self.sets, self._split(expected), self._nuisances(theta), strict=True):
             spectrum, likelihood = data.spectra[0], data.likelihood
             bins = spectrum.counts.size
             found.append(
@@ -244,8 +256,8 @@ class Problem:
                     spectrum.energy_hi,
                     likelihood.counts[0, 0, :bins].numpy(),
                     part[0, :, :bins].numpy(),
-                    likelihood.total(part)[0, :, :bins].numpy(),
-                    likelihood.variance(part)[0, :, :bins].numpy(),
+                    likelihood.total(part, nuisance)[0, :, :bins].numpy(),
+                    likelihood.variance(part, nuisance)[0, :, :bins].numpy(),
                 )
             )
         return tuple(found)
@@ -286,10 +298,11 @@ class Problem:
             systematic = float(data.likelihood.systematic[0, 0])
             shown += float(FitStatistic.of(data.spectra, data.choices, systematic).value(part))
         reasons = "; ".join(dict.fromkeys(data.choices[0].reason for data in self.sets))
-        dof, own_dof = (int(of.facts.bins[0]) - self.parameters for of in (asked, self))
+        dof = int(asked.facts.bins[0]) - len(self.model.free)
+        own_dof = int(self.facts.bins[0]) - self.parameters
         return (
             Value(self.statistic_names[0], shown, dof, reasons),
-            Value("deviance", float(self.deviance(self.expected(here))), own_dof, self.likelihood_name),
+            Value("deviance", float(self.deviance(self.expected(here), here)), own_dof, self.likelihood_name),
         )
 
     def mean_jacobian(self, theta: Theta) -> Float[Tensor, "source bin parameter"]:
@@ -297,15 +310,24 @@ class Problem:
         own = theta[..., : len(self.model.free)]
         return torch.cat([data.forward.linearised(own)[1].mean(1) for data in self.sets], dim=1)
 
-    def score(self, expected: Expected, jacobian: Float[Tensor, "source bin parameter"]) -> Theta:
-        """Gradient of ln L in the model's parameters, with one Jacobian for all draws.
+    def score(self, expected: Expected, theta: Theta, jacobian: Float[Tensor, "source bin parameter"]) -> Theta:
+        """Gradient of ln L, with one Jacobian for all draws.
 
         Args:
-            expected: Of `expected`; for a replica, as many draws as data.
+            expected: Of `expected` at theta; for a replica, as many draws as data.
+            theta: For its nuisances.
             jacobian: Of `mean_jacobian`.
         """
-        parts = zip(self.sets, self._split(expected), self._split(jacobian.mT), strict=True)
-        return torch.stack([data.likelihood.score(part, slope.mT) for data, part, slope in parts]).sum(0)
+        free, place = len(self.model.free), len(self.model.free)
+        found = theta.new_zeros((*expected.shape[:2], self.parameters))
+        parts = zip(self.sets, self._split(expected), self._split(jacobian.mT), self._nuisances(theta), strict=True)
+        for data, part, slope, nuisance in parts:
+            own = data.likelihood.score(part, slope.mT, nuisance)
+            count = own.shape[-1] - free
+            found[..., :free] += own[..., :free]
+            found[..., place : place + count] = own[..., free:]
+            place += count
+        return found
 
     @property
     def likelihood_name(self) -> str:
@@ -324,6 +346,11 @@ class Problem:
         return "; ".join(dict.fromkeys(why for data in self.sets if (why := data.likelihood.why)))
 
     @property
+    def treatment(self) -> BackgroundTreatment:
+        """What the likelihood makes of a background: of the first data set."""
+        return self.sets[0].treatment
+
+    @property
     def statistic_names(self) -> tuple[str, ...]:
         """(source,) XSPEC's statistic of each, those of several data sets joined."""
         each = zip(*([choice.name for choice in data.choices] for data in self.sets), strict=True)
@@ -337,10 +364,12 @@ class Problem:
         """The same with XSPEC's statistics in the place of the likelihoods: ln L = -statistic / 2.
 
         Raises:
-            DataError: The bins are not those that were asked for.
+            DataError: The bins are not those that were asked for, or the likelihood has nuisances.
         """
         if any(spectrum.shown is not None for data in self.sets for spectrum in data.spectra):
             raise DataError("XSPEC's statistic is of the bins asked for; build the problem for objective 'statistic'")
+        if self.parameters > len(self.model.free):
+            raise DataError("XSPEC's statistic has no nuisances; build the problem for objective 'statistic'")
         sets = [replace(data, likelihood=FitStatistic.of(data.spectra, data.choices)) for data in self.sets]
         return replace(self, sets=tuple(sets))
 

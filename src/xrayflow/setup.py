@@ -14,7 +14,15 @@ from xrayflow.models import Model, parse_model
 from xrayflow.ogip import DEFAULT_BAND, Observation, Spectrum
 from xrayflow.prior import Prior, name_of
 from xrayflow.problem import Problem
-from xrayflow.statistics import StatisticChoice, choose, likelihood_of
+from xrayflow.statistics import (
+    KNOWN,
+    MODELLED_SCALE,
+    BackgroundTreatment,
+    StatisticChoice,
+    background_kind,
+    choose,
+    likelihood_of,
+)
 
 DEFAULT_MODEL = "TBabs*simpl*ezdiskbb"
 
@@ -38,6 +46,8 @@ class FitSetup:
         grouping: "file" (default), "none", "optimal" or "min:N".
         statistic: XSPEC's; "auto" takes what suits the data.
         grid: Photon-energy grid; default made from the response.
+        likelihood: What it makes of a background: "marginalised" (integrated over), "known" or "profile".
+        background_scale: Standard deviation of ln A, A the factor by which the level of a modelled background is off.
     """
 
     model: str | Model | None = None
@@ -51,11 +61,22 @@ class FitSetup:
     grouping: str | None = None
     statistic: str = "auto"
     grid: Grid | None = None
+    likelihood: str = "marginalised"
+    background_scale: float = MODELLED_SCALE
 
     def __post_init__(self) -> None:
         # changes may come from an iterator, and every batch of a catalogue reads them
         if self.prior is not None and not isinstance(self.prior, Prior):
             object.__setattr__(self, "prior", tuple(self.prior))
+
+    @property
+    def treatment(self) -> BackgroundTreatment:
+        """What is made of a background.
+
+        Raises:
+            DataError: There is no such likelihood, or the scale is out of range.
+        """
+        return BackgroundTreatment(self.likelihood, self.background_scale)
 
     def model_and_prior(self) -> tuple[Model, Prior]:
         """The model with its frozen and linked parameters, and the prior of the free ones.
@@ -134,21 +155,24 @@ def problem_of(
         XrayflowError: A statistic or a systematic error that these data do not allow, or a grid that misses the band.
     """
     choices = tuple(choose(spectrum, setup.statistic) for spectrum in spectra) if choices is None else tuple(choices)
+    treatment = setup.treatment if objective == "posterior" else KNOWN
     if objective == "posterior":
         pairs = zip(spectra, choices, strict=True)
-        spectra = [one.undecided() if _can_be_split(one, choice) else one for one, choice in pairs]
-    likelihood = likelihood_of(spectra, choices, setup.systematic or 0.0)
+        spectra = [one.undecided() if _can_be_split(one, choice, treatment) else one for one, choice in pairs]
+    likelihood = likelihood_of(spectra, choices, setup.systematic or 0.0, treatment)
     forward = Forward.of(model, spectra, setup.grid)
-    return Problem.of(model, prior, [DataSet(tuple(spectra), choices, forward, likelihood)])
+    return Problem.of(model, prior, [DataSet(tuple(spectra), choices, forward, likelihood, treatment)])
 
 
-def _can_be_split(spectrum: Spectrum, choice: StatisticChoice) -> bool:
+def _can_be_split(spectrum: Spectrum, choice: StatisticChoice, treatment: BackgroundTreatment) -> bool:
     """Whether the likelihood stands bins of few counts.
 
     chi^2 does not, nor does a background that was counted and is taken as known: in small bins its own scatter is all.
+    A statistic is of the bins that were asked for.
     """
+    kind = background_kind(spectrum, choice, treatment)
     counted = spectrum.background is not None and choice.name == "wstat"
-    return not (choice.gaussian or counted)
+    return not (kind in ("gaussian", "profile") or (counted and kind == "known"))
 
 
 def _thawed(model: Model, changes: Iterable[str], freeze: Mapping[str, float]) -> list[str]:

@@ -80,7 +80,7 @@ def test_the_best_point_is_found_from_a_draw_where_the_modes_missed_it(candidate
     known = minimise(candidate.exact, candidate.modes.v[:, :4], objective="scale")
     at = candidate.exact.prior.to_theta(known.v[0, known.objective[0].argmin()])
     np.testing.assert_allclose(answer.best, at.numpy(), rtol=1e-3)
-    value = candidate.exact.deviance(candidate.exact.expected(at[None, None]))
+    value = candidate.exact.deviance(candidate.exact.expected(at[None, None]), at[None, None])
     assert answer.deviance.value == pytest.approx(float(value), abs=2e-3)
 
 

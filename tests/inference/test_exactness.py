@@ -185,7 +185,8 @@ def assert_best(one: Candidate) -> None:
     v = torch.cat([one.modes.v[:, one.modes.distinct()[0]], likeliest], dim=1)
     known = minimise(one.exact, v, objective="scale", near=True)
     at = one.exact.prior.to_theta(known.v[0, known.objective[0].argmin()])
-    best, wanted = (one.exact.deviance(one.exact.expected(theta[None, None])) for theta in (one.best.theta, at))
+    places = (one.best.theta[None, None], at[None, None])
+    best, wanted = (one.exact.deviance(one.exact.expected(theta), theta) for theta in places)
     assert float(best) == pytest.approx(float(wanted), abs=0.02)
 
 

@@ -76,9 +76,11 @@ def test_a_fit_of_xspecs_statistic_is_of_the_groups_asked_for(faint: Observation
 
 
 @pytest.mark.parametrize(("statistic", "background"), [("chi2", False), ("wstat", True)])
-def test_chi2_and_a_counted_background_keep_their_groups(tmp_path: Path, statistic: str, background: bool) -> None:
+def test_chi2_and_a_counted_background_that_is_known_keep_their_groups(
+    tmp_path: Path, statistic: str, background: bool
+) -> None:
     found = toy_observation(tmp_path, exposure=20.0, background=background)
-    setup = FitSetup(model="powerlaw", energies=BAND, grouping="min:5", statistic=statistic)
+    setup = FitSetup(model="powerlaw", energies=BAND, grouping="min:5", statistic=statistic, likelihood="known")
     problem = build_problem([found], setup)
     assert problem.as_asked() is problem
     assert problem.sets[0].spectra[0].counts.size == found.bin(BAND, grouping="min:5").counts.size

@@ -12,6 +12,7 @@ from answer_zoo import toy_posterior
 from ogip_zoo import toy_observation
 from xrayflow.inference.parts import MAKERS, BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
 from xrayflow.setup import FitSetup, build_problem
+from xrayflow.statistics import BackgroundTreatment
 
 
 def facts(folder: Path, *, background: bool = False, **words: object) -> LikelihoodFacts:
@@ -31,10 +32,17 @@ def test_a_systematic_error_is_part_of_the_name_and_of_the_facts(tmp_path: Path)
 
 
 def test_a_background_that_is_taken_as_known_says_why_that_is_not_exact(tmp_path: Path) -> None:
-    found = facts(tmp_path, background=True)
+    found = facts(tmp_path, background=True, likelihood="known")
     assert (found.name, found.kind) == ("Poisson, known background", "approximate")
     assert "background" in found.why
     assert "\n" not in found.why
+
+
+def test_a_background_is_integrated_over_and_profiled_where_that_is_asked(tmp_path: Path) -> None:
+    found = facts(tmp_path, background=True)
+    assert (found.name, found.kind, found.why) == ("Poisson, background marginalised", "exact", "")
+    assert found.background == BackgroundTreatment("marginalised", 0.1)
+    assert facts(tmp_path, background=True, likelihood="profile").kind == "profile"
 
 
 def test_an_answer_says_where_it_came_from() -> None:

@@ -313,9 +313,12 @@ def test_abundances_reach_the_answer(faint: Observation) -> None:
     assert angr.log_evidence != pytest.approx(wilm.log_evidence, abs=1e-3)
 
 
-def test_a_background_makes_the_computation_approximate_and_says_why(tmp_path: Path) -> None:
+def test_a_background_is_certified_and_one_taken_as_known_says_why_it_is_not(tmp_path: Path) -> None:
     observation = toy_observation(tmp_path, exposure=100.0, background=True)
-    answer = infer(observation, MODEL, freeze=FREEZE, energies=BAND, grouping="min:20")
+    whole = infer(observation, MODEL, freeze=FREEZE, energies=BAND, grouping="min:20")
+    assert (whole.likelihood.kind, whole.computation.status) == ("exact", "certified")
+    assert whole.prior.names[-1] == "background.lnA"
+    answer = infer(observation, MODEL, freeze=FREEZE, energies=BAND, grouping="min:20", likelihood="known")
     assert answer.likelihood.kind == "approximate"
     assert answer.computation.status == "approximate"
     assert any("background" in reason for reason in answer.computation.reasons)

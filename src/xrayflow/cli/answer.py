@@ -52,6 +52,8 @@ def fit(
     grouping: options.Grouping = "file",
     statistic: options.ShownStatistic = options.Statistic.auto,
     systematic: options.Systematic = 0.0,
+    likelihood: options.LikelihoodName = options.LikelihoodOf.marginalised,
+    background_scale: options.BackgroundScale = 0.1,
     draws: options.Draws = 1000,
     ess: options.Ess = 400.0,
     network: options.NetworkName = None,
@@ -66,6 +68,7 @@ def fit(
     held, tied = options.assignments(freeze, "--freeze"), options.links(link)
     options.check_fit(held, tied, prior, energies, channels, network, amortised)
     bands, kept = options.bands(energies), options.channels(channels)
+    background, treatment = options.background_and_likelihood(background, likelihood)
     with answering(debug):
         from xrayflow.files import to_json
         from xrayflow.inference import infer
@@ -96,6 +99,8 @@ def fit(
                 ess=ess,
                 progress=progress,
                 time_limit=time_limit,
+                likelihood=treatment,
+                background_scale=background_scale,
             )
             if progress is not None and out is not None:
                 progress("drawing", 1.0)

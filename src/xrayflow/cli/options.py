@@ -29,6 +29,14 @@ class Statistic(StrEnum):
     chi2 = "chi2"
 
 
+class LikelihoodOf(StrEnum):
+    """The names of `--likelihood`; those of `statistics.batch`, which loads torch."""
+
+    marginalised = "marginalised"
+    known = "known"
+    profile = "profile"
+
+
 def _option(*names: str, help: str, panel: str, **settings: Any) -> Any:
     """One option of the list below."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
@@ -42,7 +50,12 @@ TargetLibrary = Annotated[Path, typer.Argument(metavar="TARGETS", help="Of xrayf
 Rmf = Annotated[str | None, _option(metavar="FILE", help="Redistribution matrix, instead of RESPFILE.", panel=FILES)]
 Arf = Annotated[str | None, _option(metavar="FILE", help="Effective area, instead of ANCRFILE.", panel=FILES)]
 Background = Annotated[
-    str | None, _option(metavar="FILE|none", help="Background spectrum, instead of BACKFILE.", panel=FILES)
+    str | None,
+    _option(
+        metavar="FILE|none|known",
+        help="Background spectrum, instead of BACKFILE; known: BACKFILE's, with --likelihood known.",
+        panel=FILES,
+    ),
 ]
 Row = Annotated[
     int | None, _option(metavar="N", help="Which spectrum of a TYPE:II file; the same as PHA{N}.", panel=FILES)
@@ -90,6 +103,18 @@ ShownStatistic = Annotated[
 ]
 Systematic = Annotated[
     float, _option(metavar="FRACTION", min=0.0, help="Systematic error of the model in each bin: 0.015.", panel=DATA)
+]
+LikelihoodName = Annotated[
+    LikelihoodOf,
+    _option(
+        "--likelihood",
+        help="A background is integrated over, taken as known, or profiled as XSPEC's statistic does.",
+        panel=DATA,
+    ),
+]
+BackgroundScale = Annotated[
+    float,
+    _option(metavar="FRACTION", min=0.0, max=1.0, help="How far a modelled background's level may be off.", panel=DATA),
 ]
 MaybeSystematic = Annotated[
     float | None,
@@ -156,6 +181,15 @@ def assignment(text: str, option: str = "--freeze") -> tuple[str, float]:
     if not sign or not name.strip():
         raise typer.BadParameter(f"'{text}': write NAME=VALUE, as TBabs.nH=0.2", param_hint=option)
     return name.strip(), number
+
+
+def background_and_likelihood(background: str | None, likelihood: LikelihoodOf) -> tuple[str | None, str]:
+    """The file of --background, and what is made of it: `known` stands for BACKFILE, taken as known."""
+    if background != LikelihoodOf.known.value:
+        return background, likelihood.value
+    if likelihood is LikelihoodOf.profile:
+        raise typer.BadParameter("known, and --likelihood profile: give one of them", param_hint="--background")
+    return None, LikelihoodOf.known.value
 
 
 def link(text: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
 from xrayflow.setup import TOGETHER, FitSetup, build_problem
+from xrayflow.statistics import MODELLED_SCALE
 
 OBJECTIVES = ("posterior", "statistic")
 
@@ -138,6 +139,8 @@ def optimise(
     starts: int = 8,
     seed: int = 0,
     abund: str | None = None,
+    likelihood: str = "marginalised",
+    background_scale: float = MODELLED_SCALE,
 ) -> BestFit:
     """The best fit of one spectrum, from independent cold starts.
 
@@ -149,6 +152,7 @@ def optimise(
         starts: Independent starts.
         seed: The same seed and file give the same starts.
         abund: Abundances of the absorbers where the model is an expression.
+        likelihood, background_scale: As `infer`.
 
     Raises:
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
@@ -165,6 +169,8 @@ def optimise(
         grouping=grouping,
         statistic=statistic,
         grid=grid,
+        likelihood=likelihood,
+        background_scale=background_scale,
     )
     return optimise_batch([observation], setup, objective, starts, seed)[0]
 

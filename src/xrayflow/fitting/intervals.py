@@ -88,7 +88,7 @@ def error(fit: BestFit | HasBestFit, names: str | Iterable[str] | None = None, d
 
     Args:
         fit: From `optimise`, or an answer of `infer`; its objective is what rises.
-        names: Which parameters; default all.
+        names: Which parameters; default all of the model's.
         delta: The rise: 1 is 68 %, 2.706 is 90 % for one parameter.
 
     Raises:
@@ -98,7 +98,7 @@ def error(fit: BestFit | HasBestFit, names: str | Iterable[str] | None = None, d
     if not delta > 0 or not np.isfinite(delta):
         raise DataError(f"error: delta {delta:g} is no rise of the statistic; give a positive number, as 2.706")
     fit = fit_of(fit)
-    asked = fit.names if names is None else (names,) if isinstance(names, str) else tuple(names)
+    asked = fit.problem.model.names if names is None else (names,) if isinstance(names, str) else tuple(names)
     columns = [column_of(fit, name) for name in asked]
     for restarts in range(RESTARTS + 1):
         walk = EndSearch(fit, columns, delta)

@@ -34,7 +34,7 @@ class StartingProposal(Protocol):
         ...
 
     def sample(self, draws: int, generators: list[torch.Generator]) -> Float[Tensor, "source draw parameter"]:
-        """Draws in the prior's probit coordinates, one generator per source."""
+        """Draws of the model's parameters in the prior's probit coordinates, one generator per source."""
         ...
 
     def select(self, sources: Tensor) -> StartingProposal:
@@ -76,6 +76,7 @@ def _prior_starts(problem: Problem, starts: int, generators: list[torch.Generato
     """(source, start, parameter) the likeliest of `CANDIDATES` prior draws each, scaled to the observed counts."""
     shape = (starts * CANDIDATES, problem.parameters)
     v = torch.stack([torch.randn(shape, generator=generator, dtype=torch.float64) for generator in generators])
+    v[..., len(problem.model.free) :] = 0.0  # nuisances set out from the middle of their prior
     theta, value = problem.matched(problem.prior.to_theta(v))
     if problem.norms:
         v = problem.prior.to_probit(theta).clamp(-FAR, FAR)
@@ -89,6 +90,7 @@ def _guided_starts(
 ) -> Tensor:
     """(source, start, parameter) the likeliest of the proposal's draws."""
     v = proposal.sample(starts * GUIDED_CANDIDATES, generators).to(torch.float64).clamp(-FAR, FAR)
+    v = torch.nn.functional.pad(v, (0, problem.parameters - v.shape[-1]))  # it knows no nuisance: the prior's middle
     value = problem.log_likelihood(problem.prior.to_theta(v))
     best = torch.where(torch.isfinite(value), value, -torch.inf).topk(starts, dim=1).indices
     return v.gather(1, best[..., None].expand(-1, -1, v.shape[-1]))

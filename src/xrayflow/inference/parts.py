@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xrayflow.dataset import Value
 from xrayflow.problem import Problem
+from xrayflow.statistics import BackgroundTreatment
 
 MAKERS = ("torch", "numpy", "scipy", "astropy")
 """Packages that compute an answer."""
@@ -75,18 +76,21 @@ class LikelihoodFacts:
         kind: exact, approximate or profile.
         why: Why it is not exact, in words.
         systematic: Fractional error of the source model.
+        background: What was made of a background.
     """
 
     name: str
     kind: str
     why: str
     systematic: float
+    background: BackgroundTreatment = field(default_factory=BackgroundTreatment)
 
     @classmethod
     def of(cls, problem: Problem) -> LikelihoodFacts:
         """Those of a batch of one."""
         systematic = float(problem.facts.systematic[0])
-        return cls(problem.likelihood_name, problem.likelihood_kind, problem.likelihood_why, systematic)
+        background = problem.treatment
+        return cls(problem.likelihood_name, problem.likelihood_kind, problem.likelihood_why, systematic, background)
 
 
 @dataclass(frozen=True)

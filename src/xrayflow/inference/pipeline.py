@@ -28,10 +28,11 @@ from xrayflow.inference.rungs import LADDER, find_modes, first_proposal
 from xrayflow.memory import keep_freed_memory
 from xrayflow.models import Model
 from xrayflow.networks import Network
-from xrayflow.ogip import Observation
+from xrayflow.ogip import Observation, Spectrum
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
 from xrayflow.setup import TOGETHER, FitSetup, problem_of
+from xrayflow.statistics import KNOWN, MODELLED_SCALE, background_kind, choose
 
 Progress = Callable[[str, float], None]
 """Called with the name of the step and the done fraction of the whole, 0..1."""
@@ -85,6 +86,8 @@ def infer(
     progress: Progress | None = None,
     abund: str | None = None,
     time_limit: float | None = None,
+    likelihood: str = "marginalised",
+    background_scale: float = MODELLED_SCALE,
 ) -> Posterior:
     """The certified posterior of one spectrum.
 
@@ -109,6 +112,10 @@ def infer(
         progress: Called with (step, fraction).
         abund: Abundances of the absorbers where the model is an expression, as `--abund`; default wilm.
         time_limit: Seconds after which nothing optional is begun: the answer is what stands then, and says so.
+        likelihood: What is made of a background: "marginalised" (integrated over), "known", or "profile" (XSPEC's
+            statistic in the place of the likelihood).
+        background_scale: Standard deviation of ln A, A the factor by which the level of a modelled background is off;
+            0 takes its level at its word.
 
     Raises:
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
@@ -131,12 +138,13 @@ def infer(
         grouping=grouping,
         statistic=statistic,
         grid=grid,
+        likelihood=likelihood,
+        background_scale=background_scale,
     )
     if time_limit is not None and not time_limit > 0:
         raise DataError(f"time_limit={time_limit:g}: give seconds above 0")
     budget = SamplingBudget(draws, ess, seconds=time_limit)
-    found = _answered([observation], setup, network, amortised, seed, budget, progress or _silent)
-    return found[0]
+    return infer_batch([observation], setup, network, amortised, seed, budget, progress)[0]
 
 
 @overload
@@ -202,11 +210,19 @@ def infer_batch(
     if not observations:
         raise DataError("a batch without spectra; give at least one")
     setup, budget = setup or FitSetup(), budget or SamplingBudget()
+    if amortised and setup.likelihood == "marginalised":
+        setup = replace(setup, likelihood=KNOWN.kind)  # a network knows no nuisance
     if on_error == "raise":
-        return _answered(observations, setup, network, amortised, seed, budget, progress or _silent)
+        answers: list[Posterior | None] = [None] * len(observations)
+        for group in _alike([setup.bin(one) for one in observations], setup, by_response=False):
+            chosen = [observations[i] for i in group]
+            done = _answered(chosen, setup, network, amortised, seed, budget, progress or _silent)
+            for place, answer in zip(group, done, strict=True):
+                answers[place] = answer
+        return [answer for answer in answers if answer is not None]
     setup.model_and_prior()  # what is wrong with all of them is no row
     rows: list[Posterior | NoAnswer | None] = [None] * len(observations)
-    for group in _alike(observations, setup, rows):
+    for group in _alike(_binned(observations, setup, rows), setup):
         chosen = [observations[i] for i in group]
         try:
             found: Sequence[Posterior | NoAnswer] = _answered(
@@ -227,19 +243,34 @@ def infer_batch(
     return [row for row in rows if row is not None]
 
 
-def _alike(
+def _binned(
     observations: Sequence[Observation], setup: FitSetup, rows: list[Posterior | NoAnswer | None]
-) -> list[list[int]]:
-    """Groups of spectra that can be answered together; a spectrum that cannot be answered at all gets its row."""
-    groups: dict[tuple[str, bool], list[int]] = {}
+) -> list[Spectrum | None]:
+    """The bins of each spectrum; one that cannot be answered gets its row."""
+    found: list[Spectrum | None] = []
     for place, observation in enumerate(observations):
         try:
             model, prior = setup.model_and_prior()
-            counts = problem_of([setup.bin(observation)], model, prior, setup).facts.are_counts
+            spectrum = setup.bin(observation)
+            problem_of([spectrum], model, prior, setup)
         except XrayflowError as error:
             rows[place] = NoAnswer(observation.pha.path, error)
-            continue
-        groups.setdefault((observation.rmf.sha256, bool(counts[0])), []).append(place)
+            found.append(None)
+        else:
+            found.append(spectrum)
+    return found
+
+
+def _alike(spectra: Sequence[Spectrum | None], setup: FitSetup, by_response: bool = True) -> list[list[int]]:
+    """Groups of spectra that can be answered together: with likelihoods of one kind, and of one response."""
+    if len(spectra) == 1:
+        return [[0]] if spectra[0] is not None else []
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, spectrum in enumerate(spectra):
+        if spectrum is not None:
+            kind = background_kind(spectrum, choose(spectrum, setup.statistic), setup.treatment)
+            response = spectrum.observation.rmf.sha256 if by_response else ""
+            groups.setdefault((response, kind), []).append(place)
     return list(groups.values())
 
 

@@ -185,12 +185,14 @@ class Posterior:
         data = self.data[0]
         setup = FitSetup(
             model=self.model,
-            prior=self.prior,
+            prior=Prior(self.prior.marginals[: len(self.model.names)]),
             systematic=self.likelihood.systematic,
             energies=data.energies if data.channels is None else None,
             channels=data.channels,
             grouping=data.grouping,
             statistic=self.statistic.name,
+            likelihood=self.likelihood.background.kind,
+            background_scale=self.likelihood.background.scale,
         )
         return fit_again(data, setup, self.provenance.grid, torch.from_numpy(self.best))
 
@@ -294,7 +296,7 @@ class Posterior:
             self.prior.marginals[count:], self.draws.T[count:], self.best[count:], strict=True
         ):
             quantiles = dict(zip(names, map(float, weighted_quantile(column, self.weights, levels)), strict=True))
-            out[marginal.name] = {"unit": marginal.unit, "best": float(top), **quantiles}
+            out[marginal.name] = {"unit": marginal.unit, "best": float(top), **quantiles, "frozen": False}
         return out
 
     def __str__(self) -> str:

@@ -1,23 +1,37 @@
 """LIKELIHOOD: XSPEC's statistics for people, and the normalised likelihood that the posterior rests on."""
 
 from xrayflow.statistics.auto import STATISTICS, StatisticChoice, background_in_source, choose
-from xrayflow.statistics.batch import likelihood_of
+from xrayflow.statistics.background import MODELLED_SCALE
+from xrayflow.statistics.batch import (
+    KNOWN,
+    TREATMENTS,
+    BackgroundTreatment,
+    background_kind,
+    likelihood_of,
+)
 from xrayflow.statistics.count_density import MOST_SYSTEMATIC
 from xrayflow.statistics.counts import CountLikelihood
 from xrayflow.statistics.fit_statistic import FitStatistic
 from xrayflow.statistics.gaussian import GaussianLikelihood
 from xrayflow.statistics.likelihood import Curvature, Likelihood
+from xrayflow.statistics.marginalised import MarginalisedCounts
 
 __all__ = [
+    "KNOWN",
+    "MODELLED_SCALE",
     "MOST_SYSTEMATIC",
     "STATISTICS",
+    "TREATMENTS",
+    "BackgroundTreatment",
     "CountLikelihood",
     "Curvature",
     "FitStatistic",
     "GaussianLikelihood",
     "Likelihood",
+    "MarginalisedCounts",
     "StatisticChoice",
     "background_in_source",
+    "background_kind",
     "choose",
     "likelihood_of",
 ]

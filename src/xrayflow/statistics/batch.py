@@ -3,24 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xrayflow.errors import DataError
+from xrayflow.errors import DataError, nearest
 from xrayflow.ogip import Spectrum
-from xrayflow.statistics.auto import StatisticChoice, background_in_source, gaussian_variance
+from xrayflow.statistics.auto import (
+    StatisticChoice,
+    background_in_source,
+    background_is_counts,
+    gaussian_variance,
+)
+from xrayflow.statistics.background import MODELLED_SCALE, counted, modelled
 from xrayflow.statistics.count_density import MOST_SYSTEMATIC
 from xrayflow.statistics.counts import CountLikelihood
+from xrayflow.statistics.fit_statistic import FitStatistic
 from xrayflow.statistics.gaussian import GaussianLikelihood
 from xrayflow.statistics.likelihood import Likelihood
+from xrayflow.statistics.marginalised import MarginalisedCounts
 from xrayflow.statistics.shortfall import find_shortfall
+
+TREATMENTS = ("marginalised", "known", "profile")
+
+WIDEST_LEVEL = 1.0
+"""Largest standard deviation of ln A that can be asked for."""
+
+
+@dataclass(frozen=True)
+class BackgroundTreatment:
+    """What a likelihood makes of a background.
+
+    Attributes:
+        kind: "marginalised": integrated over. "known": taken at its word. "profile": XSPEC's statistic in the place of
+            the likelihood, which puts the background of each bin where it fits best.
+        scale: Standard deviation of the logarithm of a modelled background's level; 0 takes the level at its word.
+
+    Raises:
+        DataError: An unknown kind, or a scale out of range.
+    """
+
+    kind: str = "marginalised"
+    scale: float = MODELLED_SCALE
+
+    def __post_init__(self) -> None:
+        if self.kind not in TREATMENTS:
+            raise DataError(f"--likelihood {self.kind}: no such likelihood{nearest(self.kind, TREATMENTS)}")
+        if not 0.0 <= self.scale <= WIDEST_LEVEL:
+            raise DataError(f"--background-scale {self.scale:g}: it is a fraction of the background; give 0 .. 1")
+
+
+KNOWN = BackgroundTreatment("known")
+
+
+def background_kind(spectrum: Spectrum, choice: StatisticChoice, treatment: BackgroundTreatment) -> str:
+    """What the likelihood of a spectrum rests on: spectra of one kind can be answered together.
+
+    Args:
+        spectrum: The noticed bins.
+        choice: From `auto.choose`.
+        treatment: What is asked of a background.
+
+    Returns:
+        "gaussian", "profile", "known" (no background too), "counted" or "modelled".
+    """
+    if choice.gaussian:
+        return "gaussian"
+    if treatment.kind != "marginalised":
+        return treatment.kind
+    if spectrum.background is None or spectrum.background_exposure is None:
+        return "known"
+    if background_is_counts(spectrum):
+        return "counted"
+    has_errors = spectrum.background_err is not None and bool((spectrum.background_err > 0).any())
+    return "modelled" if has_errors else "known"
 
 
 def likelihood_of(
-    spectra: Sequence[Spectrum], choices: Sequence[StatisticChoice], systematic: float = 0.0
+    spectra: Sequence[Spectrum],
+    choices: Sequence[StatisticChoice],
+    systematic: float = 0.0,
+    treatment: BackgroundTreatment = KNOWN,
 ) -> Likelihood:
     """The likelihood of a batch of spectra.
 
@@ -28,13 +94,15 @@ def likelihood_of(
         spectra: Noticed bins, at least one spectrum; shorter ones are padded to the longest.
         choices: What `auto.choose` says of each; all Gaussian or none.
         systematic: s, the fractional systematic error of the source model, 0 <= s < 0.5.
+        treatment: What is made of a background.
 
     Returns:
-        `GaussianLikelihood` where the choices are chi2, else `CountLikelihood`.
+        `GaussianLikelihood` where the choices are chi2, `MarginalisedCounts` where a background is integrated over,
+        else `CountLikelihood`.
 
     Raises:
-        DataError: A bad systematic, a negative background, counts that are none, no spectra, or a mix of count and
-            Gaussian data.
+        DataError: A bad systematic, a negative background, counts that are none, no spectra, or a mix of kinds
+            (`background_kind`).
     """
     if not spectra or len(spectra) != len(choices):
         raise DataError(f"a batch of {len(spectra)} spectra with {len(choices)} statistics; give one for each spectrum")
@@ -44,10 +112,22 @@ def likelihood_of(
         )
     if len({choice.gaussian for choice in choices}) != 1:
         raise DataError("a batch cannot mix Poisson counts with data that have Gaussian errors; run them apart")
+    pairs = list(zip(spectra, choices, strict=True))
+    kinds = {background_kind(*pair, treatment) for pair in pairs}
+    if len(kinds) > 1:
+        raise DataError(f"a batch cannot mix backgrounds ({', '.join(sorted(kinds))}); run them apart")
+    kind = kinds.pop()
+    if kind == "profile":
+        return FitStatistic.of(spectra, choices, systematic)
+    if kind in ("counted", "modelled"):
+        for spectrum in spectra:
+            _check_counts(spectrum)
+        priors = [counted(one) if kind == "counted" else modelled(one, treatment.scale) for one in spectra]
+        return MarginalisedCounts.of([one.counts for one in spectra], priors, systematic)
     bins = max(spectrum.counts.size for spectrum in spectra)
     s = torch.full((len(spectra), 1), systematic, dtype=torch.float64)
     used = _padded([np.ones_like(spectrum.counts) for spectrum in spectra], bins, 0.0)
-    lacking = tuple(find_shortfall(one, choice, systematic) for one, choice in zip(spectra, choices, strict=True))
+    lacking = tuple(find_shortfall(one, choice, systematic) for one, choice in pairs)
     if choices[0].gaussian:
         net = _padded([spectrum.counts - background_in_source(spectrum) for spectrum in spectra], bins, 0.0)
         variance = _padded([gaussian_variance(spectrum) for spectrum in spectra], bins, 1.0)
@@ -60,10 +140,15 @@ def likelihood_of(
                 f"{where}: {(background < 0).sum()} bins of its background are negative, and counts cannot scatter "
                 "about a negative mean; group the spectrum more coarsely, or give --background none"
             )
-        if (spectrum.counts < 0).any() or not np.equal(spectrum.counts, np.round(spectrum.counts)).all():
-            raise DataError(f"{where}: its counts are negative or not whole numbers; use --statistic chi2")
+        _check_counts(spectrum)
     counts = _padded([spectrum.counts for spectrum in spectra], bins, 0.0)
     return CountLikelihood.of(counts, _padded(backgrounds, bins, 0.0), s[:, 0], used, lacking)
+
+
+def _check_counts(spectrum: Spectrum) -> None:
+    if (spectrum.counts < 0).any() or not np.equal(spectrum.counts, np.round(spectrum.counts)).all():
+        where = spectrum.observation.pha.path.name
+        raise DataError(f"{where}: its counts are negative or not whole numbers; use --statistic chi2")
 
 
 def _padded(rows: Sequence[NDArray[np.float64]], bins: int, value: float) -> Tensor:

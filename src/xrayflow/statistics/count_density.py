@@ -36,7 +36,7 @@ def log_saturated_poisson(counts: Tensor) -> Tensor:
     counts = counts.to(torch.float64)
     small = torch.xlogy(counts, counts) - counts - torch.lgamma(counts + 1.0)
     large = torch.clamp(counts, min=1.0)
-    stirling = -0.5 * torch.log(2.0 * math.pi * large) - _omega(1.0 / large)
+    stirling = -0.5 * torch.log(2.0 * math.pi * large) - stirling_remainder(1.0 / large)
     return torch.where(counts > 30.0, stirling, small)
 
 
@@ -60,7 +60,7 @@ def log_counts(
     phi = torch.as_tensor(phi, dtype=total.dtype)
     c = 1.0 + phi * counts
     y = phi * d / c
-    met = saturated - 0.5 * torch.log1p(phi * counts) + _omega(phi / c) - _omega(phi)
+    met = saturated - 0.5 * torch.log1p(phi * counts) + stirling_remainder(phi / c) - stirling_remainder(phi)
     return met + _above(counts, total) + d * y * _g2(y)
 
 
@@ -110,14 +110,14 @@ def _g2_slope(y: Tensor) -> Tensor:
 
 
 def _omega_slope(inverse: Tensor) -> Tensor:
-    """The slope of `_omega`."""
+    """The slope of `stirling_remainder`."""
     p2 = inverse * inverse
     return 1.0 / 12.0 + p2 * (
         -1.0 / 120.0 + p2 * (1.0 / 252.0 + p2 * (-1.0 / 240.0 + p2 * (1.0 / 132.0 - p2 * 7601.0 / 360360.0)))
     )
 
 
-def _omega(inverse: Tensor) -> Tensor:
+def stirling_remainder(inverse: Tensor) -> Tensor:
     """Stirling's remainder lgamma(z) - [(z - 1/2) ln z - z + ln(2 pi) / 2], from 1/z <= 0.25."""
     p2 = inverse * inverse
     series = 1.0 / 12.0 + p2 * (

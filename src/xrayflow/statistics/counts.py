@@ -93,11 +93,11 @@ class CountLikelihood(Likelihood):
     def _has_background(self) -> bool:
         return bool((self.background > 0).any())
 
-    def total(self, expected: Expected) -> Expected:
+    def total(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """mu + beta."""
         return expected + self.background[:, None, :] if self._has_background else expected
 
-    def variance(self, expected: Expected) -> Expected:
+    def variance(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """mu + beta + (s mu)^2."""
         return self.total(expected) + (self.systematic[:, None, :] * expected) ** 2
 
@@ -150,7 +150,9 @@ class CountLikelihood(Likelihood):
             mean = torch.where(self.systematic[:, None, :] > 0, expected * factor, expected)
         return torch.poisson(self.total(mean), generator=generator)
 
-    def replicate(self, expected: Expected, generator: torch.Generator) -> CountLikelihood:
+    def replicate(
+        self, expected: Expected, generator: torch.Generator, nuisance: Nuisance | None = None
+    ) -> CountLikelihood:
         """The same with simulated counts."""
         counts = self.sample(expected, generator)
         return replace(self, counts=counts, saturated=log_saturated_poisson(counts))

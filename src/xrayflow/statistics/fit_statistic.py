@@ -150,11 +150,11 @@ class FitStatistic(Likelihood):
         """Zero: a statistic is measured from the saturated model."""
         return self.counts.new_zeros(self.counts.shape[:2])
 
-    def total(self, expected: Expected) -> Expected:
+    def total(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """Expected counts and scaled background."""
         return expected + (self.background * self.source_exposure / self.background_exposure * self.used)[:, None]
 
-    def variance(self, expected: Expected) -> Expected:
+    def variance(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """The inverse of Fisher's weight, see the module's docstring."""
         return self._variance(expected, -self._score(expected))
 
@@ -166,7 +166,9 @@ class FitStatistic(Likelihood):
         weight = torch.where(known, 1.0 / variance.clamp(min=1e-300), 0.0)
         return bin_by_bin(torch.where(known, -slope, 0.0), weight, jacobian)
 
-    def replicate(self, expected: Expected, generator: torch.Generator) -> FitStatistic:
+    def replicate(
+        self, expected: Expected, generator: torch.Generator, nuisance: Nuisance | None = None
+    ) -> FitStatistic:
         """Poisson counts about the model and the scaled background, which stays as it is."""
         return replace(self, counts=torch.poisson(self.total(expected), generator=generator))
 

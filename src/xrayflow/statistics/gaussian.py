@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from xrayflow.statistics.likelihood import Expected, Likelihood, chosen, trimmed
+from xrayflow.statistics.likelihood import Expected, Likelihood, Nuisance, chosen, trimmed
 from xrayflow.statistics.shortfall import Shortfall
 
 
@@ -37,11 +37,11 @@ class GaussianLikelihood(Likelihood):
         """For products."""
         return "Gaussian"
 
-    def total(self, expected: Expected) -> Expected:
+    def total(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """mu: the background is subtracted from the counts."""
         return expected
 
-    def variance(self, expected: Expected) -> Expected:
+    def variance(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """The data's variance + (s mu)^2."""
         return self.data_variance[:, None, :] + (self.systematic[:, None, :] * expected) ** 2
 
@@ -53,7 +53,9 @@ class GaussianLikelihood(Likelihood):
         """At mu = counts."""
         return self._log_normal(self.counts, self.counts).sum(-1)
 
-    def replicate(self, expected: Expected, generator: torch.Generator) -> GaussianLikelihood:
+    def replicate(
+        self, expected: Expected, generator: torch.Generator, nuisance: Nuisance | None = None
+    ) -> GaussianLikelihood:
         """The same with counts that are normal about the model."""
         noise = torch.randn(expected.shape, generator=generator, dtype=expected.dtype)
         counts = (expected + noise * torch.sqrt(self.variance(expected))) * self.used[:, None, :]

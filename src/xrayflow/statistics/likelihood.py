@@ -97,20 +97,26 @@ class Likelihood(ABC):
         """ln p(counts | a model that meets every bin); one column for the observed counts."""
 
     @abstractmethod
-    def total(self, expected: Expected) -> Expected:
-        """Mean of the counts, the background included."""
+    def total(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
+        """Mean of the counts, the background included.
+
+        Args:
+            expected: mu.
+            nuisance: As for `log_density`.
+        """
 
     @abstractmethod
-    def variance(self, expected: Expected) -> Expected:
+    def variance(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """Variance of the counts of each bin."""
 
     @abstractmethod
-    def replicate(self, expected: Expected, generator: torch.Generator) -> Likelihood:
+    def replicate(self, expected: Expected, generator: torch.Generator, nuisance: Nuisance | None = None) -> Likelihood:
         """The likelihood of counts as another observation would give them: one data set per draw.
 
         Args:
             expected: mu.
             generator: Source of randomness.
+            nuisance: As for `log_density`.
         """
 
     @abstractmethod
@@ -126,7 +132,7 @@ class Likelihood(ABC):
 
         Args:
             expected: mu.
-            nuisance: Values of `nuisances`; None where there are none.
+            nuisance: Values of `nuisances`; None where there are none, or for those that change nothing.
         """
         return self.log_density_per_bin(expected).sum(-1)
 
@@ -143,22 +149,28 @@ class Likelihood(ABC):
             jacobian: d mu / d parameter.
             nuisance: As for `log_density`.
         """
-        variance = self.variance(expected)
+        variance = self.variance(expected, nuisance)
         known = (variance > 0) & (self.used[:, None] > 0)
         score = torch.where(known, self._score(expected), 0.0)
         weight = torch.where(known, 1.0 / variance.clamp(min=1e-300), 0.0)
         return bin_by_bin(score, weight, jacobian)
 
-    def score(self, expected: Expected, jacobian: Float[Tensor, "source bin parameter"]) -> Tensor:
-        """(source, draw, parameter) gradient of `log_density`, with one Jacobian for all draws.
+    def score(
+        self,
+        expected: Expected,
+        jacobian: Float[Tensor, "source bin parameter"],
+        nuisance: Nuisance | None = None,
+    ) -> Tensor:
+        """(source, draw, parameter) gradient of `log_density`, with one Jacobian for all draws; nuisances last.
 
         Args:
             expected: mu.
             jacobian: d mu / d parameter.
+            nuisance: As for `log_density`.
         """
-        return torch.where(self.variance(expected) > 0, self._score(expected), 0.0) @ jacobian
+        return torch.where(self.variance(expected, nuisance) > 0, self._score(expected), 0.0) @ jacobian
 
-    def deviance(self, expected: Expected) -> Float[Tensor, "source draw"]:
+    def deviance(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
         """2 (saturated - log density), of the likelihood that the posterior rests on."""
         return 2.0 * (self.log_saturated() - self.log_density_per_bin(expected).sum(-1))
 

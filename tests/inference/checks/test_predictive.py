@@ -108,9 +108,9 @@ def test_a_p_value_that_is_clear_takes_one_replica_of_each_draw_and_a_small_one_
     made: list[int] = []
     replicate = Problem.replicate
 
-    def counting(self: Problem, expected: torch.Tensor, generator: torch.Generator) -> Problem:
+    def counting(self: Problem, expected: torch.Tensor, theta: torch.Tensor, generator: torch.Generator) -> Problem:
         made.append(expected.shape[1])
-        return replicate(self, expected, generator)
+        return replicate(self, expected, theta, generator)
 
     monkeypatch.setattr(Problem, "replicate", counting)
     mean = problem.expected(TRUTH[None, None])[0]
@@ -125,7 +125,7 @@ def test_a_p_value_that_is_clear_takes_one_replica_of_each_draw_and_a_small_one_
 
 def test_bands_hold_the_spread_of_the_draws_and_the_background(tmp_path: Path) -> None:
     found = observation(tmp_path, "counts", exposure=200.0)
-    problem = build_problem([found], FitSetup(model="powerlaw", energies=BAND))
+    problem = build_problem([found], FitSetup(model="powerlaw", energies=BAND, likelihood="known"))
     theta = torch.stack([torch.full((101,), 1.7), torch.linspace(0.04, 0.06, 101)], dim=-1).double()
     answer = check(problem, theta, torch.Generator().manual_seed(4))
     one = problem.expected(TRUTH[None, None])[0, 0].numpy()

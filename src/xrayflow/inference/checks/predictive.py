@@ -89,18 +89,19 @@ def check(problem: Problem, theta: Tensor, generator: torch.Generator, asked: Pr
         generator: For the simulated counts.
         asked: The same in the bins that were asked for, as `as_asked` makes it where it is not given.
     """
-    expected = problem.expected(theta[None])
+    here = theta[None]
+    expected = problem.expected(here)
     # a mean slope serves all draws: the score's mean is 0 with any
-    slope = problem.mean_jacobian(theta[None, :: max(theta.shape[0] // SLOPES, 1)])
+    slope = problem.mean_jacobian(here[:, :: max(theta.shape[0] // SLOPES, 1)])
 
     def distance(data: Problem) -> tuple[Tensor, Tensor]:
         """(draw,) deviance and (draw, parameter) score."""
-        return data.deviance(expected)[0], data.score(expected, slope)[0]
+        return data.deviance(expected, here)[0], data.score(expected, here, slope)[0]
 
     observed, own = distance(problem)
     simulated, p_value = [], 0.0
     for _ in range(REPLICATES):
-        simulated.append(distance(problem.replicate(expected, generator)))
+        simulated.append(distance(problem.replicate(expected, here, generator)))
         deviance, score = (torch.stack(part) for part in zip(*simulated, strict=True))
         told = _told_by_score(deviance, score)
         exceed = int((deviance - score @ told >= observed - own @ told).sum())
@@ -108,17 +109,20 @@ def check(problem: Problem, theta: Tensor, generator: torch.Generator, asked: Pr
         if p_value > CLEAR:
             break
     asked = problem.as_asked() if asked is None else asked
-    shown = expected if asked is problem else asked.expected(theta[None])
-    return Predictive(p_value=p_value, **_shown(asked, shown), **_compared(problem, expected))
+    shown = expected if asked is problem else asked.expected(here)
+    return Predictive(p_value=p_value, **_shown(asked, shown, here), **_compared(problem, expected, here))
 
 
-def _shown(asked: Problem, expected: Tensor) -> dict[str, NDArray[np.float64]]:
+def _shown(asked: Problem, expected: Tensor, theta: Tensor) -> dict[str, NDArray[np.float64]]:
     """Bands and errors in the bins that were asked for."""
-    median = torch.from_numpy(np.median(expected.numpy(), axis=1, keepdims=True))
+    median, middle = (torch.from_numpy(np.median(of.numpy(), axis=1, keepdims=True)) for of in (expected, theta))
     quantile = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
     parts = []
     for one, at_median, without in zip(
-        *(asked.predictions(of) for of in (expected, median, torch.zeros_like(median))), strict=True
+        asked.predictions(expected, theta),
+        asked.predictions(median, middle),
+        asked.predictions(torch.zeros_like(median), middle),
+        strict=True,
     ):
         bands, total = (torch.quantile(torch.from_numpy(of), quantile, dim=0) for of in (one.expected, one.total))
         parts.append(
@@ -135,10 +139,10 @@ def _shown(asked: Problem, expected: Tensor) -> dict[str, NDArray[np.float64]]:
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
 
-def _compared(problem: Problem, expected: Tensor) -> dict[str, NDArray[np.float64]]:
+def _compared(problem: Problem, expected: Tensor, theta: Tensor) -> dict[str, NDArray[np.float64]]:
     """Residuals in windows of the likelihood's bins."""
     parts = []
-    for one in problem.predictions(expected):
+    for one in problem.predictions(expected, theta):
         energy = np.sqrt(one.energy_lo * one.energy_hi)
         deviation, excess = _windows(energy, one.counts, one.total.mean(0), one.variance.mean(0))
         parts.append((one.energy_lo, one.energy_hi, deviation, excess))

@@ -37,7 +37,7 @@ _LOADED: dict[Path, tuple[bytes, Network]] = {}
 
 
 class Guide(Protocol):
-    """Normalised densities in probit coordinates of the answer's prior, one per source."""
+    """Normalised densities of the model's parameters in probit coordinates of the answer's prior, one per source."""
 
     @property
     def name(self) -> str:
@@ -136,7 +136,7 @@ def find_network(
     try:
         if not bool(facts.are_counts.all()):
             raise MismatchError("it takes counts, and these data come with Gaussian errors")
-        amortised = NeuralPosterior.of(found, problem.model, problem.prior, spectra, facts.systematic.tolist())
+        amortised = NeuralPosterior.of(found, problem.model, problem.model_prior, spectra, facts.systematic.tolist())
     except MismatchError as other:
         if network is not None:
             raise NetworkError(f"network {found.name}: {other}; use --network none, or train one") from None

@@ -13,6 +13,7 @@ from xrayflow.inference.proposals.density import Density, PriorDensity
 from xrayflow.inference.proposals.laplace import laplace_mixture
 from xrayflow.inference.proposals.mixture import PRIOR_FLOOR, Components, Proposal
 from xrayflow.inference.proposals.network import Guide, NetworkDensity
+from xrayflow.inference.proposals.nuisance import WithNuisances
 from xrayflow.inference.proposals.profiles import PathPoints, walk
 from xrayflow.inference.proposals.ridge import ridges_of
 from xrayflow.networks import ModeFeatures, mode_numbers
@@ -99,7 +100,8 @@ def first_proposal(
     every = range(problem.sources)
     ridges: list[list[Density]] = [[*ridges_of(points, i)] if points else [] for i in every]
     guided = _guided(problem, modes, modes.distinct(), guide) if guide is not None else [None for _ in every]
-    components = tuple(_components(problem, *pair) for pair in zip(ridges, guided, strict=True))
+    priors = [_prior(problem, modes, i, index) for i, index in enumerate(modes.distinct())]
+    components = tuple(_components(*each) for each in zip(priors, ridges, guided, strict=True))
     modes = replace(modes, evaluations=modes.evaluations + evaluations)
     return Proposal(laplace_mixture(modes), components), modes, problem
 
@@ -166,9 +168,18 @@ def _wrong_places(
     return places, known, spent
 
 
-def _components(problem: Problem, ridges: list[Density], guided: Guided | None) -> Components:
+def _prior(problem: Problem, modes: Modes, source: int, distinct: torch.Tensor) -> Density:
+    """The prior of one source, but for nuisances: those follow the best mode, or no draw would meet them."""
+    free = len(problem.model.free)
+    if free == problem.parameters or distinct.numel() == 0:
+        return PriorDensity(problem.parameters)
+    best = modes.v[source, distinct[0]], modes.information[source, distinct[0]]
+    return WithNuisances.of(PriorDensity(free), *best, problem.parameters - free)
+
+
+def _components(prior: Density, ridges: list[Density], guided: Guided | None) -> Components:
     """What stands beside one source's ellipsoids, with floors and first shares."""
-    densities: list[Density] = [PriorDensity(problem.parameters)]
+    densities: list[Density] = [prior]
     floors, shares = [PRIOR_FLOOR], [0.0]
     local = guided.local if guided is not None else []
     if guided is not None:
@@ -186,8 +197,12 @@ def _components(problem: Problem, ridges: list[Density], guided: Guided | None) 
 
 def _guided(problem: Problem, modes: Modes, distinct: list[torch.Tensor], guide: Guide) -> list[Guided | None]:
     """What the network says of each source, now that its modes are known."""
-    facts = problem.facts
+    facts, nuisances = problem.facts, problem.parameters - len(problem.model.free)
     numbers = mode_numbers(facts.counts, facts.background, facts.systematic)
+
+    def whole(own: Density, v: torch.Tensor, information: torch.Tensor) -> Density:
+        return WithNuisances.of(own, v, information, nuisances) if nuisances else own
+
     found: list[Guided | None] = []
     for source, every in enumerate(distinct):
         chosen = every[:MOST_LOCAL]
@@ -196,8 +211,20 @@ def _guided(problem: Problem, modes: Modes, distinct: list[torch.Tensor], guide:
             continue
         evidence = modes.log_evidence(source, chosen)
         share = torch.softmax(evidence.clamp(min=float(evidence.max()) - LEAST_LOCAL), 0)
-        information = modes.information[source, chosen]
-        features = ModeFeatures(modes.v[source, chosen], information, numbers[source].expand(chosen.numel(), -1))
-        amortised = NetworkDensity(guide.select(torch.tensor([source])))
-        found.append(Guided(amortised, list(guide.seen_from_modes(source, features)), share.tolist()))
+        v, information = modes.v[source, chosen], modes.information[source, chosen]
+        own = v[:, : v.shape[1] - nuisances], _without_last(information, nuisances)
+        features = ModeFeatures(*own, numbers[source].expand(chosen.numel(), -1))
+        amortised = whole(NetworkDensity(guide.select(torch.tensor([source]))), v[0], information[0])
+        local = [whole(*each) for each in zip(guide.seen_from_modes(source, features), v, information, strict=False)]
+        found.append(Guided(amortised, local, share.tolist()))
     return found
+
+
+def _without_last(information: torch.Tensor, last: int) -> torch.Tensor:
+    """What is known of the first parameters when the last are free: Schur's complement."""
+    if last == 0:
+        return information
+    free = information.shape[-1] - last
+    coupled = information[..., :free, free:]
+    left: torch.Tensor = torch.linalg.solve(information[..., free:, free:], coupled.mT)
+    return information[..., :free, :free] - coupled @ left

@@ -1,0 +1,302 @@
+"""Counts on a background that is not known: its gamma distribution is integrated over, bin by bin.
+
+The scale ln A of the background, common to all bins, is a nuisance: it is sampled with the model's parameters. For a
+counted background the probability of its counts, p(B | A), belongs to the likelihood, so that the background region
+says what A is. `background` has what is believed of the background, `background_sum` the density of a bin.
+
+What asks for one number per bin beside the density (deviance, the residuals of figures) takes the negative binomial of
+the sum's mean and variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from xrayflow.prior import Marginal
+from xrayflow.statistics.background import BackgroundPrior
+from xrayflow.statistics.background_sum import BackgroundSum, Bins, Density
+from xrayflow.statistics.count_density import log_counts, log_saturated_poisson
+from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance, chosen, trimmed
+from xrayflow.statistics.shortfall import Shortfall
+
+TOGETHER = 16_384
+"""Draws times bins of one evaluation: more leave the processor's cache."""
+
+
+@dataclass(frozen=True)
+class MarginalisedCounts(Likelihood):
+    """Poisson, or negative binomial with a systematic error, and a background that is integrated over.
+
+    Attributes:
+        counts: (source, data, bin) S.
+        systematic: (source, 1) s, a fraction of the source model.
+        used: (source, bin).
+        alpha: (source, data, bin) shape of the background's gamma distribution.
+        fixed, scaled: (source, bin) its rate is fixed + scaled / A.
+        background: (source, data, bin) B; zeros where the background is modelled.
+        mean: (source, bin) of B at A = 1 before it was seen; zeros where the background is modelled.
+        shape: (source, 1) of the rates about the mean; 0 where the background is modelled.
+        scale: Prior of ln A; empty where A is 1.
+        sums: Of every source of the whole batch, its bins.
+        rows: (source,) places in `sums`.
+        shortfalls: (source,) what the likelihood of each lacks; empty where nobody asked.
+    """
+
+    counts: Tensor
+    systematic: Tensor
+    used: Tensor
+    alpha: Tensor
+    fixed: Tensor
+    scaled: Tensor
+    background: Tensor
+    mean: Tensor
+    shape: Tensor
+    scale: tuple[Marginal, ...]
+    sums: tuple[BackgroundSum, ...]
+    rows: Int[Tensor, " source"]
+    shortfalls: tuple[Shortfall, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        counts: Sequence[np.ndarray],
+        priors: Sequence[BackgroundPrior],
+        systematic: float = 0.0,
+        shortfalls: tuple[Shortfall, ...] = (),
+    ) -> MarginalisedCounts:
+        """One data set of each source, padded to the longest.
+
+        Args:
+            counts: (bin,) S of each.
+            priors: What is believed of the background of each; all with one prior of its scale.
+            systematic: s.
+            shortfalls: (source,) what the likelihood of each lacks.
+        """
+        most = max(one.size for one in counts)
+
+        def padded(rows: Sequence[np.ndarray], value: float) -> Tensor:
+            return torch.from_numpy(
+                np.stack([np.pad(row, (0, most - row.size), constant_values=value) for row in rows])
+            )
+
+        sums = []
+        for own, prior in zip(counts, priors, strict=True):
+            bins = Bins(torch.from_numpy(own), torch.from_numpy(prior.alpha), systematic**2)
+            sums.append(BackgroundSum.of(bins, torch.from_numpy(prior.fixed + prior.scaled)))
+        return cls(
+            counts=padded(counts, 0.0)[:, None],
+            systematic=torch.full((len(counts), 1), systematic, dtype=torch.float64),
+            used=padded([np.ones(one.size) for one in counts], 0.0),
+            alpha=padded([one.alpha for one in priors], 1.0)[:, None],
+            fixed=padded([one.fixed for one in priors], 0.0),
+            scaled=padded([one.scaled for one in priors], 1e12),
+            background=padded([one.counts for one in priors], 0.0)[:, None],
+            mean=padded([one.mean for one in priors], 0.0),
+            shape=torch.tensor([[one.shape] for one in priors], dtype=torch.float64),
+            scale=priors[0].scale,
+            sums=tuple(sums),
+            rows=torch.arange(len(counts)),
+            shortfalls=shortfalls,
+        )
+
+    @property
+    def name(self) -> str:
+        """For products."""
+        name = "negative binomial" if bool((self.systematic > 0).any()) else "Poisson"
+        return f"{name}, background marginalised"
+
+    @property
+    def nuisances(self) -> tuple[Marginal, ...]:
+        """ln A."""
+        return self.scale
+
+    def total(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
+        """mu + the mean of beta."""
+        return expected + self.alpha / self._rate(nuisance) * self.used[:, None]
+
+    def variance(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
+        """Variance of the sum."""
+        rate = self._rate(nuisance)
+        behind = self.alpha / rate * (1.0 + 1.0 / rate) * self.used[:, None]
+        return expected + behind + (self.systematic[:, None] * expected) ** 2
+
+    def log_density(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
+        """ln p(S, B | expected, A), all bins; of S alone where the background is modelled."""
+        found = expected.new_empty(expected.shape[:2])
+        for part, alone, rate in self._runs(expected, nuisance):
+            of, bins = self.sums[int(self.rows[part][0])], rate.shape[-1]
+            mu = expected[part, :, :bins].flatten(0, 1)
+            pieces = zip(*(torch.split(one, max(TOGETHER // bins, 1)) for one in (mu, rate)), strict=True)
+            value = torch.cat([of.value(*piece).sum(-1) for piece in pieces])
+            found[part] = value.reshape(found[part].shape) + alone
+        return found
+
+    def log_density_per_bin(self, expected: Expected) -> Expected:
+        """ln p(S) of each bin at A = 1."""
+        found = torch.zeros_like(expected)
+        for part, _, rate in self._runs(expected, None):
+            of, bins = self.sums[int(self.rows[part][0])], rate.shape[-1]
+            value = of.value(expected[part, :, :bins].flatten(0, 1), rate)
+            found[part, :, :bins] = value.reshape(found[part, :, :bins].shape)
+        return found
+
+    def log_saturated(self) -> Float[Tensor, "source draw"]:
+        """At A = 1 and a mean of S, by mean and variance of the sum."""
+        phi = self._phi((self.counts - self.alpha / self._rate(None)).clamp(min=0.0), None)
+        value = log_counts(self.counts, self.counts, phi, log_saturated_poisson(self.counts))
+        return (value * self.used[:, None]).sum(-1)
+
+    def deviance(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
+        """That of S about mean and variance of the sum: a negative binomial's."""
+        phi, total = self._phi(expected, nuisance), self.total(expected, nuisance)
+        saturated = log_saturated_poisson(self.counts)
+        met = log_counts(self.counts, self.counts, phi, saturated)
+        away = met - log_counts(self.counts, total.clamp(min=1e-300), phi, saturated)
+        return 2.0 * (away * self.used[:, None]).sum(-1)
+
+    def curvature(
+        self,
+        expected: Expected,
+        jacobian: Float[Tensor, "source draw bin parameter"],
+        nuisance: Nuisance | None = None,
+    ) -> Curvature:
+        """Gradient of `log_density`, exact, and Fisher's information by mean and variance of the sum."""
+        by_mu, by_scale = torch.zeros_like(expected), torch.zeros_like(expected)
+        slope = self._slope(nuisance)
+        for part, _, rate in self._runs(expected, nuisance):
+            of, bins = self.sums[int(self.rows[part][0])], rate.shape[-1]
+            found: Density = of(expected[part, :, :bins].flatten(0, 1), rate)
+            shape = by_mu[part, :, :bins].shape
+            by_mu[part, :, :bins] = found.by_mu.reshape(shape)
+            by_scale[part, :, :bins] = found.by_rate.reshape(shape) * slope[part, :, :bins]
+        weight = self.used[:, None] / self.variance(expected, nuisance).clamp(min=1e-300)
+        gradient = (jacobian.mT @ by_mu[..., None])[..., 0]
+        if not self.scale:
+            return Curvature(gradient, jacobian.mT @ (weight[..., None] * jacobian))
+        own, known = self._of_background(nuisance)
+        gradient = torch.cat([gradient, by_scale.sum(-1, keepdim=True) + own[..., None]], dim=-1)
+        # d mean(beta) / d ln A stands beside d mu / d theta
+        behind = self._behind_slope(nuisance)
+        columns = torch.cat([jacobian, behind[..., None].expand(*jacobian.shape[:-1], 1)], dim=-1)
+        information = columns.mT @ (weight[..., None] * columns)
+        information[..., -1, -1] += known
+        return Curvature(gradient, information)
+
+    def score(
+        self,
+        expected: Expected,
+        jacobian: Float[Tensor, "source bin parameter"],
+        nuisance: Nuisance | None = None,
+    ) -> Tensor:
+        """(source, draw, parameter) gradient by mean and variance of the sum, with one Jacobian for all draws."""
+        away = (self.counts - self.total(expected, nuisance)) * self.used[:, None]
+        pull = away / self.variance(expected, nuisance).clamp(min=1e-300)
+        found = pull @ jacobian
+        if not self.scale:
+            return found
+        own, _ = self._of_background(nuisance)
+        scale = (pull * self._behind_slope(nuisance)).sum(-1) + own
+        return torch.cat([found, scale[..., None]], dim=-1)
+
+    def replicate(
+        self, expected: Expected, generator: torch.Generator, nuisance: Nuisance | None = None
+    ) -> MarginalisedCounts:
+        """Both regions observed anew where the background was counted; else the source's, about what the model says."""
+        scale = self._scale(nuisance)
+        s = self.systematic[:, None]
+        mean = expected
+        if bool((s > 0).any()):
+            shape = (1.0 / s.clamp(min=1e-12) ** 2).expand(expected.shape).contiguous()
+            factor = torch._standard_gamma(shape, generator=generator) / shape
+            mean = torch.where(s > 0, expected * factor, expected)
+        is_counted = (self.mean > 0)[:, None]
+        shape = torch.where(is_counted, self.shape[:, None].clamp(min=1e-3), self.alpha)
+        unit = torch._standard_gamma(shape.expand(expected.shape).contiguous(), generator=generator)
+        # counted: E[B] = A mean, beta = B's mean / fixed; modelled: rate scaled / A
+        in_background = unit / self.shape[:, None].clamp(min=1e-3) * self.mean[:, None] * scale
+        beta = torch.where(
+            is_counted, in_background / self.fixed[:, None].clamp(min=1e-300), unit / self.scaled[:, None] * scale
+        )
+        used = self.used[:, None]
+        counts = torch.poisson((mean + beta) * used, generator=generator)
+        background = torch.poisson(torch.where(is_counted, in_background, 0.0) * used, generator=generator)
+        alpha = torch.where(is_counted, background + self.shape[:, None], self.alpha)
+        return replace(self, counts=counts, background=background, alpha=alpha)
+
+    def select(self, sources: Int[Tensor, " chosen"]) -> MarginalisedCounts:
+        """The likelihood of some of the sources."""
+        bins = trimmed(self.used, sources)
+        return replace(
+            self,
+            counts=self.counts[sources, :, :bins],
+            systematic=self.systematic[sources],
+            used=self.used[sources, :bins],
+            alpha=self.alpha[sources, :, :bins],
+            fixed=self.fixed[sources, :bins],
+            scaled=self.scaled[sources, :bins],
+            background=self.background[sources, :, :bins],
+            mean=self.mean[sources, :bins],
+            shape=self.shape[sources],
+            rows=self.rows[sources],
+            shortfalls=chosen(self.shortfalls, sources),
+        )
+
+    def _runs(self, expected: Expected, nuisance: Nuisance | None) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows of one source that follow each other: which, ln p(B | A) of each draw, and g of its bins."""
+        sources, runs = torch.unique_consecutive(self.rows, return_counts=True)
+        first = 0
+        for source, run in zip(sources.tolist(), runs.tolist(), strict=True):
+            part = slice(first, first + run)
+            first += run
+            bins = self.sums[source].size
+            scale = self._scale(None if nuisance is None else nuisance[part])
+            rate = self.fixed[part, None, :bins] + self.scaled[part, None, :bins] / scale
+            rate = rate.expand(run, expected.shape[1], bins).flatten(0, 1)
+            yield part, self._log_background(part, bins, scale), rate
+
+    def _log_background(self, part: slice, bins: int, scale: Tensor) -> Tensor:
+        """ln p(B | A) of rows of one source."""
+        shape = self.shape[part][0, 0]
+        if float(shape) == 0.0:
+            return scale.new_zeros(())
+        counts, mean = self.background[part][0, 0, :bins], self.mean[part][0, :bins]
+        constant = torch.lgamma(counts + shape) - torch.lgamma(shape) - torch.lgamma(counts + 1.0)
+        expected = mean * scale
+        part_ = expected / (shape + expected)
+        value = constant + shape * torch.log1p(-part_) + torch.xlogy(counts, part_)
+        return value.sum(-1)
+
+    def _of_background(self, nuisance: Nuisance | None) -> tuple[Tensor, Tensor]:
+        """Slope of ln p(B | A) with ln A, and its information."""
+        mean = self.mean[:, None] * self._scale(nuisance)
+        part = mean / (self.shape[:, None] + mean).clamp(min=1e-300)
+        slope = (self.background * (1.0 - part) - self.shape[:, None] * part).sum(-1)
+        return slope, (mean * (1.0 - part)).sum(-1)
+
+    def _phi(self, expected: Expected, nuisance: Nuisance | None) -> Tensor:
+        """(variance - M) / M^2 of the sum."""
+        total = self.total(expected, nuisance).clamp(min=1e-300)
+        return ((self.variance(expected, nuisance) - total) / total**2).clamp(min=0.0)
+
+    def _scale(self, nuisance: Nuisance | None) -> Tensor:
+        """(source, draw, 1) A."""
+        return self.counts.new_ones((1, 1, 1)) if nuisance is None else torch.exp(nuisance[..., :1])
+
+    def _rate(self, nuisance: Nuisance | None) -> Tensor:
+        """(source, draw, bin) g."""
+        return self.fixed[:, None] + self.scaled[:, None] / self._scale(nuisance)
+
+    def _slope(self, nuisance: Nuisance | None) -> Tensor:
+        """(source, draw, bin) d g / d ln A."""
+        return -self.scaled[:, None] / self._scale(nuisance)
+
+    def _behind_slope(self, nuisance: Nuisance | None) -> Tensor:
+        """(source, draw, bin) d mean(beta) / d ln A."""
+        rate = self._rate(nuisance)
+        return -self.alpha / rate**2 * self._slope(nuisance) * self.used[:, None]

@@ -1,0 +1,157 @@
+"""A background that is integrated over: the whole likelihood against numbers by hand, its gradient, its replicas."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor
+
+from xrayflow.ogip import Spectrum
+from xrayflow.statistics import KNOWN, BackgroundTreatment, MarginalisedCounts, StatisticChoice, likelihood_of
+from xrayflow.statistics.background import counted
+
+WSTAT, PGSTAT = (StatisticChoice(name, "", gaussian=False) for name in ("wstat", "pgstat"))
+TREATMENT = BackgroundTreatment()
+
+
+def of(spectrum: Spectrum, systematic: float = 0.0, choice: StatisticChoice = WSTAT) -> MarginalisedCounts:
+    found = likelihood_of([spectrum], [choice], systematic, TREATMENT)
+    assert isinstance(found, MarginalisedCounts)
+    return found
+
+
+@pytest.fixture(params=["counted", "modelled"])
+def spectrum(request: pytest.FixtureRequest, measured: Spectrum, modelled: Spectrum) -> Spectrum:
+    return measured if request.param == "counted" else modelled
+
+
+def places(spectrum: Spectrum) -> tuple[Tensor, Tensor]:
+    """(1, 3, bin) expected counts about the observed, and ln A."""
+    mu = torch.from_numpy(spectrum.counts)[None, None] * torch.tensor([0.7, 1.0, 1.3])[None, :, None] + 0.5
+    return mu.double(), torch.tensor([[[-0.2], [0.0], [0.3]]], dtype=torch.float64)
+
+
+def test_a_counted_background_is_the_mixture_over_its_rate(measured: Spectrum) -> None:
+    """Every bin integrated over the background's rate by scipy; both regions are in the likelihood."""
+    prior, likelihood = counted(measured), of(measured)
+    mu, scale = places(measured)
+    mu, scale = mu[:, 1:2], scale[:, 2:]
+    a, ratio = float(torch.exp(scale)), measured.source_exposure / measured.background_exposure
+    total = 0.0
+    for i in range(measured.counts.size):
+        known = scipy.stats.gamma(prior.shape, scale=a * prior.mean[i] / prior.shape)  # of the counts in B's region
+        middle = measured.background[i]
+        reach = 12.0 * np.sqrt(middle + 1.0)
+        b = np.linspace(max(middle - reach, 1e-9), middle + reach, 20_001)
+        log = (
+            known.logpdf(b)
+            + scipy.stats.poisson.logpmf(measured.background[i], b)
+            + scipy.stats.poisson.logpmf(measured.counts[i], mu[0, 0, i].item() + ratio[i] * b)
+        )
+        total += log.max() + np.log(np.trapezoid(np.exp(log - log.max()), b))
+    assert likelihood.log_density(mu, scale).item() == pytest.approx(total, rel=1e-6)
+
+
+@pytest.mark.parametrize("systematic", [0.0, 0.05])
+def test_the_gradient_is_the_slope_of_the_density(spectrum: Spectrum, systematic: float) -> None:
+    likelihood = of(spectrum, systematic)
+    mu, scale = places(spectrum)
+    slopes = torch.stack([mu[0, 1], torch.linspace(-1.0, 2.0, mu.shape[-1]).double()], dim=-1)
+    found = likelihood.curvature(mu, slopes.expand(1, 3, -1, -1), scale)
+    h = 1e-6
+    for parameter in range(2):
+        step = h * slopes[:, parameter]
+        known = (likelihood.log_density(mu + step, scale) - likelihood.log_density(mu - step, scale)) / (2 * h)
+        torch.testing.assert_close(found.gradient[..., parameter], known, rtol=1e-5, atol=1e-4)
+    known = (likelihood.log_density(mu, scale + h) - likelihood.log_density(mu, scale - h)) / (2 * h)
+    torch.testing.assert_close(found.gradient[..., 2], known, rtol=1e-5, atol=1e-4)
+    assert bool((torch.linalg.eigvalsh(found.information) > 0).all())
+
+
+def test_the_information_is_the_spread_of_the_score_over_replicas(spectrum: Spectrum) -> None:
+    """Of the level of source and background, to a few per cent."""
+    likelihood = of(spectrum)
+    expected = torch.full((1, 4000, spectrum.counts.size), 30.0, dtype=torch.float64)
+    scale = torch.zeros((1, 4000, 1), dtype=torch.float64)
+    slopes = torch.ones((1, spectrum.counts.size, 1), dtype=torch.float64)
+    replica = likelihood.replicate(expected, torch.Generator().manual_seed(1), scale)
+    score = replica.score(expected, slopes, scale)[0]
+    assert bool((score.mean(0).abs() < 5.0 * score.std(0) / 4000**0.5).all())
+    jacobian = slopes[:, None].expand(1, 1, -1, -1)
+    information = likelihood.curvature(expected[:, :1], jacobian, scale[:, :1]).information[0, 0]
+    if spectrum.background_err is None:  # B is replicated, and with it the shape that the score takes
+        torch.testing.assert_close(score[:, 1].var(), information[1, 1], rtol=0.15, atol=0.0)
+    torch.testing.assert_close(score[:, 0].var(), information[0, 0], rtol=0.15, atol=0.0)
+
+
+def test_the_deviance_of_replicas_is_as_many_as_bins(spectrum: Spectrum) -> None:
+    likelihood = of(spectrum, 0.05)
+    expected = torch.full((1, 1000, spectrum.counts.size), 20.0, dtype=torch.float64)
+    scale = torch.full((1, 1000, 1), 0.1, dtype=torch.float64)
+    replica = likelihood.replicate(expected, torch.Generator().manual_seed(2), scale)
+    assert float(replica.deviance(expected, scale).mean()) == pytest.approx(spectrum.counts.size, rel=0.05)
+    assert bool((replica.deviance(expected, scale) >= 0).all())
+
+
+def test_both_regions_are_observed_anew_only_where_the_background_was_counted(
+    measured: Spectrum, modelled: Spectrum
+) -> None:
+    expected = torch.full((1, 500, measured.counts.size), 5.0, dtype=torch.float64)
+    scale = torch.full((1, 500, 1), 0.2, dtype=torch.float64)
+    both = of(measured)
+    again = both.replicate(expected, torch.Generator().manual_seed(3), scale)
+    torch.testing.assert_close(again.background.mean(1)[0], both.mean[0] * float(np.exp(0.2)), rtol=0.15, atol=0.5)
+    torch.testing.assert_close(again.alpha, again.background + both.shape[:, None])
+    model = of(modelled, choice=PGSTAT)
+    kept = model.replicate(expected, torch.Generator().manual_seed(3), scale)
+    torch.testing.assert_close(kept.alpha, model.alpha.expand_as(kept.alpha))
+    mean = model.total(expected, scale)[0, 0]
+    spread = (model.variance(expected, scale)[0, 0] / 500).sqrt()
+    assert bool(((kept.counts.mean(1)[0] - mean).abs() < 5.0 * spread).all())
+
+
+def test_a_source_has_the_same_numbers_in_any_company(measured: Spectrum) -> None:
+    other = replace(measured, counts=measured.counts + 70.0)
+    together = likelihood_of([measured, other], [WSTAT, WSTAT], 0.02, TREATMENT)
+    mu, scale = places(measured)
+    rows = torch.tensor([1, 0, 0, 1])
+    many = together.select(rows).log_density(mu[:, :1].expand(4, 1, -1), scale[:, :1].expand(4, 1, 1))
+    alone = torch.cat([of(one, 0.02).log_density(mu[:, :1], scale[:, :1]) for one in (measured, other)])
+    torch.testing.assert_close(many, alone[rows], rtol=1e-13, atol=1e-10)
+    by_bin = together.log_density_per_bin(mu.expand(2, -1, -1)).sum(-1)
+    at_one = together.log_density(mu.expand(2, -1, -1), torch.zeros((2, 3, 1)).double())
+    assert bool((by_bin >= at_one).all())  # which has ln p(B | A) besides
+
+
+def test_a_level_that_is_taken_at_its_word_is_no_nuisance(modelled: Spectrum) -> None:
+    held = likelihood_of([modelled], [PGSTAT], 0.0, BackgroundTreatment(scale=0.0))
+    assert held.nuisances == ()
+    mu, _ = places(modelled)
+    free = of(modelled, choice=PGSTAT)
+    assert [one.sd for one in free.nuisances] == [0.1]
+    torch.testing.assert_close(held.log_density(mu), free.log_density(mu, torch.zeros((1, 3, 1)).double()))
+    jacobian = mu[..., None]
+    torch.testing.assert_close(
+        held.curvature(mu, jacobian).gradient[..., 0],
+        free.curvature(mu, jacobian, torch.zeros((1, 3, 1)).double()).gradient[..., 0],
+    )
+
+
+def test_a_background_of_many_counts_is_nearly_known(measured: Spectrum) -> None:
+    """In a region 1e4 times as large and smooth, it is what the known one's Poisson says."""
+    times = 1e4 * measured.source_exposure
+    mean = np.full(measured.counts.size, 4e4)
+    known = replace(measured, background=mean, background_exposure=times)
+    ours = of(known).log_density_per_bin(places(known)[0])
+    theirs = likelihood_of([known], [WSTAT], 0.0, KNOWN).log_density_per_bin(places(known)[0])
+    torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-4)
+
+
+def test_the_name_says_what_it_is(measured: Spectrum) -> None:
+    assert of(measured).name == "Poisson, background marginalised"
+    assert of(measured, 0.01).name == "negative binomial, background marginalised"
+    assert (of(measured).kind, of(measured).why) == ("exact", "")
