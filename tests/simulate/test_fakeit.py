@@ -154,3 +154,33 @@ def test_a_background_that_is_negative_everywhere_is_refused(template: Observati
     negative = replace(template.background, counts=template.background.counts - 1e6)
     with pytest.warns(XrayflowWarning), pytest.raises(DataError, match="no channel left: of 120, 120 are bad"):
         simulate(template, model, TRUTH, 100.0, 0, background=negative)
+
+
+def test_a_background_region_is_observed_anew(template: Observation, model: Model) -> None:
+    """Its counts are Poisson about those that were given, another file with another seed."""
+    given = template.background
+    assert given is not None
+    fakes = [simulate(template, model, TRUTH, 50.0, s, background=given).background for s in range(200)]
+    counts = np.array([one.counts for one in fakes if one is not None])
+    assert (counts == np.round(counts)).all()
+    spread = np.sqrt(np.maximum(given.counts, 1.0) / 200)
+    assert (np.abs(counts.mean(0) - given.counts) < 5.0 * spread).all()
+    first, second = fakes[0], fakes[1]
+    assert first is not None
+    assert second is not None
+    assert (first.path.name, first.sha256 != second.sha256) == ("simulated_bkg.pha", True)
+
+
+def test_the_truth_scatters_about_a_modelled_background(template: Observation, model: Model) -> None:
+    """In level and in every channel; the model stays what it is."""
+    assert template.background is not None
+    level = np.full_like(template.background.counts, 4000.0)
+    given = replace(template.background, counts=level, stat_err=0.2 * level, poisserr=False)
+    theta = {**TRUTH, "powerlaw.norm": 1e-6}
+    fakes = [simulate(template, model, theta, 1000.0, s, background=given) for s in range(100)]
+    assert all(one.background is given for one in fakes)
+    counts = np.array([one.pha.counts for one in fakes])
+    total = counts.sum(1) / counts.sum(1).mean()
+    assert total.std() == pytest.approx(0.1, rel=0.3)
+    of_channel = counts / counts.mean(1, keepdims=True)
+    assert of_channel.std(0).mean() == pytest.approx(np.hypot(0.2, 1.0 / np.sqrt(1000.0)), rel=0.1)

@@ -13,7 +13,14 @@ from xrayflow.files import package_versions
 from xrayflow.fitting import Modes, minimise
 from xrayflow.inference.checks import predictive
 from xrayflow.inference.checks.modes import peak_share
-from xrayflow.inference.checks.verdict import Evidence, find_flags, judge_computation, judge_fit, other_scales
+from xrayflow.inference.checks.verdict import (
+    Evidence,
+    far_nuisances,
+    find_flags,
+    judge_computation,
+    judge_fit,
+    other_scales,
+)
 from xrayflow.inference.parts import MAKERS, BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.draws import WeightedDraws
@@ -92,6 +99,8 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     theta = problem.prior.to_theta(drawn.v[0])
     weights = torch.softmax(log_weight, 0).numpy()
     scales = other_scales(problem.prior, [parameter.scale for parameter in problem.model.free], theta, weights)
+    free = len(problem.model.free)
+    far = far_nuisances(problem.prior, free, theta, weights)
     evidence = Evidence(
         ess,
         wanted,
@@ -127,12 +136,15 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         predictive=predicted,
         computation=judge_computation(evidence),
         fit=judge_fit(predicted, deviance.value, deviance.dof),
-        flags=find_flags(problem.prior, theta, weights, modes.shape[0], scales),
+        flags=(
+            *find_flags(problem.model_prior, theta[:, :free], weights, modes.shape[0], scales),
+            *(f"far_from_prior:{one.name}" for one in far),
+        ),
         provenance=Provenance(
             seed,
             one.exact.grid,
             package_versions(*MAKERS),
-            notes=(*problem.remarks, *(scale.reason for scale in scales)),
+            notes=(*problem.remarks, *(one.reason for one in scales), *(one.reason for one in far)),
         ),
     )
 

@@ -87,8 +87,9 @@ def header(posterior: Posterior) -> RenderableType:
 
 
 def parameter_table(posterior: Posterior) -> Table:
-    """Parameter, unit, best, median, 90 % interval or limit, and the truth where it is known."""
-    rows = posterior.summary()["parameters"]
+    """Parameter, unit, best, median, 90 % interval or limit, and the truth where it is known; nuisances last."""
+    summary = posterior.summary()
+    rows = summary["parameters"] | summary["nuisances"]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), header_style="bold")
     table.add_column("parameter", no_wrap=True)
     table.add_column("unit", overflow="fold")

@@ -21,7 +21,13 @@ from xrayflow.errors import DataError, ModelError, XrayflowWarning, nearest
 from xrayflow.folding import Forward
 from xrayflow.models import Model
 from xrayflow.ogip import PHA, Observation
-from xrayflow.statistics import StatisticChoice, likelihood_of
+from xrayflow.statistics import (
+    MODELLED_SCALE,
+    BackgroundTreatment,
+    StatisticChoice,
+    background_kind,
+    likelihood_of,
+)
 
 
 def simulate(
@@ -35,6 +41,7 @@ def simulate(
     background: PHA | None = None,
     systematic: float = 0.0,
     noisy: bool = True,
+    background_scale: float = MODELLED_SCALE,
 ) -> Observation:
     """A spectrum of every channel of an instrument.
 
@@ -46,14 +53,17 @@ def simulate(
         exposure: s.
         seed: The same seed gives the same counts.
         name: File name that the spectrum goes by.
-        background: Its counts, scaled to the source's exposure and region, are added to the mean; on the channels of
-            the template. Where it is negative (modelled ones are, at the lowest channels) nothing can scatter: such
-            channels stay empty and are marked bad, with a warning.
+        background: What stands behind the source, on the channels of the template. Of counts: scaled to the source's
+            exposure and region they are added to the mean, and the region beside is observed anew, as XSPEC's `fakeit`
+            does. With errors of its own: the truth scatters about it, in level and in each channel, as the likelihood
+            has it, and the model stays. Without either: it is added as it is. Where it is negative (modelled ones are,
+            at the lowest channels) nothing can scatter: such channels stay empty and are marked bad, with a warning.
         systematic: Fractional systematic error of the source model, independent in every channel.
         noisy: Whether counts scatter; else they are their mean.
+        background_scale: Standard deviation of the logarithm of a modelled background's level.
 
     Returns:
-        The observation, in memory: `ogip.write_pha` makes a file of it.
+        The observation with its background, in memory: `ogip.write_pha` makes files of them.
 
     Raises:
         ModelError: A value is missing, outside its parameter's hard limits, or belongs to no free parameter.
@@ -80,13 +90,20 @@ def simulate(
     whole = (int(template.pha.channel.min()), int(template.pha.channel.max()))
     spectrum = replace(template, pha=blank, background=background).bin(channels=whole, grouping="none")
     expected = Forward.of(model, [spectrum]).expected(theta)
-    statistic = "cstat" if background is None else "pstat"
-    likelihood = likelihood_of([spectrum], [StatisticChoice(statistic, "simulated", gaussian=False)], systematic)
-    drawn = (
-        likelihood.replicate(expected, torch.Generator().manual_seed(seed)).counts
-        if noisy
-        else likelihood.total(expected)
-    )
+    choice = StatisticChoice("cstat" if background is None else "pstat", "simulated", gaussian=False)
+    generator = torch.Generator().manual_seed(seed)
+    likelihood = likelihood_of([spectrum], [choice], systematic)
+    kind = background_kind(spectrum, choice, BackgroundTreatment(scale=background_scale))
+    if not noisy:
+        drawn = likelihood.total(expected)
+    elif kind == "modelled":
+        likelihood = likelihood_of([spectrum], [choice], systematic, BackgroundTreatment(scale=background_scale))
+        level = background_scale * torch.randn((1, 1, 1), generator=generator, dtype=torch.float64)
+        drawn = likelihood.replicate(expected, generator, level).counts
+    else:
+        drawn = likelihood.replicate(expected, generator).counts
+    if noisy and kind == "counted" and background is not None:
+        background = _observed_anew(background, Path(name), generator)
     counts = drawn[0, 0].numpy()
     used = spectrum.bin_of_channel >= 0
     filled = np.zeros(used.size)
@@ -94,6 +111,26 @@ def simulate(
     sha256 = hashlib.sha256(filled.tobytes()).hexdigest()
     pha = replace(blank, counts=filled, quality=np.where(unusable > 0, unusable, template.pha.quality), sha256=sha256)
     return replace(template, pha=pha, background=background)
+
+
+def _observed_anew(background: PHA, name: Path, generator: torch.Generator) -> PHA:
+    """The background's region as another observation of the same length would have it."""
+    mean = torch.from_numpy(np.maximum(background.counts, 0.0))
+    counts = torch.poisson(mean, generator=generator).numpy()
+    sha256 = hashlib.sha256(counts.tobytes()).hexdigest()
+    path = background_name(name)
+    return replace(background, counts=counts, stat_err=None, poisserr=True, path=path, where=str(path), sha256=sha256)
+
+
+def background_name(spectrum: Path) -> Path:
+    """The file of a simulated background: `source_bkg.pha` beside `source.pha`.
+
+    Args:
+        spectrum: The simulated spectrum's.
+    """
+    packed = ".gz" if spectrum.name.endswith(".gz") else ""
+    stem = spectrum.name.removesuffix(".gz").removesuffix(".pha")
+    return spectrum.with_name(f"{stem}_bkg.pha{packed}")
 
 
 def _negative(background: PHA | None, channels: int) -> NDArray[np.int64]:

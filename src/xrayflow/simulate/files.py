@@ -19,9 +19,9 @@ from xrayflow.data import bundled_arf, bundled_rmf
 from xrayflow.errors import DataError, FileError, XrayflowWarning
 from xrayflow.files import OTHER_OUT, SCHEMA_VERSION, package_versions, write_file
 from xrayflow.models import Model
-from xrayflow.ogip import ARF, RMF, Observation, Origin, blank_pha, read_arf, read_observation, read_rmf, write_pha
+from xrayflow.ogip import ARF, PHA, RMF, Observation, Origin, blank_pha, read_arf, read_observation, read_rmf, write_pha
 from xrayflow.simulate.describe import MAKERS, describe_model
-from xrayflow.simulate.fakeit import simulate
+from xrayflow.simulate.fakeit import background_name, simulate
 
 NONE = "none"
 
@@ -133,8 +133,9 @@ def write_fake(
     out = Path(out)
     given = (instrument.template, instrument.background, instrument.rmf, instrument.arf)
     for read in (Path(one) for one in given if one is not None):
-        if out.exists() and read.exists() and out.samefile(read):
-            raise FileError(f"{out}: is one of the files that the simulation reads; choose another --out")
+        for written in (out, background_name(out)):
+            if written.exists() and read.exists() and written.samefile(read):
+                raise FileError(f"{written}: is one of the files that the simulation reads; choose another --out")
     detector = instrument.read()
     if exposure is None:
         if instrument.template is None:
@@ -152,7 +153,9 @@ def write_fake(
         noisy=noisy,
     )
     pha = faked.pha
-    arf, background = detector.arf, detector.background
+    arf, background = detector.arf, faked.background
+    if background is not None and background is not detector.background:
+        _write_background(background, background_name(out), pha.detchans)
     write_pha(
         out,
         pha.channel,
@@ -171,7 +174,7 @@ def write_fake(
             object="simulated",
             response_file=_named(detector.rmf.path, out),
             arf_file=None if arf is None else _named(arf.path, out),
-            background_file=None if background is None else _named(background.path, out),
+            background_file=_background_file(background, detector.background, out),
         ),
     )
     truth = out.with_name(f"{out.name.removesuffix('.gz').removesuffix('.pha')}.truth.json")
@@ -186,12 +189,38 @@ def write_fake(
         "noise": noisy,
         "counts": float(pha.counts.sum()),
         "response": {"rmf": str(detector.rmf.path), "arf": NONE if arf is None else str(arf.path)},
-        "background": None if background is None else str(background.path),
+        "background": None if detector.background is None else str(detector.background.path),
         "seed": seed,
         "versions": package_versions(*MAKERS),
     }
     write_file(truth, (json.dumps(document, indent=1) + "\n").encode(), OTHER_OUT)
     return Faked(out, truth, float(pha.counts.sum()))
+
+
+def _write_background(background: PHA, path: Path, detchans: int) -> None:
+    """The background's region as it was observed anew."""
+    write_pha(
+        path,
+        background.channel,
+        background.counts,
+        background.exposure,
+        quality=background.quality,
+        areascal=_scalar(background.areascal),
+        backscal=_scalar(background.backscal),
+        poisserr=True,
+        detchans=detchans,
+        first_channel=background.first_channel,
+        origin=Origin(
+            telescope=background.telescope, instrument=background.instrument, object="simulated background", kind="BKG"
+        ),
+    )
+
+
+def _background_file(background: PHA | None, given: PHA | None, out: Path) -> str | None:
+    """What the header calls the background: a file beside it, or the one that was given."""
+    if background is None:
+        return None
+    return _named(background.path, out) if background is given else background_name(out).name
 
 
 def _is_none(given: str | Path) -> bool:

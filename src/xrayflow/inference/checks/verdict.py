@@ -44,6 +44,9 @@ SCALE_SHIFT = 0.5
 LEAST_SCALE_ESS = 50.0
 """Effective draws under the other scale that tell its median to a seventh of a standard deviation."""
 
+FAR_SD = 3.0
+"""Prior standard deviations beyond which a nuisance's median is said to be far out."""
+
 PRIOR_SD = 0.75
 """Posterior sd in probit units (the prior has 1) above which the data say little."""
 
@@ -234,6 +237,46 @@ def other_scales(
             found.append(
                 OtherScale(marginal.name, marginal.scale, other, float(median), float(moved), ess >= LEAST_SCALE_ESS)
             )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class FarNuisance:
+    """A nuisance whose posterior leaves what was believed of it.
+
+    Attributes:
+        name: Its name.
+        median: Of the posterior.
+        sd: Of its prior about 0.
+    """
+
+    name: str
+    median: float
+    sd: float
+
+    @property
+    def reason(self) -> str:
+        """In words."""
+        return (
+            f"{self.name} is {self.median:.2g}, where 0 +- {self.sd:g} was expected: the background's level may stand "
+            "in for what the model lacks (--background-scale 0 holds it)"
+        )
+
+
+def far_nuisances(prior: Prior, first: int, theta: Tensor, weights: NDArray[np.float64]) -> tuple[FarNuisance, ...]:
+    """Nuisances with a normal prior whose medians are far out in it.
+
+    Args:
+        prior: The answer's.
+        first: Its first nuisance.
+        theta: (draw, parameter).
+        weights: (draw,) normalised.
+    """
+    found = []
+    for i, marginal in enumerate(prior.marginals[first:], first):
+        (median,) = weighted_quantile(theta[:, i].numpy(), weights, [0.5])
+        if marginal.mean is not None and marginal.sd is not None and abs(median - marginal.mean) > FAR_SD * marginal.sd:
+            found.append(FarNuisance(marginal.name, float(median), marginal.sd))
     return tuple(found)
 
 

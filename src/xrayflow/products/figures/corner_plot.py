@@ -78,12 +78,12 @@ class Column:
 
 
 def corner_figure(posterior: Posterior) -> Figure:
-    """The corner plot of an answer; frozen parameters are not in it.
+    """The corner plot of an answer; frozen parameters and nuisances are not in it.
 
     Args:
         posterior: The answer.
     """
-    columns = [_column(posterior, i) for i in range(len(posterior.names))]
+    columns = [_column(posterior, i) for i in range(len(posterior.model.names))]
     with look(font_size=10, axes_labelsize=10.5):
         size = len(columns)
         side = 2.0 * size + 1.8 if size > 2 else 5.6
