@@ -20,7 +20,8 @@ from xrayflow.ogip import Observation, read_arf, read_observation, read_rmf
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import Layout, Simulator, TrainingPrior
-from xrayflow.statistics import CountLikelihood
+from xrayflow.statistics import MODELLED_SCALE, CountLikelihood, MarginalisedCounts
+from xrayflow.statistics.background import modelled
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class SimulatedSet:
         problem: Of all of them, each with its own systematic error.
         theta: (source, parameter) the truths.
         systematic: (source,).
-        has_background: (source,).
+        has_background: (source,) the same for all.
         rate: (source,) counts/s of the source with the reference response.
     """
 
@@ -42,20 +43,20 @@ class SimulatedSet:
     rate: Tensor
 
 
-def simulated_set(
-    training_prior: TrainingPrior, model: str, count: int, seed: int, background: bool | None = None
-) -> SimulatedSet:
+def simulated_set(training_prior: TrainingPrior, model: str, count: int, seed: int, background: bool) -> SimulatedSet:
     """Spectra that no one has seen.
+
+    A background comes from a model with errors as NICER's: its truth is off by ten per cent in level and by its errors
+    in every bin, as the likelihood has it.
 
     Args:
         training_prior: Of sources and observations.
         model: XSPEC expression.
         count: How many.
         seed: Of everything.
-        background: All with a background, none, or as the prior says.
+        background: All with a background, or none.
     """
-    if background is not None:
-        training_prior = replace(training_prior, without_background=0.0 if background else 1.0)
+    training_prior = replace(training_prior, without_background=0.0 if background else 1.0)
     rmf, arf = read_rmf(bundled_rmf()), read_arf(bundled_arf())
     generator = torch.Generator().manual_seed(seed)
     template = read_observation(bundled_pha(), rmf, arf, "none")
@@ -77,7 +78,8 @@ def simulated_set(
     likelihood = _likelihood(problem, systematic)
     noisy = torch.zeros_like(expected)
     for chosen in ((systematic > 0).nonzero()[:, 0], (systematic <= 0).nonzero()[:, 0]):
-        noisy[chosen] = likelihood.select(chosen).sample(expected[chosen], generator)
+        level = MODELLED_SCALE * torch.randn((chosen.numel(), 1, 1), generator=generator, dtype=torch.float64)
+        noisy[chosen] = likelihood.select(chosen).replicate(expected[chosen], generator, level).counts
     first = 240 - expected.shape[-1]
     observations = []
     for i in range(count):
@@ -93,9 +95,12 @@ def simulated_set(
     return SimulatedSet(replace(problem, sets=(data,)), theta, systematic, has_background, rates.sum(-1))
 
 
-def _likelihood(problem: Problem, systematic: Tensor) -> CountLikelihood:
+def _likelihood(problem: Problem, systematic: Tensor) -> CountLikelihood | MarginalisedCounts:
     """That of a problem, each source with a systematic error of its own."""
-    found = problem.sets[0].likelihood
+    found, spectra = problem.sets[0].likelihood, problem.sets[0].spectra
+    if isinstance(found, MarginalisedCounts):
+        priors = [modelled(spectrum) for spectrum in spectra]
+        return MarginalisedCounts.of([spectrum.counts for spectrum in spectra], priors, systematic.tolist())
     if not isinstance(found, CountLikelihood):
         raise TypeError("simulated counts got Gaussian errors")
     return replace(found, systematic=systematic[:, None])

@@ -123,7 +123,7 @@ def likelihood_of(
         for spectrum in spectra:
             _check_counts(spectrum)
         priors = [counted(one) if kind == "counted" else modelled(one, treatment.scale) for one in spectra]
-        return MarginalisedCounts.of([one.counts for one in spectra], priors, systematic)
+        return MarginalisedCounts.of([one.counts for one in spectra], priors, [systematic] * len(spectra))
     bins = max(spectrum.counts.size for spectrum in spectra)
     s = torch.full((len(spectra), 1), systematic, dtype=torch.float64)
     used = _padded([np.ones_like(spectrum.counts) for spectrum in spectra], bins, 0.0)

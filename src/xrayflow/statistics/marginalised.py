@@ -67,7 +67,7 @@ class MarginalisedCounts(Likelihood):
         cls,
         counts: Sequence[np.ndarray],
         priors: Sequence[BackgroundPrior],
-        systematic: float = 0.0,
+        systematic: Sequence[float],
         shortfalls: tuple[Shortfall, ...] = (),
     ) -> MarginalisedCounts:
         """One data set of each source, padded to the longest.
@@ -75,7 +75,7 @@ class MarginalisedCounts(Likelihood):
         Args:
             counts: (bin,) S of each.
             priors: What is believed of the background of each; all with one prior of its scale.
-            systematic: s.
+            systematic: s of each.
             shortfalls: (source,) what the likelihood of each lacks.
         """
         most = max(one.size for one in counts)
@@ -86,12 +86,12 @@ class MarginalisedCounts(Likelihood):
             )
 
         sums = []
-        for own, prior in zip(counts, priors, strict=True):
-            bins = Bins(torch.from_numpy(own), torch.from_numpy(prior.alpha), systematic**2)
+        for own, prior, s in zip(counts, priors, systematic, strict=True):
+            bins = Bins(torch.from_numpy(own), torch.from_numpy(prior.alpha), s**2)
             sums.append(BackgroundSum.of(bins, torch.from_numpy(prior.fixed + prior.scaled)))
         return cls(
             counts=padded(counts, 0.0)[:, None],
-            systematic=torch.full((len(counts), 1), systematic, dtype=torch.float64),
+            systematic=torch.tensor(list(systematic), dtype=torch.float64)[:, None],
             used=padded([np.ones(one.size) for one in counts], 0.0),
             alpha=padded([one.alpha for one in priors], 1.0)[:, None],
             fixed=padded([one.fixed for one in priors], 0.0),
