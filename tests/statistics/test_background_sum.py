@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from xrayflow.statistics.background_sum import (
+    BEHIND,
     FEW,
     BackgroundSum,
     Bins,
+    FewBehind,
     Polynomial,
     is_matched,
     matched,
     matched_value,
+    most_behind,
     quadrature,
 )
 
@@ -123,6 +126,31 @@ def test_slopes_are_those_of_differences(counts: float, systematic: float) -> No
         torch.testing.assert_close(found.by_rate, by_rate, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("systematic", [0.0, 0.01, 0.1])
+@pytest.mark.parametrize("counts", [70.0, 1000.0, 1e5])
+def test_few_counts_behind_many_are_summed_from_the_other_end(counts: float, systematic: float) -> None:
+    """As the quadrature, wherever the source stands: far off it takes over."""
+    sd = math.sqrt(counts + (systematic * counts) ** 2)
+    cases = []
+    for behind, alpha in ((0.3, 0.5), (4.0, 3.0), (15.0, 60.0)):
+        for away in (-1e9, -20.0, -8.0, -5.0, -1.0, 0.0, 2.0, 6.0):
+            cases.append((counts, max(counts - behind + away * sd, 1e-6), alpha, alpha / behind, systematic))
+    seen = 0
+    for case in cases:
+        bins, mu, rate = bins_of(case)
+        most = float(most_behind(bins, rate[0]))
+        if math.isinf(most):
+            continue
+        seen += 1
+        ours = FewBehind.of(bins, 1.2 * rate[0], next(size for size in BEHIND if size >= most))
+        known = quadrature(bins, mu, rate, 60, 32.0)
+        torch.testing.assert_close(ours.value(mu, rate), known.value, rtol=1e-9, atol=1e-6)
+        found = ours(mu, rate)
+        torch.testing.assert_close(found.by_mu, known.by_mu, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(found.by_rate, known.by_rate, rtol=1e-5, atol=1e-7)
+    assert seen >= 16
+
+
 @pytest.mark.parametrize("counts", [2.0, 30.0, 100.0])
 def test_its_limits_are_poissons_and_the_negative_binomials(counts: float) -> None:
     """No systematic error, and a background that is known, or is not there."""
@@ -166,12 +194,15 @@ def test_a_bin_is_matched_only_where_that_is_close() -> None:
 
 def test_every_bin_of_a_source_is_evaluated_as_its_counts_ask() -> None:
     cases = [(s, 0.6 * s + 1.0, 0.3 * s + 2.0, 0.9, 0.05) for s in (0.0, 5.0, 9.0, 30.0, 64.0, 65.0, 300.0)]
-    cases.append((1e4, 1e4, 2.0, 5.0, 0.05))
+    cases += [(1e4, 1e4, 2.0, 5.0, 0.05), (2000.0, 1000.0, 900.0, 0.9, 0.05)]
     bins, mu, rate = bins_of(*cases)
     found = BackgroundSum.of(bins, rate[0])
-    assert [int(at.numel()) for at, _ in found.few] == [2, 1, 1, 1]
-    assert found.rest[0].tolist() == [5, 6]
+    assert [(type(one).__name__, at.tolist()) for at, one in found.few] == [
+        *(("Polynomial", places) for places in ([0, 1], [2], [3], [4])),
+        *(("FewBehind", places) for places in ([5], [6])),
+    ]
     assert found.alike[0].tolist() == [7]
+    assert found.rest[0].tolist() == [8]
     both = found(mu, rate)
     torch.testing.assert_close(found.value(mu, rate), both.value, rtol=1e-12, atol=1e-12)
     exact = [convolution(*case) for case in cases[:7]]

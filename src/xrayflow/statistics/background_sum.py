@@ -13,6 +13,8 @@ Every limit is a case of it: s = 0 is a Poisson source, alpha -> infinity at alp
       p(S) = g^alpha (1 + g)^-(alpha + S) (1 + s^2 mu)^(-1 / s^2) sum_i source_i background_{S-i} X^i,
 
   whose coefficients neither mu nor g change.
+* *Few behind* (`FewBehind`): many counts, of which the background gives few. The same sum from its other end is a
+  polynomial in 1 / X, broken off where a background count is out of the question.
 * *Many* (`quadrature`). Both gamma factors integrated, what is left is an integral over ln beta of a function with one
   peak: trapezoids about it, in a variable that makes its sides alike. A background that leaves a bin nearly a negative
   binomial of the sum's mean and variance (`is_matched`) is that (`matched`).
@@ -26,6 +28,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -36,8 +39,12 @@ from xrayflow.statistics.count_density import log_counts, log_counts_slope, log_
 FEW = 64
 """Counts of a bin up to which the polynomial is evaluated; it takes S products."""
 
-CLASSES = 8, 16, 32, FEW
-"""Bins are evaluated together up to these counts."""
+CLASSES, BEHIND = (8, 16, 32, FEW), (8, 16, 32, 64, 128, 256)
+"""Bins are evaluated together up to these counts, and up to these of the background where there are more."""
+
+AWAY, NOTHING = 6.0, -32.0
+"""Standard deviations by which a source may miss a bin, and in natural log what a number of background counts is worth
+then, relative to the likeliest, from which it is left out."""
 
 NODES, DROP, UPDATES = 28, 22.0, 8
 """Of the quadrature: how many, how far in natural log below the peak it goes, and steps to find where that is."""
@@ -75,6 +82,11 @@ class Bins:
     counts: Float[Tensor, " bin"]
     alpha: Float[Tensor, " bin"]
     s2: float
+
+    @cached_property
+    def saturated(self) -> Float[Tensor, " bin"]:
+        """ln Poisson(S | S)."""
+        return log_saturated_poisson(self.counts)
 
     def select(self, chosen: Tensor) -> Bins:
         """Some of them."""
@@ -157,6 +169,143 @@ class Polynomial:
         return known + alone + torch.log(polynomial)
 
 
+@dataclass(frozen=True)
+class FewBehind:
+    """Bins of many counts, few of which are the background's.
+
+    Attributes:
+        bins: The bins.
+        coefficients: (background counts, bin) of r = unit / X, over the largest.
+        largest: Natural log of that.
+        unit: What X is measured in.
+        reach: The largest r for which no more terms are needed; the quadrature serves beyond.
+    """
+
+    bins: Bins
+    coefficients: Float[Tensor, "behind bin"]
+    largest: Float[Tensor, " bin"]
+    unit: Float[Tensor, " bin"]
+    reach: Float[Tensor, " bin"]
+
+    @classmethod
+    def of(cls, bins: Bins, rate: Float[Tensor, " bin"], most: int) -> FewBehind:
+        """The coefficients.
+
+        Args:
+            bins: The bins.
+            rate: g where most evaluations will be.
+            most: Counts of the background that are summed up to.
+        """
+        log, unit = _behind(bins, rate, most)
+        largest = log.amax(0)
+        return cls(bins, torch.exp(log - largest), largest, unit, torch.exp(_tilt(bins)))
+
+    def value(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
+        """ln p(S).
+
+        Args:
+            mu: Of the source.
+            rate: g.
+        """
+        x, r = self._power(mu, rate)
+        value = self.coefficients[-1].expand(r.shape)
+        for coefficient in self.coefficients[:-1].flip(0):
+            value = torch.addcmul(coefficient, value, r)
+        found = self._whole(mu, rate, x, value)
+        far = x * self.reach < 1.0
+        if bool(far.any()):
+            found[far] = self._beyond(mu, rate, far).value[0]
+        return found
+
+    def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
+        """That, and its slopes."""
+        bins, spread = self.bins, 1.0 + self.bins.s2 * mu
+        x, r = self._power(mu, rate)
+        value, slope = self.coefficients[-1].expand(r.shape), torch.zeros_like(r)
+        for coefficient in self.coefficients[:-1].flip(0):
+            slope = torch.addcmul(value, slope, r)
+            value = torch.addcmul(coefficient, value, r)
+        behind = r * slope / value
+        by_mu = ((bins.counts - behind) / mu.clamp(min=1e-300) - 1.0) / spread
+        by_rate = bins.alpha / rate - (bins.alpha + behind) / (1.0 + rate)
+        found = Density(self._whole(mu, rate, x, value), by_mu, by_rate)
+        far = x * self.reach < 1.0
+        if bool(far.any()):
+            exact = self._beyond(mu, rate, far)
+            found.value[far], found.by_mu[far], found.by_rate[far] = exact.value[0], exact.by_mu[0], exact.by_rate[0]
+        return found
+
+    def _beyond(self, mu: Tensor, rate: Tensor, far: Tensor) -> Density:
+        """Where the background must give more counts than are summed up to."""
+        return quadrature(self.bins.select(far.nonzero()[:, 1]), mu[far][None], rate[far][None])
+
+    def _power(self, mu: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+        """X / unit, and its inverse, of which no power overflows."""
+        x = (1.0 + rate) * mu / (self.unit * (1.0 + self.bins.s2 * mu))
+        x = x.clamp(min=1e-300)
+        return x, 1.0 / x.clamp(min=10.0 ** (-300.0 / max(self.coefficients.shape[0] - 1, 1)))
+
+    def _whole(self, mu: Tensor, rate: Tensor, x: Tensor, polynomial: Tensor) -> Tensor:
+        """The polynomial with what stands before it."""
+        bins, s2 = self.bins, self.bins.s2
+        alone = -torch.log1p(s2 * mu) / s2 if s2 > 0 else -mu
+        known = self.largest - bins.alpha * torch.log1p(1.0 / rate) - bins.counts * torch.log1p(rate)
+        return known + alone + bins.counts * torch.log(x * self.unit) + torch.log(polynomial)
+
+
+def _behind(bins: Bins, rate: Float[Tensor, " bin"], most: int) -> tuple[Tensor, Float[Tensor, " bin"]]:
+    """(background counts, bin) ln of the coefficients of 1 / X in units of it where source and bin meet, and that."""
+    j = torch.arange(most, dtype=torch.float64)[:, None]
+    start = torch.zeros((1, bins.counts.numel()), dtype=torch.float64)
+    background = torch.cat([start, torch.log((bins.alpha + j) / (j + 1.0)).cumsum(0)])
+    # source_{S - j}, from source_S down
+    left = (bins.counts - j).clamp(min=1.0)
+    down = torch.log(left / (1.0 + bins.s2 * (left - 1.0))).cumsum(0)
+    whole = log_source(bins)
+    met = (bins.counts - bins.alpha / rate).clamp(min=0.5 * bins.counts)
+    unit = (1.0 + rate) * met / (1.0 + bins.s2 * met)
+    behind = torch.arange(most + 1, dtype=torch.float64)[:, None]
+    log = whole + background + torch.cat([start, down]) - behind * torch.log(unit)
+    return torch.where(behind > bins.counts, -torch.inf, log), unit
+
+
+def log_source(bins: Bins) -> Float[Tensor, " bin"]:
+    """ln of the source's coefficient of X^S: Gamma(S + 1 / s^2) s^(2 S) / (Gamma(1 / s^2) S!).
+
+    Args:
+        bins: The bins.
+    """
+    s, s2 = bins.counts, bins.s2
+    plain = bins.saturated - torch.xlogy(s, s) + s
+    if s2 == 0.0:
+        return plain
+    ratio = s * s2
+    more = stirling_remainder(1.0 / (s + 1.0 / s2)) - stirling_remainder(torch.tensor(s2, dtype=torch.float64))
+    return plain + (s - 0.5) * torch.log1p(ratio) - (ratio - torch.log1p(ratio)) / s2 + more
+
+
+def _tilt(bins: Bins) -> Float[Tensor, " bin"]:
+    """How much rather each count is the background's where a source misses a bin, in natural log."""
+    counts = bins.counts.clamp(min=1.0)
+    return (AWAY * torch.sqrt(1.0 / counts + bins.s2)).clamp(max=1.0)
+
+
+def most_behind(bins: Bins, rate: Float[Tensor, " bin"]) -> Float[Tensor, " bin"]:
+    """Counts of the background beyond which none matters, even where a source misses a bin; inf where there are more
+    than the last of `BEHIND`.
+
+    Args:
+        bins: The bins.
+        rate: g.
+    """
+    log, _ = _behind(bins, rate, BEHIND[-1])
+    j = torch.arange(BEHIND[-1] + 1, dtype=torch.float64)[:, None]
+    tilted = log + j * _tilt(bins)
+    matters = tilted > tilted.amax(0) + NOTHING
+    last = torch.where(matters, j, 0.0).amax(0)
+    return torch.where(matters[-1], torch.inf, last + 1.0)
+
+
 def quadrature(
     bins: Bins,
     mu: Float[Tensor, "draw bin"],
@@ -227,10 +376,10 @@ def quadrature(
 def _log_constant(bins: Bins) -> Float[Tensor, " bin"]:
     """ln of the integral's constant times alpha^alpha S^S exp(-alpha - S)."""
     s, alpha, s2 = bins.counts, bins.alpha, bins.s2
-    found = log_saturated_poisson(s) - (torch.lgamma(alpha) - torch.xlogy(alpha, alpha) + alpha)
+    found = bins.saturated - (torch.lgamma(alpha) - torch.xlogy(alpha, alpha) + alpha)
     large = alpha > 30.0
     stirling = -0.5 * torch.log(2.0 * math.pi / alpha) - stirling_remainder(1.0 / alpha.clamp(min=30.0))
-    found = torch.where(large, log_saturated_poisson(s) + stirling, found)
+    found = torch.where(large, bins.saturated + stirling, found)
     if s2 == 0.0:
         return found
     z = s + alpha
@@ -271,7 +420,7 @@ def matched_value(
     behind = bins.alpha / rate
     total = mu + behind
     phi = (behind / rate + bins.s2 * mu**2) / total**2
-    return log_counts(bins.counts, total, phi, log_saturated_poisson(bins.counts))
+    return log_counts(bins.counts, total, phi, bins.saturated)
 
 
 def matched(bins: Bins, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
@@ -294,13 +443,13 @@ class BackgroundSum:
 
     Attributes:
         size: How many bins.
-        few: Places of bins and their polynomials.
+        few: Places of bins and their polynomials, few counts first.
         alike: Bins that are matched.
         rest: The others.
     """
 
     size: int
-    few: tuple[tuple[Tensor, Polynomial], ...]
+    few: tuple[tuple[Tensor, Polynomial | FewBehind], ...]
     alike: tuple[Tensor, Bins]
     rest: tuple[Tensor, Bins]
 
@@ -312,14 +461,22 @@ class BackgroundSum:
             bins: Of one source.
             rate: g where most evaluations will be.
         """
-        counts, few, least = bins.counts, [], -1.0
+        counts, least = bins.counts, -1.0
+        few: list[tuple[Tensor, Polynomial | FewBehind]] = []
+        alike = is_matched(bins, rate) & (counts > FEW)
+        behind = torch.where((counts > FEW) & ~alike, most_behind(bins, rate), torch.inf)
         for most in CLASSES:
             at = ((counts > least) & (counts <= most)).nonzero()[:, 0]
             if at.numel():
                 few.append((at, Polynomial.of(bins.select(at), rate[at])))
             least = most
-        alike = is_matched(bins, rate) & (counts > FEW)
-        groups = [where.nonzero()[:, 0] for where in (alike, (counts > FEW) & ~alike)]
+        least = -1.0
+        for most in BEHIND:
+            at = ((behind > least) & (behind <= most)).nonzero()[:, 0]
+            if at.numel():
+                few.append((at, FewBehind.of(bins.select(at), rate[at], most)))
+            least = most
+        groups = [where.nonzero()[:, 0] for where in (alike, (counts > FEW) & ~alike & torch.isinf(behind))]
         first, second = ((at, bins.select(at)) for at in groups)
         return cls(counts.numel(), tuple(few), first, second)
 
