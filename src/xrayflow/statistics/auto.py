@@ -4,8 +4,8 @@
 |---|---|---|
 | negative or fractional source counts, or POISSERR = F with STAT_ERR of its own | chi2 | Gaussian |
 | no background | cstat | Poisson |
-| background of whole counts >= 0 without errors of its own | wstat | Poisson, background known |
-| background with STAT_ERR > 0 (modelled) | pgstat | Poisson, background known |
+| background of whole counts >= 0 without errors of its own | wstat | Poisson, background integrated over |
+| background with STAT_ERR > 0 (modelled) | pgstat | Poisson, background integrated over |
 | any other background without errors | pstat | Poisson, background known |
 
 Counts go in disguise: as rates (`ogip.pha` finds their whole numbers), or with POISSERR = F and a STAT_ERR that is only
@@ -13,8 +13,8 @@ a function of the counts, their root or Gehrels' 1 + sqrt(N + 0.75). Such errors
 weights that are drawn with the data pull a fit down by a count per bin; so these are counts, in either file. Only where
 the file's SYS_ERR adds to the errors, chi2 stays (RXTE: a million counts per bin, 1 %): no Poisson statistic takes it.
 
-A systematic error turns Poisson into negative binomial. The error of a background is not in the likelihood yet, so with
-a background the likelihood is labelled approximate.
+A systematic error turns Poisson into negative binomial. A background without errors is known, and the likelihood is
+labelled approximate; so is one that the user wants known (`batch.BackgroundTreatment`).
 
 Source: XSPEC manual, appendix B, on which statistic suits which data; Gehrels 1986 (ApJ 303, 336), equation 7.
 """
