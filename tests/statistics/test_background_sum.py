@@ -14,6 +14,7 @@ from torch import Tensor
 from xrayflow.statistics.background_sum import (
     BEHIND,
     FEW,
+    WELL_KNOWN,
     BackgroundSum,
     Bins,
     FewBehind,
@@ -22,6 +23,7 @@ from xrayflow.statistics.background_sum import (
     matched,
     matched_value,
     most_behind,
+    near_normal,
     quadrature,
 )
 
@@ -151,6 +153,22 @@ def test_few_counts_behind_many_are_summed_from_the_other_end(counts: float, sys
     assert seen >= 16
 
 
+@pytest.mark.parametrize("systematic", [0.0, 0.02, 0.1])
+def test_a_well_known_background_takes_few_nodes(systematic: float) -> None:
+    random = np.random.default_rng(4)
+    for _ in range(200):
+        counts, alpha = float(int(10.0 ** random.uniform(1.9, 6))), WELL_KNOWN * 10.0 ** random.uniform(0, 3)
+        behind = min(alpha * 10.0 ** random.uniform(-2, 1), counts)
+        sd = math.sqrt(counts + behind**2 / alpha + (systematic * counts) ** 2)
+        mu = max(counts - behind + random.uniform(-6, 6) * sd, 1e-2 * counts)
+        bins, m, g = bins_of((counts, mu, alpha, alpha / behind, systematic))
+        ours, known = near_normal(bins, m, g), quadrature(bins, m, g, 60, 32.0)
+        torch.testing.assert_close(ours.value, known.value, rtol=1e-9, atol=1e-6)
+        torch.testing.assert_close(ours.by_mu, known.by_mu, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(ours.by_rate, known.by_rate, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(near_normal(bins, m, g, slopes=False).value, ours.value)
+
+
 @pytest.mark.parametrize("counts", [2.0, 30.0, 100.0])
 def test_its_limits_are_poissons_and_the_negative_binomials(counts: float) -> None:
     """No systematic error, and a background that is known, or is not there."""
@@ -194,7 +212,7 @@ def test_a_bin_is_matched_only_where_that_is_close() -> None:
 
 def test_every_bin_of_a_source_is_evaluated_as_its_counts_ask() -> None:
     cases = [(s, 0.6 * s + 1.0, 0.3 * s + 2.0, 0.9, 0.05) for s in (0.0, 5.0, 9.0, 30.0, 64.0, 65.0, 300.0)]
-    cases += [(1e4, 1e4, 2.0, 5.0, 0.05), (2000.0, 1000.0, 900.0, 0.9, 0.05)]
+    cases += [(1e4, 1e4, 2.0, 5.0, 0.05), (2000.0, 1000.0, 900.0, 0.9, 0.05), (2000.0, 1e3, 10.0, 0.01, 0.05)]
     bins, mu, rate = bins_of(*cases)
     found = BackgroundSum.of(bins, rate[0])
     assert [(type(one).__name__, at.tolist()) for at, one in found.few] == [
@@ -202,7 +220,7 @@ def test_every_bin_of_a_source_is_evaluated_as_its_counts_ask() -> None:
         *(("FewBehind", places) for places in ([5], [6])),
     ]
     assert found.alike[0].tolist() == [7]
-    assert found.rest[0].tolist() == [8]
+    assert (found.known[0].tolist(), found.rest[0].tolist()) == ([8], [9])
     both = found(mu, rate)
     torch.testing.assert_close(found.value(mu, rate), both.value, rtol=1e-12, atol=1e-12)
     exact = [convolution(*case) for case in cases[:7]]

@@ -16,7 +16,8 @@ Every limit is a case of it: s = 0 is a Poisson source, alpha -> infinity at alp
 * *Few behind* (`FewBehind`): many counts, of which the background gives few. The same sum from its other end is a
   polynomial in 1 / X, broken off where a background count is out of the question.
 * *Many* (`quadrature`). Both gamma factors integrated, what is left is an integral over ln beta of a function with one
-  peak: trapezoids about it, in a variable that makes its sides alike. A background that leaves a bin nearly a negative
+  peak: trapezoids about it, in a variable that makes its sides alike. Where the background is well known the function
+  is nearly a normal, and Gauss and Hermite's nodes do (`near_normal`). A background that leaves a bin nearly a negative
   binomial of the sum's mean and variance (`is_matched`) is that (`matched`).
 
 Each gives the slopes with mu and with g too: that with mu is the expected number of source counts in disguise.
@@ -28,8 +29,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -48,6 +50,9 @@ then, relative to the likeliest, from which it is left out."""
 
 NODES, DROP, UPDATES = 28, 22.0, 8
 """Of the quadrature: how many, how far in natural log below the peak it goes, and steps to find where that is."""
+
+WELL_KNOWN, HERMITE = 30.0, 12
+"""alpha from which so many of Gauss and Hermite's nodes are exact to 2e-8."""
 
 LEFT_OUT, REACH = 1e-6, 3.0
 """Of the third moment, in units of the variance, at the expected counts that meet a bin and so many standard deviations
@@ -306,6 +311,64 @@ def most_behind(bins: Bins, rate: Float[Tensor, " bin"]) -> Float[Tensor, " bin"
     return torch.where(matters[-1], torch.inf, last + 1.0)
 
 
+class Integrand:
+    """What is integrated over ln beta for every bin, about its peak."""
+
+    def __init__(self, bins: Bins, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> None:
+        self.bins, self.mu, self.rate = bins, mu, rate
+        s, alpha, s2 = bins.counts, bins.alpha, bins.s2
+        a = (1.0 + rate) / (1.0 + s2 * mu)
+        b = alpha + s - (1.0 + s2 * s) * a * mu
+        root = torch.sqrt(b * b + 4.0 * a * alpha * mu)
+        self.peak = torch.where(b > 0, (b + root) / (2.0 * a), 2.0 * alpha * mu / (root - b).clamp(min=1e-300))
+        self.f = self.peak / (mu + self.peak)
+        # the last term of h is N ln(1 + e x), and (1 + g) beta x without a systematic error
+        self.n = s + alpha + 1.0 / s2 if s2 > 0 else torch.zeros_like(s)
+        self.e = s2 * a * self.peak / (1.0 + s2 * a * self.peak) if s2 > 0 else (1.0 + rate) * self.peak
+        last = self.n * self.e * (1.0 - self.e) if s2 > 0 else self.e
+        self.bend = (last - s * self.f * (1.0 - self.f)).clamp(min=1e-300)
+
+    def below(self, d: Float[Tensor, "draw bin *node"]) -> Float[Tensor, "draw bin *node"]:
+        """Natural log relative to the peak, d away from it in ln beta."""
+        terms = self.bins.alpha, self.bins.counts, self.n, self.f, self.e
+        alpha, s, n, f, e = (one[..., None] for one in terms) if d.ndim > self.mu.ndim else terms
+        x = torch.expm1(d)
+        return alpha * d + s * torch.log1p(f * x) - (n * torch.log1p(e * x) if self.bins.s2 > 0 else e * x)
+
+    def value(self, weight: Float[Tensor, "draw bin node"]) -> Float[Tensor, "draw bin"]:
+        """ln p(S), from the integrand at places relative to the peak times their distance.
+
+        Args:
+            weight: Of each place.
+        """
+        bins, top = self.bins, self.mu + (1.0 + self.rate) * self.peak
+        last = self.n * torch.log1p(bins.s2 * top) if bins.s2 > 0 else top
+        # alpha ln beta + S ln(mu + beta) relative to where gamma function and factorial are known without loss
+        return (
+            _log_constant(bins)
+            + bins.alpha * torch.log(self.rate * self.peak / bins.alpha)
+            + bins.counts * torch.log((self.mu + self.peak) / bins.counts.clamp(min=1.0))
+            + (bins.alpha + bins.counts - last)
+            + torch.log(weight.sum(-1))
+        )
+
+    def density(self, d: Float[Tensor, "draw bin node"], weight: Float[Tensor, "draw bin node"]) -> Density:
+        """That, and its slopes.
+
+        Args:
+            d: The places.
+            weight: Of each.
+        """
+        bins, mu, rate = self.bins, self.mu[..., None], self.rate[..., None]
+        beta = self.peak[..., None] * torch.exp(d)
+        mean = mu + (1.0 + rate) * beta
+        spread = self.n[:, None] * bins.s2 / (1.0 + bins.s2 * mean) if bins.s2 > 0 else torch.ones_like(beta)
+        share = weight / weight.sum(-1, keepdim=True)
+        by_mu = (share * (bins.counts[:, None] / (mu + beta) - spread)).sum(-1)
+        by_rate = bins.alpha / self.rate - (share * beta * spread).sum(-1)
+        return Density(self.value(weight), by_mu, by_rate)
+
+
 def quadrature(
     bins: Bins,
     mu: Float[Tensor, "draw bin"],
@@ -321,56 +384,53 @@ def quadrature(
         rate: g.
         nodes, drop: How fine, and how far in natural log below the peak.
     """
-    s, alpha, s2 = bins.counts, bins.alpha, bins.s2
-    a = (1.0 + rate) / (1.0 + s2 * mu)
-    b = alpha + s - (1.0 + s2 * s) * a * mu
-    root = torch.sqrt(b * b + 4.0 * a * alpha * mu)
-    peak = torch.where(b > 0, (b + root) / (2.0 * a), 2.0 * alpha * mu / (root - b).clamp(min=1e-300))
-    f = peak / (mu + peak)
-    # in both forms the last term of h: N ln(1 + e x), and (1 + g) beta x without a systematic error
-    n = s + alpha + 1.0 / s2 if s2 > 0 else torch.zeros_like(s)
-    e = s2 * a * peak / (1.0 + s2 * a * peak)
-
-    def below(d: Tensor, *wide: Tensor) -> Tensor:
-        """ln of the integrand relative to its peak, d away from it in ln beta."""
-        peak_, f_, e_, rate_ = wide
-        x = torch.expm1(d)
-        last = n * torch.log1p(e_ * x) if s2 > 0 else (1.0 + rate_) * peak_ * x
-        return alpha * d + s * torch.log1p(f_ * x) - last
-
-    known = peak, f, e, rate
-    bend = n * e * (1.0 - e) - s * f * (1.0 - f) if s2 > 0 else (1.0 + rate) * peak - s * f * (1.0 - f)
-    left = torch.sqrt(2.0 * drop / bend.clamp(min=1e-300))
+    one = Integrand(bins, mu, rate)
+    left = torch.sqrt(2.0 * drop / one.bend)
     right = left.clamp(max=3.5)
     for _ in range(UPDATES):
-        right = right * (drop / -below(right, *known)).clamp(1e-6, 1e6) ** (1.0 / (2.0 + right))
-        left = left * torch.sqrt((drop / -below(-left, *known)).clamp(1e-6, 1e6))
+        right = right * (drop / -one.below(right)).clamp(1e-6, 1e6) ** (1.0 / (2.0 + right))
+        left = left * torch.sqrt((drop / -one.below(-left)).clamp(1e-6, 1e6))
     c = torch.log(left / right)
-    c = torch.where(c.abs() < 1e-3, 1e-3, c)
-    size = right / -torch.expm1(-c)
+    c = torch.where(c.abs() < 1e-3, 1e-3, c)[..., None]
+    size = right[..., None] / -torch.expm1(-c)
     x = torch.linspace(-1.0, 1.0, nodes, dtype=torch.float64)
-    d = size[..., None] * -torch.expm1(-c[..., None] * x)
-    alpha, s, n = alpha[:, None], s[:, None], n[:, None]
-    h = below(d, *(one[..., None] for one in known))
-    weight = size[..., None] * c[..., None] * torch.exp(h - c[..., None] * x) * (2.0 / (nodes - 1))
-    total = weight.sum(-1)
-    beta = peak[..., None] * torch.exp(d)
-    mean = mu[..., None] + (1.0 + rate[..., None]) * beta
-    spread = n * s2 / (1.0 + s2 * mean) if s2 > 0 else torch.ones_like(beta)
-    weight = weight / total[..., None]
-    by_mu = (weight * (s / (mu[..., None] + beta) - spread)).sum(-1)
-    by_rate = bins.alpha / rate - (weight * beta * spread).sum(-1)
-    at_peak = mu + (1.0 + rate) * peak
-    last = n[:, 0] * torch.log1p(s2 * at_peak) if s2 > 0 else at_peak
-    # alpha ln beta + S ln(mu + beta) relative to where gamma function and factorial are known without loss
-    value = (
-        _log_constant(bins)
-        + bins.alpha * torch.log(rate * peak / bins.alpha)
-        + bins.counts * torch.log((mu + peak) / bins.counts.clamp(min=1.0))
-        + (bins.alpha + bins.counts - last)
-        + torch.log(total)
-    )
-    return Density(value, by_mu, by_rate)
+    d = size * -torch.expm1(-c * x)
+    return one.density(d, size * c * torch.exp(one.below(d) - c * x) * (2.0 / (nodes - 1)))
+
+
+def near_normal(
+    bins: Bins, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"], slopes: bool = True
+) -> Density:
+    """Bins whose background is known so well that the integrand is nearly a normal: Gauss and Hermite's nodes.
+
+    Args:
+        bins: The bins, alpha >= `WELL_KNOWN`.
+        mu: Of the source.
+        rate: g.
+        slopes: Whether they are wanted; else they are empty.
+    """
+    one, (x, log_weight) = Integrand(bins, mu, rate), _hermite(HERMITE)
+    width = torch.rsqrt(one.bend)[..., None]
+    d = x * width
+    weight = torch.exp(one.below(d) + log_weight) * width
+    if slopes:
+        return one.density(d, weight)
+    return Density(one.value(weight), mu[:0], mu[:0])
+
+
+def _near_normal_value(bins: Bins, mu: Tensor, rate: Tensor) -> Tensor:
+    return near_normal(bins, mu, rate, slopes=False).value
+
+
+def _quadrature_value(bins: Bins, mu: Tensor, rate: Tensor) -> Tensor:
+    return quadrature(bins, mu, rate).value
+
+
+@cache
+def _hermite(nodes: int) -> tuple[Tensor, Tensor]:
+    """Places and ln(weights exp(x^2 / 2)) for integrals over x."""
+    x, weight = np.polynomial.hermite_e.hermegauss(nodes)
+    return torch.from_numpy(x), torch.from_numpy(np.log(weight) + 0.5 * x * x)
 
 
 def _log_constant(bins: Bins) -> Float[Tensor, " bin"]:
@@ -445,12 +505,14 @@ class BackgroundSum:
         size: How many bins.
         few: Places of bins and their polynomials, few counts first.
         alike: Bins that are matched.
+        known: Others whose background is well known.
         rest: The others.
     """
 
     size: int
     few: tuple[tuple[Tensor, Polynomial | FewBehind], ...]
     alike: tuple[Tensor, Bins]
+    known: tuple[Tensor, Bins]
     rest: tuple[Tensor, Bins]
 
     @classmethod
@@ -476,9 +538,11 @@ class BackgroundSum:
             if at.numel():
                 few.append((at, FewBehind.of(bins.select(at), rate[at], most)))
             least = most
-        groups = [where.nonzero()[:, 0] for where in (alike, (counts > FEW) & ~alike & torch.isinf(behind))]
-        first, second = ((at, bins.select(at)) for at in groups)
-        return cls(counts.numel(), tuple(few), first, second)
+        left = (counts > FEW) & ~alike & torch.isinf(behind)
+        well = bins.alpha >= WELL_KNOWN
+        groups = [where.nonzero()[:, 0] for where in (alike, left & well, left & ~well)]
+        first, second, third = ((at, bins.select(at)) for at in groups)
+        return cls(counts.numel(), tuple(few), first, second, third)
 
     def value(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
         """ln p(S) of each bin.
@@ -490,18 +554,20 @@ class BackgroundSum:
         found = torch.empty_like(mu)
         for at, polynomial in self.few:
             found[:, at] = polynomial.value(mu[:, at], rate[:, at])
-        (alike, first), (rest, second) = self.alike, self.rest
-        if alike.numel():
-            found[:, alike] = matched_value(first, mu[:, alike], rate[:, alike])
-        if rest.numel():
-            found[:, rest] = quadrature(second, mu[:, rest], rate[:, rest]).value
+        for (at, bins), of in (
+            (self.alike, matched_value),
+            (self.known, _near_normal_value),
+            (self.rest, _quadrature_value),
+        ):
+            if at.numel():
+                found[:, at] = of(bins, mu[:, at], rate[:, at])
         return found
 
     def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
         """That, and its slopes."""
         found = mu.new_empty((3, *mu.shape))
         parts = [(at, polynomial(mu[:, at], rate[:, at])) for at, polynomial in self.few]
-        for (at, bins), of in ((self.alike, matched), (self.rest, quadrature)):
+        for (at, bins), of in ((self.alike, matched), (self.known, near_normal), (self.rest, quadrature)):
             if at.numel():
                 parts.append((at, of(bins, mu[:, at], rate[:, at])))
         for at, one in parts:
