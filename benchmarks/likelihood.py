@@ -43,12 +43,14 @@ def measured(source: float, background: float, systematic: float, generator: tor
     counts = torch.poisson(mean, generator=generator)
     b, a = torch.poisson(torch.full_like(mean, background), generator=generator).numpy(), 100.0
     one, expected = np.ones(BINS), np.full(BINS, background)
-    prior = BackgroundPrior(b + a, one, a * one / expected, b, expected, a, 1.0)
+    prior = BackgroundPrior(
+        b + a, one, a * one / expected, b, expected, a, 1.0, np.stack([one, np.linspace(-1.0, 1.0, BINS)])
+    )
     ours = MarginalisedCounts.of([counts.numpy()], [prior], [systematic])
     s = torch.full((1,), systematic, dtype=torch.float64)
     plain = CountLikelihood.of(counts[None], torch.zeros((1, BINS)).double(), s, torch.ones((1, BINS)).double())
     mu = source * (1.0 + 0.1 * torch.rand((1, DRAWS, BINS), generator=generator, dtype=torch.float64))
-    scale = 0.1 * torch.randn((1, DRAWS, 1), generator=generator, dtype=torch.float64)
+    scale = 0.1 * torch.randn((1, DRAWS, 2), generator=generator, dtype=torch.float64)
     rounds = []
     for _ in range(ROUNDS):
         rounds.append(

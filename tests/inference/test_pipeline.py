@@ -317,7 +317,7 @@ def test_a_background_is_certified_and_one_taken_as_known_says_why_it_is_not(tmp
     observation = toy_observation(tmp_path, exposure=100.0, background=True)
     whole = infer(observation, MODEL, freeze=FREEZE, energies=BAND, grouping="min:20")
     assert (whole.likelihood.kind, whole.computation.status) == ("exact", "certified")
-    assert whole.prior.names[-1] == "background.lnA"
+    assert whole.prior.names[-2:] == ("background.lnA", "background.tilt")
     answer = infer(observation, MODEL, freeze=FREEZE, energies=BAND, grouping="min:20", likelihood="known")
     assert answer.likelihood.kind == "approximate"
     assert answer.computation.status == "approximate"

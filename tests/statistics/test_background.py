@@ -12,6 +12,7 @@ from xrayflow.ogip import Spectrum
 from xrayflow.statistics.background import (
     COUNTED_SCALE,
     SCALE,
+    TILT,
     UNSEEN,
     _log_predictive,
     _neighbours,
@@ -64,8 +65,11 @@ def test_the_posterior_of_a_counted_background_is_gammas(measured: Spectrum) -> 
     np.testing.assert_allclose(found.alpha, measured.background + found.shape)
     np.testing.assert_allclose(found.fixed, 4.0)
     np.testing.assert_allclose(found.scaled, found.shape * 4.0 / found.mean)
-    (scale,) = found.scale
-    assert (scale.name, scale.mean, scale.sd, scale.hi) == (SCALE, 0.0, COUNTED_SCALE, 2.0)
+    assert [(one.name, one.mean, one.sd, one.hi) for one in found.scale] == [
+        (name, 0.0, COUNTED_SCALE, 2.0) for name in (SCALE, TILT)
+    ]
+    np.testing.assert_allclose(found.basis[0], 1.0)
+    assert (found.basis[1][0], found.basis[1][-1]) == pytest.approx((-1.0, 1.0))
 
 
 def test_a_modelled_background_has_the_moments_of_its_cut_normal(modelled: Spectrum) -> None:

@@ -30,9 +30,10 @@ def spectrum(request: pytest.FixtureRequest, measured: Spectrum, modelled: Spect
 
 
 def places(spectrum: Spectrum) -> tuple[Tensor, Tensor]:
-    """(1, 3, bin) expected counts about the observed, and ln A."""
+    """(1, 3, bin) expected counts about the observed, and (1, 3, nuisance) level and, of a counted background, tilt."""
     mu = torch.from_numpy(spectrum.counts)[None, None] * torch.tensor([0.7, 1.0, 1.3])[None, :, None] + 0.5
-    return mu.double(), torch.tensor([[[-0.2], [0.0], [0.3]]], dtype=torch.float64)
+    nuisances = torch.tensor([[[-0.2, 0.1], [0.0, 0.0], [0.3, -0.2]]], dtype=torch.float64)
+    return mu.double(), nuisances[..., : 2 if spectrum.background_err is None else 1]
 
 
 def test_a_counted_background_is_the_mixture_over_its_rate(measured: Spectrum) -> None:
@@ -40,10 +41,13 @@ def test_a_counted_background_is_the_mixture_over_its_rate(measured: Spectrum) -
     prior, likelihood = counted(measured), of(measured)
     mu, scale = places(measured)
     mu, scale = mu[:, 1:2], scale[:, 2:]
-    a, ratio = float(torch.exp(scale)), measured.source_exposure / measured.background_exposure
+    level = np.exp(scale[0, 0].numpy() @ prior.basis)
+    ratio = measured.source_exposure / measured.background_exposure
     total = 0.0
     for i in range(measured.counts.size):
-        known = scipy.stats.gamma(prior.shape, scale=a * prior.mean[i] / prior.shape)  # of the counts in B's region
+        known = scipy.stats.gamma(
+            prior.shape, scale=level[i] * prior.mean[i] / prior.shape
+        )  # of the counts in B's region
         middle = measured.background[i]
         reach = 12.0 * np.sqrt(middle + 1.0)
         b = np.linspace(max(middle - reach, 1e-9), middle + reach, 20_001)
@@ -67,8 +71,10 @@ def test_the_gradient_is_the_slope_of_the_density(spectrum: Spectrum, systematic
         step = h * slopes[:, parameter]
         known = (likelihood.log_density(mu + step, scale) - likelihood.log_density(mu - step, scale)) / (2 * h)
         torch.testing.assert_close(found.gradient[..., parameter], known, rtol=1e-5, atol=1e-4)
-    known = (likelihood.log_density(mu, scale + h) - likelihood.log_density(mu, scale - h)) / (2 * h)
-    torch.testing.assert_close(found.gradient[..., 2], known, rtol=1e-5, atol=1e-4)
+    for number in range(scale.shape[-1]):
+        step = h * torch.eye(scale.shape[-1], dtype=torch.float64)[number]
+        known = (likelihood.log_density(mu, scale + step) - likelihood.log_density(mu, scale - step)) / (2 * h)
+        torch.testing.assert_close(found.gradient[..., 2 + number], known, rtol=1e-5, atol=1e-4)
     assert bool((torch.linalg.eigvalsh(found.information) > 0).all())
 
 
@@ -76,7 +82,7 @@ def test_the_information_is_the_spread_of_the_score_over_replicas(spectrum: Spec
     """Of the level of source and background, to a few per cent."""
     likelihood = of(spectrum)
     expected = torch.full((1, 4000, spectrum.counts.size), 30.0, dtype=torch.float64)
-    scale = torch.zeros((1, 4000, 1), dtype=torch.float64)
+    scale = torch.zeros((1, 4000, len(likelihood.nuisances)), dtype=torch.float64)
     slopes = torch.ones((1, spectrum.counts.size, 1), dtype=torch.float64)
     replica = likelihood.replicate(expected, torch.Generator().manual_seed(1), scale)
     score = replica.score(expected, slopes, scale)[0]
@@ -84,14 +90,15 @@ def test_the_information_is_the_spread_of_the_score_over_replicas(spectrum: Spec
     jacobian = slopes[:, None].expand(1, 1, -1, -1)
     information = likelihood.curvature(expected[:, :1], jacobian, scale[:, :1]).information[0, 0]
     if spectrum.background_err is None:  # B is replicated, and with it the shape that the score takes
-        torch.testing.assert_close(score[:, 1].var(), information[1, 1], rtol=0.15, atol=0.0)
+        for number in (1, 2):
+            torch.testing.assert_close(score[:, number].var(), information[number, number], rtol=0.15, atol=0.0)
     torch.testing.assert_close(score[:, 0].var(), information[0, 0], rtol=0.15, atol=0.0)
 
 
 def test_the_deviance_of_replicas_is_as_many_as_bins(spectrum: Spectrum) -> None:
     likelihood = of(spectrum, 0.05)
     expected = torch.full((1, 1000, spectrum.counts.size), 20.0, dtype=torch.float64)
-    scale = torch.full((1, 1000, 1), 0.1, dtype=torch.float64)
+    scale = torch.full((1, 1000, len(likelihood.nuisances)), 0.1, dtype=torch.float64)
     replica = likelihood.replicate(expected, torch.Generator().manual_seed(2), scale)
     assert float(replica.deviance(expected, scale).mean()) == pytest.approx(spectrum.counts.size, rel=0.05)
     assert bool((replica.deviance(expected, scale) >= 0).all())
@@ -101,12 +108,15 @@ def test_both_regions_are_observed_anew_only_where_the_background_was_counted(
     measured: Spectrum, modelled: Spectrum
 ) -> None:
     expected = torch.full((1, 500, measured.counts.size), 5.0, dtype=torch.float64)
-    scale = torch.full((1, 500, 1), 0.2, dtype=torch.float64)
+    scale = torch.tensor([0.2, 0.1], dtype=torch.float64).expand(1, 500, 2)
     both = of(measured)
     again = both.replicate(expected, torch.Generator().manual_seed(3), scale)
-    torch.testing.assert_close(again.background.mean(1)[0], both.mean[0] * float(np.exp(0.2)), rtol=0.15, atol=0.5)
+    torch.testing.assert_close(
+        again.background.mean(1)[0], both.mean[0] * torch.exp(0.2 + 0.1 * both.basis[0, :, 1]), rtol=0.15, atol=0.5
+    )
     torch.testing.assert_close(again.alpha, again.background + both.shape[:, None])
     model = of(modelled, choice=PGSTAT)
+    scale = scale[..., :1]
     kept = model.replicate(expected, torch.Generator().manual_seed(3), scale)
     torch.testing.assert_close(kept.alpha, model.alpha.expand_as(kept.alpha))
     mean = model.total(expected, scale)[0, 0]
@@ -119,11 +129,11 @@ def test_a_source_has_the_same_numbers_in_any_company(measured: Spectrum) -> Non
     together = likelihood_of([measured, other], [WSTAT, WSTAT], 0.02, TREATMENT)
     mu, scale = places(measured)
     rows = torch.tensor([1, 0, 0, 1])
-    many = together.select(rows).log_density(mu[:, :1].expand(4, 1, -1), scale[:, :1].expand(4, 1, 1))
+    many = together.select(rows).log_density(mu[:, :1].expand(4, 1, -1), scale[:, :1].expand(4, 1, -1))
     alone = torch.cat([of(one, 0.02).log_density(mu[:, :1], scale[:, :1]) for one in (measured, other)])
     torch.testing.assert_close(many, alone[rows], rtol=1e-13, atol=1e-10)
     by_bin = together.log_density_per_bin(mu.expand(2, -1, -1)).sum(-1)
-    at_one = together.log_density(mu.expand(2, -1, -1), torch.zeros((2, 3, 1)).double())
+    at_one = together.log_density(mu.expand(2, -1, -1), torch.zeros((2, 3, 2)).double())
     assert bool((by_bin >= at_one).all())  # which has ln p(B | A) besides
 
 

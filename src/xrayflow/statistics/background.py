@@ -1,15 +1,16 @@
 r"""What is believed of a background before the source region is seen: a gamma distribution in every bin.
 
-beta, the background counts in the source region of a bin, is gamma distributed with shape alpha and rate g, where a
-scale A is common to all bins:
+beta, the background counts in the source region of a bin, is gamma distributed with shape alpha and rate g, where the
+level lnA and, of a counted background, the tilt are common to all bins:
 
-    g(A) = fixed + scaled / A.
+    g(A) = fixed + scaled / A,      ln A = lnA + tilt x,      x from -1 to 1 over the band, in ln E.
 
 * *Counted* (B Poisson counts in t_b, a region beside the source): the rates b are gamma distributed about a smooth
   background, with shape a and mean A bhat, so that p(b | B) has shape B + a and rate t_b + a / (A bhat), and
   p(B | A) is negative binomial. bhat is the mean of the neighbouring bins, a bin itself left out; how many neighbours,
-  and a, are those under which B is likeliest. A vague prior of its own in every bin would act hundreds of times and
-  pull the source by many standard deviations.
+  and a, are those under which B is likeliest. The mean is made of the counts that each bin has again, so level and tilt
+  are left free: else a smooth background would seem known better than its counts know it. A vague prior of its own in
+  every bin would act hundreds of times and pull the source by many standard deviations.
 * *Modelled* (B +- sigma from a background model): the truth scatters about the model, a normal cut at zero whose mean
   and variance the gamma distribution has; A is what the model's level is off by.
 
@@ -30,11 +31,11 @@ from xrayflow.prior import Marginal
 
 Array = NDArray[np.float64]
 
-SCALE = "background.lnA"
-"""Name of ln A among the nuisances."""
+SCALE, TILT = "background.lnA", "background.tilt"
+"""Names of the nuisances."""
 
 COUNTED_SCALE, WIDEST_SCALE = 1.0, 2.0
-"""Standard deviation of ln A before B is seen, for a counted background, and the edge of its box."""
+"""Standard deviation of level and tilt before B is seen, for a counted background, and the edge of their box."""
 
 MODELLED_SCALE = 0.1
 """The same of a modelled background: levels of NICER's models are off by ten per cent."""
@@ -65,7 +66,8 @@ class BackgroundPrior:
         counts: B; zeros where the background is modelled.
         mean: Of B at A = 1 before it was seen; zeros where the background is modelled.
         shape: a; 0 where the background is modelled.
-        sd: Standard deviation of ln A; 0 holds A at 1.
+        sd: Standard deviation of the nuisances; 0 holds A at 1.
+        basis: (nuisance, bin) what each adds to ln A: ones for the level, x for the tilt.
     """
 
     alpha: Array
@@ -75,14 +77,17 @@ class BackgroundPrior:
     mean: Array
     shape: float
     sd: float
+    basis: Array
 
     @property
     def scale(self) -> tuple[Marginal, ...]:
-        """The prior of ln A; none where it is held."""
+        """The priors of the nuisances; none where A is held."""
         if self.sd == 0.0:
             return ()
         edge = min(WIDEST_SCALE, 10.0 * self.sd)
-        return (Marginal(SCALE, "", -edge, edge, "linear", 0.0, self.sd),)
+        return tuple(
+            Marginal(name, "", -edge, edge, "linear", 0.0, self.sd) for name in (SCALE, TILT)[: len(self.basis)]
+        )
 
 
 def counted(spectrum: Spectrum) -> BackgroundPrior:
@@ -105,7 +110,11 @@ def counted(spectrum: Spectrum) -> BackgroundPrior:
     assert best is not None
     _, shape, mean = best
     fixed = time / source_time
-    return BackgroundPrior(counts + shape, fixed, shape * fixed / mean, counts, mean, shape, COUNTED_SCALE)
+    energy = np.log(np.maximum(spectrum.energy_hi, 1e-300) * np.maximum(spectrum.energy_lo, spectrum.energy_hi * 1e-3))
+    reach = np.ptp(energy)
+    x = 2.0 * (energy - energy.min()) / reach - 1.0 if reach > 0 else np.zeros_like(energy)
+    basis = np.stack([np.ones_like(x), x])
+    return BackgroundPrior(counts + shape, fixed, shape * fixed / mean, counts, mean, shape, COUNTED_SCALE, basis)
 
 
 def modelled(spectrum: Spectrum, scale: float = MODELLED_SCALE) -> BackgroundPrior:
@@ -121,7 +130,8 @@ def modelled(spectrum: Spectrum, scale: float = MODELLED_SCALE) -> BackgroundPri
     sd = np.maximum(error * ratio, SMALLEST_ERROR * np.maximum(np.abs(middle), SMALLEST_ERROR))
     mean, variance = cut_normal(middle, sd)
     nothing = np.zeros_like(mean)
-    return BackgroundPrior(mean**2 / variance, nothing, mean / variance, nothing, nothing, 0.0, scale)
+    level = np.ones((1, mean.size))
+    return BackgroundPrior(mean**2 / variance, nothing, mean / variance, nothing, nothing, 0.0, scale, level)
 
 
 def cut_normal(middle: Array, sd: Array) -> tuple[Array, Array]:

@@ -1,8 +1,9 @@
 """Counts on a background that is not known: its gamma distribution is integrated over, bin by bin.
 
-The scale ln A of the background, common to all bins, is a nuisance: it is sampled with the model's parameters. For a
-counted background the probability of its counts, p(B | A), belongs to the likelihood, so that the background region
-says what A is. `background` has what is believed of the background, `background_sum` the density of a bin.
+What bins have in common, the level of the background and how it tilts with energy, are nuisances: ln A of a bin is a
+sum of them, each times what `background` says, and they are sampled with the model's parameters. For a counted
+background the probability of its counts, p(B | A), belongs to the likelihood, so that the background region says what A
+is. `background` has what is believed of the background, `background_sum` the density of a bin.
 
 What asks for one number per bin beside the density (deviance, the residuals of figures) takes the negative binomial of
 the sum's mean and variance.
@@ -42,7 +43,8 @@ class MarginalisedCounts(Likelihood):
         background: (source, data, bin) B; zeros where the background is modelled.
         mean: (source, bin) of B at A = 1 before it was seen; zeros where the background is modelled.
         shape: (source, 1) of the rates about the mean; 0 where the background is modelled.
-        scale: Prior of ln A; empty where A is 1.
+        scale: Priors of the nuisances; empty where A is 1.
+        basis: (source, bin, nuisance) what each adds to ln A of a bin.
         sums: Of every source of the whole batch, its bins.
         rows: (source,) places in `sums`.
         shortfalls: (source,) what the likelihood of each lacks; empty where nobody asked.
@@ -58,6 +60,7 @@ class MarginalisedCounts(Likelihood):
     mean: Tensor
     shape: Tensor
     scale: tuple[Marginal, ...]
+    basis: Tensor
     sums: tuple[BackgroundSum, ...]
     rows: Int[Tensor, " source"]
     shortfalls: tuple[Shortfall, ...] = ()
@@ -100,6 +103,9 @@ class MarginalisedCounts(Likelihood):
             mean=padded([one.mean for one in priors], 0.0),
             shape=torch.tensor([[one.shape] for one in priors], dtype=torch.float64),
             scale=priors[0].scale,
+            basis=torch.stack([padded([one.basis[k] for one in priors], 0.0) for k in range(len(priors[0].scale))], -1)
+            if priors[0].scale
+            else torch.zeros((len(counts), most, 0), dtype=torch.float64),
             sums=tuple(sums),
             rows=torch.arange(len(counts)),
             shortfalls=shortfalls,
@@ -113,7 +119,7 @@ class MarginalisedCounts(Likelihood):
 
     @property
     def nuisances(self) -> tuple[Marginal, ...]:
-        """ln A."""
+        """What ln A is made of."""
         return self.scale
 
     def total(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
@@ -167,25 +173,26 @@ class MarginalisedCounts(Likelihood):
         nuisance: Nuisance | None = None,
     ) -> Curvature:
         """Gradient of `log_density`, exact, and Fisher's information by mean and variance of the sum."""
-        by_mu, by_scale = torch.zeros_like(expected), torch.zeros_like(expected)
+        by_mu, by_level = torch.zeros_like(expected), torch.zeros_like(expected)
         slope = self._slope(nuisance)
         for part, _, rate in self._runs(expected, nuisance):
             of, bins = self.sums[int(self.rows[part][0])], rate.shape[-1]
             found: Density = of(expected[part, :, :bins].flatten(0, 1), rate)
             shape = by_mu[part, :, :bins].shape
             by_mu[part, :, :bins] = found.by_mu.reshape(shape)
-            by_scale[part, :, :bins] = found.by_rate.reshape(shape) * slope[part, :, :bins]
+            by_level[part, :, :bins] = found.by_rate.reshape(shape) * slope[part, :, :bins]
         weight = self.used[:, None] / self.variance(expected, nuisance).clamp(min=1e-300)
         gradient = (jacobian.mT @ by_mu[..., None])[..., 0]
         if not self.scale:
             return Curvature(gradient, jacobian.mT @ (weight[..., None] * jacobian))
         own, known = self._of_background(nuisance)
-        gradient = torch.cat([gradient, by_scale.sum(-1, keepdim=True) + own[..., None]], dim=-1)
-        # d mean(beta) / d ln A stands beside d mu / d theta
-        behind = self._behind_slope(nuisance)
-        columns = torch.cat([jacobian, behind[..., None].expand(*jacobian.shape[:-1], 1)], dim=-1)
+        gradient = torch.cat([gradient, (by_level + own) @ self.basis], dim=-1)
+        # d mean(beta) / d nuisance stands beside d mu / d theta
+        behind = self._behind_slope(nuisance)[..., None] * self.basis[:, None]
+        columns = torch.cat([jacobian, behind.expand(*jacobian.shape[:-1], -1)], dim=-1)
         information = columns.mT @ (weight[..., None] * columns)
-        information[..., -1, -1] += known
+        count = len(self.scale)
+        information[..., -count:, -count:] += self.basis[:, None].mT @ (known[..., None] * self.basis[:, None])
         return Curvature(gradient, information)
 
     def score(
@@ -201,8 +208,7 @@ class MarginalisedCounts(Likelihood):
         if not self.scale:
             return found
         own, _ = self._of_background(nuisance)
-        scale = (pull * self._behind_slope(nuisance)).sum(-1) + own
-        return torch.cat([found, scale[..., None]], dim=-1)
+        return torch.cat([found, (pull * self._behind_slope(nuisance) + own) @ self.basis], dim=-1)
 
     def replicate(
         self, expected: Expected, generator: torch.Generator, nuisance: Nuisance | None = None
@@ -243,6 +249,7 @@ class MarginalisedCounts(Likelihood):
             background=self.background[sources, :, :bins],
             mean=self.mean[sources, :bins],
             shape=self.shape[sources],
+            basis=self.basis[sources, :bins],
             rows=self.rows[sources],
             shortfalls=chosen(self.shortfalls, sources),
         )
@@ -255,7 +262,7 @@ class MarginalisedCounts(Likelihood):
             part = slice(first, first + run)
             first += run
             bins = self.sums[source].size
-            scale = self._scale(None if nuisance is None else nuisance[part])
+            scale = self._scale(None if nuisance is None else nuisance[part], part)[..., :bins]
             rate = self.fixed[part, None, :bins] + self.scaled[part, None, :bins] / scale
             rate = rate.expand(run, expected.shape[1], bins).flatten(0, 1)
             yield part, self._log_background(part, bins, scale), rate
@@ -273,20 +280,23 @@ class MarginalisedCounts(Likelihood):
         return value.sum(-1)
 
     def _of_background(self, nuisance: Nuisance | None) -> tuple[Tensor, Tensor]:
-        """Slope of ln p(B | A) with ln A, and its information."""
+        """(source, draw, bin) slope of ln p(B | A) with ln A, and its information."""
         mean = self.mean[:, None] * self._scale(nuisance)
         part = mean / (self.shape[:, None] + mean).clamp(min=1e-300)
-        slope = (self.background * (1.0 - part) - self.shape[:, None] * part).sum(-1)
-        return slope, (mean * (1.0 - part)).sum(-1)
+        return self.background * (1.0 - part) - self.shape[:, None] * part, mean * (1.0 - part)
 
     def _phi(self, expected: Expected, nuisance: Nuisance | None) -> Tensor:
         """(variance - M) / M^2 of the sum."""
         total = self.total(expected, nuisance).clamp(min=1e-300)
         return ((self.variance(expected, nuisance) - total) / total**2).clamp(min=0.0)
 
-    def _scale(self, nuisance: Nuisance | None) -> Tensor:
-        """(source, draw, 1) A."""
-        return self.counts.new_ones((1, 1, 1)) if nuisance is None else torch.exp(nuisance[..., :1])
+    def _scale(self, nuisance: Nuisance | None, part: slice = slice(None)) -> Tensor:
+        """(source, draw, bin) A, or (source, draw, 1) where all bins have one."""
+        if nuisance is None or not self.scale:
+            return self.counts.new_ones((1, 1, 1))
+        if len(self.scale) == 1:
+            return torch.exp(nuisance)
+        return torch.exp(nuisance @ self.basis[part].mT)
 
     def _rate(self, nuisance: Nuisance | None) -> Tensor:
         """(source, draw, bin) g."""
