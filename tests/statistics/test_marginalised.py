@@ -10,6 +10,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from xrayflow.errors import DataError, XrayflowWarning
 from xrayflow.ogip import Spectrum
 from xrayflow.statistics import KNOWN, BackgroundTreatment, MarginalisedCounts, StatisticChoice, likelihood_of
 from xrayflow.statistics.background import counted
@@ -165,3 +166,25 @@ def test_the_name_says_what_it_is(measured: Spectrum) -> None:
     assert of(measured).name == "Poisson, background marginalised"
     assert of(measured, 0.01).name == "negative binomial, background marginalised"
     assert (of(measured).kind, of(measured).why) == ("exact", "")
+
+
+def test_the_spectrum_itself_is_no_background(measured: Spectrum) -> None:
+    observation = replace(measured.observation, background=measured.observation.pha)
+    with pytest.raises(DataError, match="its background is the spectrum itself; give another --background, or none"):
+        of(replace(measured, observation=observation))
+
+
+def test_a_modelled_background_that_is_negative_is_told_of(modelled: Spectrum) -> None:
+    assert modelled.background is not None
+    negative = np.where(np.arange(modelled.counts.size) < 2, -1.0, modelled.background)
+    with pytest.warns(XrayflowWarning, match=r"the background is negative in 2 of \d+ bins"):
+        of(replace(modelled, background=negative), choice=PGSTAT)
+
+
+def test_without_a_background_there_is_nothing_to_profile(plain: Spectrum) -> None:
+    cstat = StatisticChoice("cstat", "", gaussian=False)
+    assert likelihood_of([plain], [cstat], 0.0, BackgroundTreatment("profile")).kind == "exact"
+    with pytest.raises(DataError, match="--likelihood profil: no such likelihood; did you mean 'profile'"):
+        BackgroundTreatment("profil")
+    with pytest.raises(DataError, match=r"--background-scale 1\.5: it is a fraction"):
+        BackgroundTreatment(scale=1.5)

@@ -18,7 +18,7 @@ def simulate(
     abund: options.Abund = "wilm",
     rmf: options.Rmf = None,
     arf: options.Arf = None,
-    background: options.Background = None,
+    background: options.FakeBackground = None,
     template: options.Template = None,
     exposure: options.Exposure = None,
     systematic: options.MaybeSystematic = None,

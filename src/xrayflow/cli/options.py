@@ -57,6 +57,10 @@ Background = Annotated[
         panel=FILES,
     ),
 ]
+FakeBackground = Annotated[
+    str | None,
+    _option("--background", metavar="FILE|none", help="Background that is added, and observed anew.", panel=FILES),
+]
 Row = Annotated[
     int | None, _option(metavar="N", help="Which spectrum of a TYPE:II file; the same as PHA{N}.", panel=FILES)
 ]

@@ -126,6 +126,8 @@ def infer(
             f"infer: takes one observation of read_observation, not {what}; "
             "xrayflow.inference.infer_batch answers several together"
         )
+    if isinstance(model, FitSetup):
+        raise DataError("infer: takes a model and options by name; xrayflow.inference.infer_batch takes a FitSetup")
     setup = FitSetup(
         model=model,
         abund=abund,

@@ -163,8 +163,7 @@ class Posterior:
         cells = "".join(
             f"<tr><td>{escape(name)}</td><td>{row['median']:.5g}</td><td>{row['lower90']:.5g} .. {row['upper90']:.5g}"
             f"</td><td>{escape(row['unit'])}</td></tr>"
-            for name, row in self._parameters().items()
-            if not row["frozen"]
+            for name, row in self._rows()
         )
         words = "".join(f"<li>{escape(reason)}</li>" for reason in self.reasons)
         return (
@@ -286,6 +285,10 @@ class Posterior:
                 out[parameter.name]["link"] = parameter.link.text
         return out
 
+    def _rows(self) -> list[tuple[str, dict[str, Any]]]:
+        """What a table shows: free parameters and nuisances."""
+        return [(name, row) for name, row in (self._parameters() | self._nuisances()).items() if not row["frozen"]]
+
     def _nuisances(self) -> dict[str, dict[str, Any]]:
         """The same of the likelihood's own parameters, whose columns stand behind the model's."""
         count = len(self.model.names)
@@ -303,8 +306,7 @@ class Posterior:
         lines = [f"{self.model.text}  {self.data[0].pha.name}"]
         lines += [
             f"  {name:<18} {row['median']:>11.5g}  [{row['lower90']:.5g}, {row['upper90']:.5g}] {row['unit']}".rstrip()
-            for name, row in self._parameters().items()
-            if not row["frozen"]
+            for name, row in self._rows()
         ]
         lines.append(
             f"  {self.statistic.name} / dof = {self.statistic.value:.2f} / {self.statistic.dof}   deviance / dof = "

@@ -221,10 +221,10 @@ class Observation:
         dead[bins.bin_of_channel[~live & (bins.bin_of_channel >= 0)]] = True
         count = int(np.sum(dead & keep))
         if count and count == int(np.sum(keep)):
-            raise DataError(
-                f"{self.pha.where}: AREASCAL or BACKSCAL leaves no exposure in any bin; correct them, or give "
-                "--background none"
-            )
+            where, remedy = self.pha.where, ""
+            if self.background is not None and (source > 0.0).any():
+                where, remedy = self.background.where, ", or give --background none"
+            raise DataError(f"{where}: its AREASCAL or BACKSCAL leaves no exposure in any bin; correct it{remedy}")
         if count:
             warnings.warn(
                 f"{self.pha.where}: {count} bins hold channels of zero AREASCAL or BACKSCAL; they are left out",

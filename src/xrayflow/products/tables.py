@@ -116,6 +116,8 @@ def parameter_table(posterior: Posterior) -> Table:
 def marks(posterior: Posterior) -> list[RenderableType]:
     """What the marks in the table mean."""
     found: list[RenderableType] = []
+    if posterior.names[len(posterior.model.names) :]:
+        found.append(Text("background.lnA: natural log of the factor on the background's level", style="dim"))
     if any(flag.startswith("prior_dominated:") for flag in posterior.flags):
         found.append(Text(f"{SPARSE_DATA} the data say little: the interval is mostly the prior's", style="dim"))
     if any(flag.startswith(("upper_limit:", "lower_limit:")) for flag in posterior.flags):

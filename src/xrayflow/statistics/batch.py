@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xrayflow.errors import DataError, nearest
+from xrayflow.errors import DataError, XrayflowWarning, nearest
 from xrayflow.ogip import Spectrum
 from xrayflow.statistics.auto import (
     StatisticChoice,
@@ -72,10 +73,10 @@ def background_kind(spectrum: Spectrum, choice: StatisticChoice, treatment: Back
     """
     if choice.gaussian:
         return "gaussian"
+    if spectrum.background is None or spectrum.background_exposure is None:
+        return "known"  # there is none, whatever is asked
     if treatment.kind != "marginalised":
         return treatment.kind
-    if spectrum.background is None or spectrum.background_exposure is None:
-        return "known"
     if background_is_counts(spectrum):
         return "counted"
     has_errors = spectrum.background_err is not None and bool((spectrum.background_err > 0).any())
@@ -122,6 +123,7 @@ def likelihood_of(
     if kind in ("counted", "modelled"):
         for spectrum in spectra:
             _check_counts(spectrum)
+            _check_background(spectrum)
         priors = [counted(one) if kind == "counted" else modelled(one, treatment.scale) for one in spectra]
         return MarginalisedCounts.of([one.counts for one in spectra], priors, [systematic] * len(spectra))
     bins = max(spectrum.counts.size for spectrum in spectra)
@@ -143,6 +145,23 @@ def likelihood_of(
         _check_counts(spectrum)
     counts = _padded([spectrum.counts for spectrum in spectra], bins, 0.0)
     return CountLikelihood.of(counts, _padded(backgrounds, bins, 0.0), s[:, 0], used, lacking)
+
+
+def _check_background(spectrum: Spectrum) -> None:
+    """It is not the spectrum itself; a modelled one may be negative, and the truth is not."""
+    pha, background = spectrum.observation.pha, spectrum.observation.background
+    if background is not None and background.path == pha.path and np.array_equal(background.counts, pha.counts):
+        raise DataError(
+            f"{background.where}: its background is the spectrum itself; give another --background, or none"
+        )
+    negative = 0 if spectrum.background is None else int((spectrum.background < 0).sum())
+    if negative and background is not None:
+        warnings.warn(
+            f"{background.where}: the background is negative in {negative} of {spectrum.counts.size} bins; what is "
+            "believed there is its error's part above zero",
+            XrayflowWarning,
+            stacklevel=4,
+        )
 
 
 def _check_counts(spectrum: Spectrum) -> None:

@@ -26,8 +26,10 @@ from xrayflow.inference.checks.verdict import (
     UNCOVERED_WEIGHT,
     Computation,
     Evidence,
+    FarNuisance,
     FitQuality,
     OtherScale,
+    far_nuisances,
     find_flags,
     judge_computation,
     judge_fit,
@@ -36,7 +38,7 @@ from xrayflow.inference.checks.verdict import (
 )
 from xrayflow.inference.weights import most_pareto_k
 from xrayflow.models import parse_model
-from xrayflow.prior import Prior
+from xrayflow.prior import Marginal, Prior
 
 GOOD = Evidence(
     ess=500.0,
@@ -66,7 +68,7 @@ def test_a_good_computation_is_certified() -> None:
         ("grid_spread", GRID_SPREAD, GRID_SPREAD + EPSILON, "grid is too coarse"),
         ("grid_spread", 0.0, np.nan, "grid is too coarse"),
         ("likelihood_kind", "exact", "approximate", "the likelihood is approximate"),
-        ("likelihood_kind", "exact", "profile", "the likelihood is profile"),
+        ("likelihood_kind", "exact", "profile", "XSPEC's statistic stands in the place of the likelihood"),
     ],
 )
 def test_a_threshold_of_the_computation(field: str, last_good: object, first_bad: object, words: str) -> None:
@@ -96,7 +98,8 @@ def predictive(p: float, deviation: list[float] | None = None, excess: float = 0
     zeros = np.zeros(10)
     deviations = zeros if deviation is None else np.array(deviation)
     bands = np.zeros((3, 10))
-    return Predictive(p, *EDGES, zeros, bands, bands, zeros, zeros, *EDGES, deviations, np.full(10, excess))
+    energy = np.sqrt(EDGES[0] * EDGES[1])
+    return Predictive(p, *EDGES, zeros, bands, bands, zeros, zeros, *EDGES, deviations, np.full(10, excess), energy)
 
 
 def test_a_fit_is_acceptable_until_its_p_value_is_small() -> None:
@@ -130,6 +133,34 @@ def test_regions_of_one_sign_are_one_and_the_worst_comes_first() -> None:
     deviation = [5.0, 6.0, -7.0, 0.0, 0.0, -8.0, -9.0, 0.0, 4.5, 4.5]
     fit = judge_fit(predictive(0.5, deviation), 100.0, 100)
     assert fit.worst_energies == ((6.0, 8.0), (3.0, 4.0), (1.0, 3.0), (9.0, 11.0))
+
+
+def test_windows_that_overlap_are_one_region() -> None:
+    wide = replace(
+        predictive(0.5, [0.0, 5.0, 0.0, 6.0, -7.0, 0.0, 0.0, 0.0, 5.0, 0.0]),
+        window_lo=EDGES[0] - 1.2,
+        window_hi=EDGES[1] + 1.2,
+    )
+    fit = judge_fit(wide, 100.0, 100)
+    np.testing.assert_allclose(fit.worst_energies, [(3.8, 7.2), (0.8, 6.2), (7.8, 11.2)])
+
+
+def test_as_many_parameters_as_bins_test_nothing() -> None:
+    fit = judge_fit(predictive(0.0, [9.0] * 10), 0.0, 0)
+    assert (fit.status, fit.reasons) == ("acceptable", ("as many parameters as bins: nothing can be tested",))
+
+
+def test_a_nuisance_far_from_what_was_believed_is_named() -> None:
+    prior = Prior((Marginal("a", "", 0.0, 1.0, "linear"), Marginal("b", "", -2.0, 2.0, "linear", 0.0, 1.0)))
+    weights = np.full(3, 1.0 / 3)
+
+    def of(level: float) -> tuple[FarNuisance, ...]:
+        return far_nuisances(prior, 1, torch.tensor([[0.5, level]] * 3, dtype=torch.float64), weights)
+
+    assert of(1.9) == ()
+    (found,) = of(1.99)
+    assert (found.name, found.sd) == ("b", 1.0)
+    assert "b is 2, where 0 +- 1 was expected" in found.reason
 
 
 def test_five_regions_are_told_at_most() -> None:

@@ -56,9 +56,10 @@ class Predictive:
         expected: (3, bin asked for) 5 %, 50 % and 95 % quantile over draws of the expected source counts.
         total: (3, bin asked for) the same with the background.
         variance: (bin asked for,) of the counts at the median; `data_variance` what it is without a source.
-        window_lo, window_hi: (bin,) keV, of the likelihood's bins.
+        window_lo, window_hi: (bin,) keV, ends of the window around each of the likelihood's bins.
         deviation: (bin,) the window's residual around each bin, in standard deviations.
         excess: (bin,) the same residual as a fraction of the model in the window.
+        energy: (bin,) keV, geometric middle of the likelihood's bins.
     """
 
     p_value: float
@@ -73,11 +74,7 @@ class Predictive:
     window_hi: NDArray[np.float64]
     deviation: NDArray[np.float64]
     excess: NDArray[np.float64]
-
-    @property
-    def energy(self) -> NDArray[np.float64]:
-        """(bin,) keV, geometric middle of the likelihood's bins."""
-        return np.asarray(np.sqrt(self.window_lo * self.window_hi))
+    energy: NDArray[np.float64]
 
 
 def check(problem: Problem, theta: Tensor, generator: torch.Generator, asked: Problem | None = None) -> Predictive:
@@ -144,9 +141,11 @@ def _compared(problem: Problem, expected: Tensor, theta: Tensor) -> dict[str, ND
     parts = []
     for one in problem.predictions(expected, theta):
         energy = np.sqrt(one.energy_lo * one.energy_hi)
-        deviation, excess = _windows(energy, one.counts, one.total.mean(0), one.variance.mean(0))
-        parts.append((one.energy_lo, one.energy_hi, deviation, excess))
-    names = ("window_lo", "window_hi", "deviation", "excess")
+        deviation, excess, first, last = _windows(energy, one.counts, one.total.mean(0), one.variance.mean(0))
+        # channels may descend, as a grating's
+        ends = one.energy_lo[first], one.energy_hi[first], one.energy_lo[last], one.energy_hi[last]
+        parts.append((np.min(ends, axis=0), np.max(ends, axis=0), deviation, excess, energy))
+    names = ("window_lo", "window_hi", "deviation", "excess", "energy")
     return {name: np.concatenate(columns) for name, columns in zip(names, zip(*parts, strict=True), strict=True)}
 
 
@@ -170,8 +169,8 @@ def _windows(
     counts: NDArray[np.float64],
     total: NDArray[np.float64],
     variance: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Residual of the window around each bin: in standard deviations, and as a fraction of the model."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Residual of the window around each bin in standard deviations, and as a fraction of the model; its end bins."""
     running = np.concatenate([[0.0], np.cumsum(total)])
     middle = 0.5 * (running[1:] + running[:-1])
     lo = np.minimum(
@@ -194,4 +193,4 @@ def _windows(
     spread, model = over(variance), over(total)
     deviation = np.divide(residual, np.sqrt(spread), out=np.zeros_like(residual), where=spread > 0)
     excess = np.divide(residual, model, out=np.zeros_like(residual), where=model > 0)
-    return deviation, excess
+    return deviation, excess, lo, hi - 1

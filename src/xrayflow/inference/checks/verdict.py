@@ -44,8 +44,14 @@ SCALE_SHIFT = 0.5
 LEAST_SCALE_ESS = 50.0
 """Effective draws under the other scale that tell its median to a seventh of a standard deviation."""
 
-FAR_SD = 3.0
-"""Prior standard deviations beyond which a nuisance's median is said to be far out."""
+LIKELIHOODS = {
+    "approximate": "the likelihood is approximate",
+    "profile": "XSPEC's statistic stands in the place of the likelihood, which is biased where bins hold few counts",
+}
+"""What is said of one that gives no reason of its own."""
+
+FAR_SD, AT_EDGE = 3.0, 0.97
+"""Prior standard deviations, or part of the way to its edge, beyond which a nuisance's median is said to be far out."""
 
 PRIOR_SD = 0.75
 """Posterior sd in probit units (the prior has 1) above which the data say little."""
@@ -126,7 +132,7 @@ def judge_computation(evidence: Evidence) -> Computation:
     if evidence.missing_tail:
         reasons.append(evidence.missing_tail)
     if evidence.likelihood_kind != "exact":
-        reasons.append(evidence.likelihood_why or f"the likelihood is {evidence.likelihood_kind}")
+        reasons.append(evidence.likelihood_why or LIKELIHOODS[evidence.likelihood_kind])
     if reasons:
         return Computation("approximate", tuple(reasons))
     return Computation("certified", (f"{evidence.ess:.0f} effective draws of {evidence.draws} with exact weights",))
@@ -140,10 +146,12 @@ def judge_fit(predictive: Predictive, deviance: float, dof: int) -> FitQuality:
         deviance: At the best fit.
         dof: Bins - free parameters.
     """
+    if dof <= 0:
+        return FitQuality("acceptable", predictive.p_value, (), ("as many parameters as bins: nothing can be tested",))
     beyond = np.abs(predictive.deviation) > MOST_DEVIATION
     regions = _regions(beyond, predictive.deviation, predictive.window_lo, predictive.window_hi)
     energies = tuple((lo, hi) for lo, hi, _, _ in regions)
-    p, reduced = predictive.p_value, deviance / max(dof, 1)
+    p, reduced = predictive.p_value, deviance / dof
     excess = float(np.max(np.abs(predictive.excess[beyond]), initial=0.0))
     words = []
     if p < ACCEPTABLE_P:
@@ -169,14 +177,22 @@ def _share(p: float) -> str:
 def _regions(
     beyond: NDArray[np.bool_], deviation: NDArray[np.float64], lo: NDArray[np.float64], hi: NDArray[np.float64]
 ) -> list[tuple[float, float, float, int]]:
-    """Runs of bins beyond the limit with one sign: (lo, hi, largest deviation, its bin), worst first, five at most."""
+    """Runs of windows beyond the limit with one sign: (lo, hi, largest deviation, its bin), worst first, five at most.
+
+    Runs whose windows overlap tell of one excess.
+    """
     sign = np.where(beyond, np.sign(deviation), 0.0)
     cuts = np.flatnonzero(np.diff(sign)) + 1
-    found = []
+    found: list[tuple[float, float, float, int]] = []
     for run in np.split(np.arange(sign.size), cuts):
         if run.size and sign[run[0]] != 0:
             at = int(run[np.argmax(np.abs(deviation[run]))])
-            found.append((float(lo[run[0]]), float(hi[run[-1]]), float(deviation[at]), at))
+            own = float(lo[run].min()), float(hi[run].max()), float(deviation[at]), at
+            if found and found[-1][2] * own[2] > 0 and own[0] < found[-1][1] and found[-1][0] < own[1]:
+                before = found.pop()
+                worst = before if abs(before[2]) > abs(own[2]) else own
+                own = min(before[0], own[0]), max(before[1], own[1]), worst[2], worst[3]
+            found.append(own)
     return sorted(found, key=lambda region: -abs(region[2]))[:5]
 
 
@@ -258,8 +274,8 @@ class FarNuisance:
     def reason(self) -> str:
         """In words."""
         return (
-            f"{self.name} is {self.median:.2g}, where 0 +- {self.sd:g} was expected: the background's level may stand "
-            "in for what the model lacks (--background-scale 0 holds it)"
+            f"{self.name} is {self.median:.2g}, where 0 +- {self.sd:g} was expected: the background may stand in for "
+            "what the model lacks, or is not that of this source"
         )
 
 
@@ -275,7 +291,9 @@ def far_nuisances(prior: Prior, first: int, theta: Tensor, weights: NDArray[np.f
     found = []
     for i, marginal in enumerate(prior.marginals[first:], first):
         (median,) = weighted_quantile(theta[:, i].numpy(), weights, [0.5])
-        if marginal.mean is not None and marginal.sd is not None and abs(median - marginal.mean) > FAR_SD * marginal.sd:
+        if marginal.mean is None or marginal.sd is None:
+            continue
+        if abs(median - marginal.mean) > min(FAR_SD * marginal.sd, AT_EDGE * (marginal.hi - marginal.mean)):
             found.append(FarNuisance(marginal.name, float(median), marginal.sd))
     return tuple(found)
 
