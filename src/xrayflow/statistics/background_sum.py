@@ -27,9 +27,11 @@ Source: derived here; checked against mpmath in tests/statistics/test_background
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 import torch
@@ -43,6 +45,9 @@ FEW = 64
 
 CLASSES, BEHIND = (8, 16, 32, FEW), (8, 16, 32, 64, 128, 256)
 """Bins are evaluated together up to these counts, and up to these of the background where there are more."""
+
+TOGETHER = 16_384
+"""Draws times bins of one evaluation: more leave the processor's cache."""
 
 AWAY, NOTHING = 6.0, -32.0
 """Standard deviations by which a source may miss a bin, and in natural log what a number of background counts is worth
@@ -115,14 +120,15 @@ class Polynomial:
     unit: Float[Tensor, " bin"]
 
     @classmethod
-    def of(cls, bins: Bins, rate: Float[Tensor, " bin"]) -> Polynomial:
+    def of(cls, bins: Bins, rate: Float[Tensor, " bin"], most: int | None = None) -> Polynomial:
         """The coefficients.
 
         Args:
             bins: The bins.
             rate: g where most evaluations will be.
+            most: Counts that none has more of.
         """
-        most = int(bins.counts.max())
+        most = int(bins.counts.max()) if most is None else min(most, int(bins.counts.max()))
         j = torch.arange(most, dtype=torch.float64)[:, None]
         start = torch.zeros((1, bins.counts.numel()), dtype=torch.float64)
         source = torch.cat([start, torch.log((1.0 + bins.s2 * j) / (j + 1.0)).expand(-1, start.shape[1]).cumsum(0)])
@@ -219,7 +225,7 @@ class FewBehind:
         found = self._whole(mu, rate, x, value)
         far = x * self.reach < 1.0
         if bool(far.any()):
-            found[far] = self._beyond(mu, rate, far).value[0]
+            found[far] = self._beyond(mu, rate, far, slopes=False).value[0]
         return found
 
     def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
@@ -240,9 +246,12 @@ class FewBehind:
             found.value[far], found.by_mu[far], found.by_rate[far] = exact.value[0], exact.by_mu[0], exact.by_rate[0]
         return found
 
-    def _beyond(self, mu: Tensor, rate: Tensor, far: Tensor) -> Density:
+    def _beyond(self, mu: Tensor, rate: Tensor, far: Tensor, slopes: bool = True) -> Density:
         """Where the background must give more counts than are summed up to."""
-        return quadrature(self.bins.select(far.nonzero()[:, 1]), mu[far][None], rate[far][None])
+        bins = self.bins.select(far.nonzero()[:, 1])
+        if bool((bins.alpha >= WELL_KNOWN).all()):
+            return near_normal(bins, mu[far][None], rate[far][None], slopes)
+        return quadrature(bins, mu[far][None], rate[far][None])
 
     def _power(self, mu: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
         """X / unit, and its inverse, of which no power overflows."""
@@ -523,22 +532,20 @@ class BackgroundSum:
             bins: Of one source.
             rate: g where most evaluations will be.
         """
-        counts, least = bins.counts, -1.0
-        few: list[tuple[Tensor, Polynomial | FewBehind]] = []
+        counts, few = bins.counts, list[tuple[Tensor, Polynomial | FewBehind]]()
         alike = is_matched(bins, rate) & (counts > FEW)
-        behind = torch.where((counts > FEW) & ~alike, most_behind(bins, rate), torch.inf)
-        for most in CLASSES:
-            at = ((counts > least) & (counts <= most)).nonzero()[:, 0]
-            if at.numel():
-                few.append((at, Polynomial.of(bins.select(at), rate[at])))
-            least = most
-        least = -1.0
-        for most in BEHIND:
-            at = ((behind > least) & (behind <= most)).nonzero()[:, 0]
-            if at.numel():
-                few.append((at, FewBehind.of(bins.select(at), rate[at], most)))
-            least = most
-        left = (counts > FEW) & ~alike & torch.isinf(behind)
+        # where there may be no source at all, the sum from its other end would not reach
+        bright = counts - bins.alpha / rate > AWAY * torch.sqrt(counts + bins.alpha / rate**2)
+        many = (counts > FEW) & ~alike
+        behind = torch.where(many & bright, most_behind(bins, rate), torch.inf)
+        degree = torch.where(many & (bright | (counts > BEHIND[-1])), torch.inf, counts)
+        degree = torch.where(alike, torch.inf, degree)
+        for size, ends, kind in ((degree, (*CLASSES, *BEHIND[-2:]), Polynomial), (behind, BEHIND, FewBehind)):
+            for least, most in itertools.pairwise((-1.0, *ends)):
+                at = ((size > least) & (size <= most)).nonzero()[:, 0]
+                if at.numel():
+                    few.append((at, kind.of(bins.select(at), rate[at], int(most))))
+        left = many & torch.isinf(behind) & torch.isinf(degree)
         well = bins.alpha >= WELL_KNOWN
         groups = [where.nonzero()[:, 0] for where in (alike, left & well, left & ~well)]
         first, second, third = ((at, bins.select(at)) for at in groups)
@@ -552,16 +559,24 @@ class BackgroundSum:
             rate: g.
         """
         found = torch.empty_like(mu)
+        for at, of in self._ways():
+            pieces = max(TOGETHER // at.numel(), 1)
+            for rows in torch.split(torch.arange(mu.shape[0]), pieces):
+                part = slice(int(rows[0]), int(rows[-1]) + 1)
+                found[part, at] = of(mu[part, at], rate[part, at])
+        return found
+
+    def _ways(self) -> Iterator[tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]]:
+        """Places of bins, and what makes ln p of mu and g."""
         for at, polynomial in self.few:
-            found[:, at] = polynomial.value(mu[:, at], rate[:, at])
+            yield at, polynomial.value
         for (at, bins), of in (
             (self.alike, matched_value),
             (self.known, _near_normal_value),
             (self.rest, _quadrature_value),
         ):
             if at.numel():
-                found[:, at] = of(bins, mu[:, at], rate[:, at])
-        return found
+                yield at, partial(of, bins)
 
     def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
         """That, and its slopes."""

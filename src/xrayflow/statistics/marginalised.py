@@ -26,9 +26,6 @@ from xrayflow.statistics.count_density import log_counts, log_saturated_poisson
 from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance, chosen, trimmed
 from xrayflow.statistics.shortfall import Shortfall
 
-TOGETHER = 16_384
-"""Draws times bins of one evaluation: more leave the processor's cache."""
-
 
 @dataclass(frozen=True)
 class MarginalisedCounts(Likelihood):
@@ -137,9 +134,7 @@ class MarginalisedCounts(Likelihood):
         found = expected.new_empty(expected.shape[:2])
         for part, alone, rate in self._runs(expected, nuisance):
             of, bins = self.sums[int(self.rows[part][0])], rate.shape[-1]
-            mu = expected[part, :, :bins].flatten(0, 1)
-            pieces = zip(*(torch.split(one, max(TOGETHER // bins, 1)) for one in (mu, rate)), strict=True)
-            value = torch.cat([of.value(*piece).sum(-1) for piece in pieces])
+            value = of.value(expected[part, :, :bins].flatten(0, 1), rate).sum(-1)
             found[part] = value.reshape(found[part].shape) + alone
         return found
 
