@@ -23,6 +23,7 @@ from xrayflow import cli
 from xrayflow.cli import options
 from xrayflow.errors import XrayflowError, XrayflowWarning
 from xrayflow.ogip import write_pha
+from xrayflow.statistics import TREATMENTS
 from xrayflow.statistics.auto import STATISTICS
 
 QUICK = ("--model", "TBabs*powerlaw", "--energies", "1-5", "--grouping", "min:50")
@@ -126,8 +127,9 @@ def test_every_option_of_fit_has_a_line_of_help(run: Run) -> None:
         assert re.search(rf"--{option}\b.*[A-Za-z]{{4}}", ran.out), option
 
 
-def test_the_statistics_on_offer_are_those_that_exist() -> None:
+def test_the_statistics_and_likelihoods_on_offer_are_those_that_exist() -> None:
     assert tuple(name.value for name in options.Statistic) == STATISTICS
+    assert tuple(name.value for name in options.LikelihoodOf) == TREATMENTS
 
 
 def test_the_same_seed_gives_the_same_answer_and_another_does_not(run: Run, toy: Path) -> None:
@@ -153,6 +155,21 @@ def test_options_reach_the_fit(run: Run, toy: Path) -> None:
     assert summary["energies"] == [[1.0, 2.0], [3.0, 5.0]]
     assert (summary["grouping"], summary["systematic"], summary["draws"]) == ("min:30", 0.01, 500)
     assert summary["observations"][0]["background"] is None
+
+
+def test_the_likelihood_of_a_background_is_the_users_choice(run: Run, tmp_path: Path) -> None:
+    toy = toy_files(tmp_path, exposure=200.0, background=True)
+
+    def likelihood(*options: str) -> tuple[str, list[str]]:
+        summary = json.loads(run("fit", toy, *QUICK, "--json", *options).out)
+        return summary["likelihood"]["kind"], list(summary["nuisances"])
+
+    assert likelihood() == ("exact", ["background.lnA", "background.tilt"])
+    assert likelihood("--background", "known") == likelihood("--likelihood", "known") == ("approximate", [])
+    assert likelihood("--likelihood", "profile") == ("profile", [])
+    table = run("fit", toy, *QUICK).out
+    assert "background.lnA" in table
+    assert "natural log of the factor on the background's level" in table
 
 
 def test_channels_are_those_of_the_file(run: Run, toy: Path) -> None:
@@ -329,6 +346,9 @@ def test_bad_names_and_values_are_one_line_each(run: Run, toy: Path, options: li
         (["--seed", "-1"], "--seed"),
         (["--systematic", "-0.1"], "--systematic"),
         (["--statistic", "cash"], "--statistic"),
+        (["--likelihood", "w"], "--likelihood"),
+        (["--background-scale", "2"], "--background-scale"),
+        (["--background", "known", "--likelihood", "profile"], "--background: known, and --likelihood profile"),
         (["--nothing"], "--nothing"),
         (["another.pha"], "another.pha"),
     ],

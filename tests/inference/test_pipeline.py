@@ -227,6 +227,30 @@ def differently_grouped(observation: Observation, step: int) -> Observation:
     return replace(observation, pha=replace(observation.pha, grouping=grouping))
 
 
+def test_spectra_with_and_without_a_background_are_answered_apart(tmp_path: Path) -> None:
+    """Their likelihoods have other nuisances; each answer is the one that it has alone."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    plain = toy_observation(tmp_path / "a", exposure=20.0, seed=1)
+    measured = [toy_observation(tmp_path / "b", exposure=20.0, seed=seed, background=True) for seed in (2, 3)]
+    setup = FitSetup(model=MODEL, freeze=FREEZE, energies=BAND, grouping="none")
+    batch = [measured[0], plain, measured[1]]
+    together = infer_batch(batch, setup)
+    assert [len(answer.names) for answer in together] == [4, 2, 4]
+    for observation, answer in zip(batch, together, strict=True):
+        alone = infer_batch([observation], setup)[0]
+        np.testing.assert_allclose(answer.draws, alone.draws, rtol=1e-9, atol=1e-12)
+        assert answer.log_evidence == pytest.approx(alone.log_evidence, abs=1e-9)
+        assert answer.computation == alone.computation
+    rows = infer_batch(batch, setup, on_error="row")
+    assert [row.log_evidence for row in rows if isinstance(row, Posterior)] == [one.log_evidence for one in together]
+
+
+def test_a_setup_in_the_place_of_a_model_is_told(faint: Observation) -> None:
+    with pytest.raises(DataError, match="infer: takes a model and options by name"):
+        infer(faint, FitSetup())  # type: ignore[arg-type]
+
+
 def test_an_answer_does_not_depend_on_its_company(faint: Observation, bright: Observation) -> None:
     """Two spectra of other counts in other bins."""
     batch = [differently_grouped(faint, 6), differently_grouped(bright, 2)]
