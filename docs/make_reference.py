@@ -16,6 +16,7 @@ DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
 PAGES = DOCS / "reference" / "components"
 GUIDE = DOCS / "guides" / "how-exact-is-it.md"
+BACKGROUNDS = DOCS / "guides" / "backgrounds.md"
 BEGIN, END = "<!-- {name}: made by docs/make_reference.py -->", "<!-- end of {name} -->"
 GENERATED = "*Made from the code by `docs/make_reference.py`; change that instead.*"
 SINGLE_REACH = 1e-4
@@ -141,6 +142,21 @@ def grouping_table() -> list[str]:
     return table(["counts", "grouping", "Gamma in 90 %", "norm in 90 %", "p, mean", "p uniform"], rows)
 
 
+def background_table() -> list[str]:
+    """The backgrounds of `benchmarks/backgrounds.py`."""
+    measured = json.loads((RESULTS / "backgrounds.json").read_text(encoding="utf-8"))["cases"]
+    rows = []
+    for name, case in measured.items():
+        cells = []
+        for treatment in ("marginalised", "known", "profile"):
+            found = case[treatment]
+            covered = [f"{100.0 * share:.0f}" for share in found["coverage"]["68"].values()]
+            cells += [" / ".join(covered), " / ".join(f"{bias:+.1f}" for bias in found["bias_in_sd"].values())]
+        rows.append([name, *cells, number(case["marginalised"]["p_value_ks"])])
+    headings = ["source + background per channel", "integrated: 68 %", "bias", "known: 68 %", "bias"]
+    return table([*headings, "W or PGStat: 68 %", "bias", "p uniform"], rows)
+
+
 def with_tables(text: str, tables: dict[str, list[str]]) -> str:
     """A page with the parts between its markers made anew."""
     for name, lines in tables.items():
@@ -162,6 +178,7 @@ def make() -> dict[Path, str]:
     pages[PAGES / "README.md"] = index(components)
     tables = guide_tables(components, results) | {"grids": grid_table(), "groupings": grouping_table()}
     pages[GUIDE] = with_tables(GUIDE.read_text(encoding="utf-8"), tables)
+    pages[BACKGROUNDS] = with_tables(BACKGROUNDS.read_text(encoding="utf-8"), {"backgrounds": background_table()})
     return pages
 
 
