@@ -186,7 +186,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes[0].legend(frameon=False, ncols=3)
     axes[1].axhspan(-0.2, 0.2, color="0.9", zorder=0)
     axes[1].set(ylabel="bias of the norm [sd]")
-    axes[1].set_xticks(range(len(names)), [name.replace(" ", "\n", 1).replace(", ", "\n") for name in names], fontsize=7)
+    axes[1].set_xticks(
+        range(len(names)), [name.replace(" ", "\n", 1).replace(", ", "\n") for name in names], fontsize=7
+    )
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from xrayflow.prior import Marginal
 from xrayflow.statistics.background import BackgroundPrior
-from xrayflow.statistics.background_sum import BackgroundSum, Bins, Density
+from xrayflow.statistics.background_integral import Bins, Density
+from xrayflow.statistics.background_sum import BackgroundSum
 from xrayflow.statistics.count_density import log_counts, log_saturated_poisson
 from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance, chosen, trimmed
 from xrayflow.statistics.shortfall import Shortfall

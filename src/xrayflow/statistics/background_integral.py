@@ -1,0 +1,196 @@
+"""ln p(S) by an integral over the background, both gamma factors of `background_sum` integrated.
+
+What is left is a function of ln beta with one peak. `quadrature` lays trapezoids about it, in a variable that makes its
+sides alike; where the background is well known the function is nearly a normal, and `near_normal` takes Gauss and
+Hermite's nodes.
+
+Source: derived here; checked against mpmath in tests/statistics/test_background_integral.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from xrayflow.statistics.count_density import log_saturated_poisson, stirling_remainder
+
+NODES, DROP, UPDATES = 28, 22.0, 8
+"""Of the quadrature: how many, how far in natural log below the peak it goes, and steps to find where that is."""
+
+WELL_KNOWN, HERMITE = 30.0, 12
+"""alpha from which so many of Gauss and Hermite's nodes are exact to 2e-8."""
+
+
+@dataclass(frozen=True)
+class Density:
+    """Of each bin, at some expected counts.
+
+    Attributes:
+        value: ln p(S).
+        by_mu: Its slope with the expected source counts.
+        by_rate: Its slope with g.
+    """
+
+    value: Float[Tensor, "draw bin"]
+    by_mu: Float[Tensor, "draw bin"]
+    by_rate: Float[Tensor, "draw bin"]
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Bins of one source.
+
+    Attributes:
+        counts: S.
+        alpha: Shape of the background's gamma distribution.
+        s2: Square of the fractional systematic error of the source.
+    """
+
+    counts: Float[Tensor, " bin"]
+    alpha: Float[Tensor, " bin"]
+    s2: float
+
+    @cached_property
+    def saturated(self) -> Float[Tensor, " bin"]:
+        """ln Poisson(S | S)."""
+        return log_saturated_poisson(self.counts)
+
+    def select(self, chosen: Tensor) -> Bins:
+        """Some of them."""
+        return Bins(self.counts[chosen], self.alpha[chosen], self.s2)
+
+
+class Integrand:
+    """What is integrated over ln beta for every bin, about its peak."""
+
+    def __init__(self, bins: Bins, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> None:
+        self.bins, self.mu, self.rate = bins, mu, rate
+        s, alpha, s2 = bins.counts, bins.alpha, bins.s2
+        a = (1.0 + rate) / (1.0 + s2 * mu)
+        b = alpha + s - (1.0 + s2 * s) * a * mu
+        root = torch.sqrt(b * b + 4.0 * a * alpha * mu)
+        self.peak = torch.where(b > 0, (b + root) / (2.0 * a), 2.0 * alpha * mu / (root - b).clamp(min=1e-300))
+        self.f = self.peak / (mu + self.peak)
+        # the last term of h is N ln(1 + e x), and (1 + g) beta x without a systematic error
+        self.n = s + alpha + 1.0 / s2 if s2 > 0 else torch.zeros_like(s)
+        self.e = s2 * a * self.peak / (1.0 + s2 * a * self.peak) if s2 > 0 else (1.0 + rate) * self.peak
+        last = self.n * self.e * (1.0 - self.e) if s2 > 0 else self.e
+        self.bend = (last - s * self.f * (1.0 - self.f)).clamp(min=1e-300)
+
+    def below(self, d: Float[Tensor, "draw bin *node"]) -> Float[Tensor, "draw bin *node"]:
+        """Natural log relative to the peak, d away from it in ln beta."""
+        terms = self.bins.alpha, self.bins.counts, self.n, self.f, self.e
+        alpha, s, n, f, e = (one[..., None] for one in terms) if d.ndim > self.mu.ndim else terms
+        x = torch.expm1(d)
+        return alpha * d + s * torch.log1p(f * x) - (n * torch.log1p(e * x) if self.bins.s2 > 0 else e * x)
+
+    def value(self, weight: Float[Tensor, "draw bin node"]) -> Float[Tensor, "draw bin"]:
+        """ln p(S), from the integrand at places relative to the peak times their distance.
+
+        Args:
+            weight: Of each place.
+        """
+        bins, top = self.bins, self.mu + (1.0 + self.rate) * self.peak
+        last = self.n * torch.log1p(bins.s2 * top) if bins.s2 > 0 else top
+        # alpha ln beta + S ln(mu + beta) relative to where gamma function and factorial are known without loss
+        return (
+            _log_constant(bins)
+            + bins.alpha * torch.log(self.rate * self.peak / bins.alpha)
+            + bins.counts * torch.log((self.mu + self.peak) / bins.counts.clamp(min=1.0))
+            + (bins.alpha + bins.counts - last)
+            + torch.log(weight.sum(-1))
+        )
+
+    def density(self, d: Float[Tensor, "draw bin node"], weight: Float[Tensor, "draw bin node"]) -> Density:
+        """That, and its slopes.
+
+        Args:
+            d: The places.
+            weight: Of each.
+        """
+        bins, mu, rate = self.bins, self.mu[..., None], self.rate[..., None]
+        beta = self.peak[..., None] * torch.exp(d)
+        mean = mu + (1.0 + rate) * beta
+        spread = self.n[:, None] * bins.s2 / (1.0 + bins.s2 * mean) if bins.s2 > 0 else torch.ones_like(beta)
+        share = weight / weight.sum(-1, keepdim=True)
+        by_mu = (share * (bins.counts[:, None] / (mu + beta) - spread)).sum(-1)
+        by_rate = bins.alpha / self.rate - (share * beta * spread).sum(-1)
+        return Density(self.value(weight), by_mu, by_rate)
+
+
+def quadrature(
+    bins: Bins,
+    mu: Float[Tensor, "draw bin"],
+    rate: Float[Tensor, "draw bin"],
+    nodes: int = NODES,
+    drop: float = DROP,
+) -> Density:
+    """Bins of any counts.
+
+    Args:
+        bins: The bins.
+        mu: Of the source.
+        rate: g.
+        nodes, drop: How fine, and how far in natural log below the peak.
+    """
+    one = Integrand(bins, mu, rate)
+    left = torch.sqrt(2.0 * drop / one.bend)
+    right = left.clamp(max=3.5)
+    for _ in range(UPDATES):
+        right = right * (drop / -one.below(right)).clamp(1e-6, 1e6) ** (1.0 / (2.0 + right))
+        left = left * torch.sqrt((drop / -one.below(-left)).clamp(1e-6, 1e6))
+    c = torch.log(left / right)
+    c = torch.where(c.abs() < 1e-3, 1e-3, c)[..., None]
+    size = right[..., None] / -torch.expm1(-c)
+    x = torch.linspace(-1.0, 1.0, nodes, dtype=torch.float64)
+    d = size * -torch.expm1(-c * x)
+    return one.density(d, size * c * torch.exp(one.below(d) - c * x) * (2.0 / (nodes - 1)))
+
+
+def near_normal(
+    bins: Bins, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"], slopes: bool = True
+) -> Density:
+    """Bins whose background is known so well that the integrand is nearly a normal: Gauss and Hermite's nodes.
+
+    Args:
+        bins: The bins, alpha >= `WELL_KNOWN`.
+        mu: Of the source.
+        rate: g.
+        slopes: Whether they are wanted; else they are empty.
+    """
+    one, (x, log_weight) = Integrand(bins, mu, rate), _hermite(HERMITE)
+    width = torch.rsqrt(one.bend)[..., None]
+    d = x * width
+    weight = torch.exp(one.below(d) + log_weight) * width
+    if slopes:
+        return one.density(d, weight)
+    return Density(one.value(weight), mu[:0], mu[:0])
+
+
+@cache
+def _hermite(nodes: int) -> tuple[Tensor, Tensor]:
+    """Places and ln(weights exp(x^2 / 2)) for integrals over x."""
+    x, weight = np.polynomial.hermite_e.hermegauss(nodes)
+    return torch.from_numpy(x), torch.from_numpy(np.log(weight) + 0.5 * x * x)
+
+
+def _log_constant(bins: Bins) -> Float[Tensor, " bin"]:
+    """ln of the integral's constant times alpha^alpha S^S exp(-alpha - S)."""
+    s, alpha, s2 = bins.counts, bins.alpha, bins.s2
+    found = bins.saturated - (torch.lgamma(alpha) - torch.xlogy(alpha, alpha) + alpha)
+    large = alpha > 30.0
+    stirling = -0.5 * torch.log(2.0 * math.pi / alpha) - stirling_remainder(1.0 / alpha.clamp(min=30.0))
+    found = torch.where(large, bins.saturated + stirling, found)
+    if s2 == 0.0:
+        return found
+    z = s + alpha
+    ratio = z * s2
+    excess = ratio - torch.log1p(ratio)
+    more = stirling_remainder(1.0 / (z + 1.0 / s2)) - float(stirling_remainder(torch.tensor(s2, dtype=torch.float64)))
+    return found + (z - 0.5) * torch.log1p(ratio) - excess / s2 + more
