@@ -20,7 +20,8 @@ Every limit is a case of it: s = 0 is a Poisson source, alpha -> infinity at alp
   is nearly a normal, and Gauss and Hermite's nodes do (`near_normal`). A background that leaves a bin nearly a negative
   binomial of the sum's mean and variance (`is_matched`) is that (`matched`).
 
-`background_polynomial` has the sums, `background_integral` the integral. Each gives the slopes with mu and with g too: that with mu is the expected number of source counts in disguise.
+`background_polynomial` has the sums, `background_integral` the integral. Each gives the slopes with mu and with g too:
+that with mu is the expected number of source counts in disguise.
 
 Source: derived here; checked against mpmath in tests/statistics.
 """
