@@ -216,28 +216,30 @@ def infer_batch(
         setup = replace(setup, likelihood=KNOWN.kind)  # a network knows no nuisance
     if on_error == "raise":
         answers: list[Posterior | None] = [None] * len(observations)
-        for group in _alike([setup.bin(one) for one in observations], setup, by_response=False):
-            chosen = [observations[i] for i in group]
+        binned = [setup.bin(one) for one in observations]
+        for group in _alike(binned, setup, by_response=False):
+            chosen = [binned[i] for i in group]
             done = _answered(chosen, setup, network, amortised, seed, budget, progress or _silent)
             for place, answer in zip(group, done, strict=True):
                 answers[place] = answer
         return [answer for answer in answers if answer is not None]
     setup.model_and_prior()  # what is wrong with all of them is no row
     rows: list[Posterior | NoAnswer | None] = [None] * len(observations)
-    for group in _alike(_binned(observations, setup, rows), setup):
-        chosen = [observations[i] for i in group]
+    spectra = _binned(observations, setup, rows)
+    for group in _alike(spectra, setup):
+        chosen = [spectrum for i in group if (spectrum := spectra[i]) is not None]
         try:
             found: Sequence[Posterior | NoAnswer] = _answered(
                 chosen, setup, network, amortised, seed, budget, progress or _silent
             )
         except XrayflowError as error:
-            found = [NoAnswer(chosen[0].pha.path, error)]
+            found = [NoAnswer(chosen[0].observation.pha.path, error)]
             if len(group) > 1:
                 found = [
                     one
-                    for observation in chosen
+                    for spectrum in chosen
                     for one in infer_batch(
-                        [observation], setup, network, amortised, seed, budget, progress, on_error="row"
+                        [spectrum.observation], setup, network, amortised, seed, budget, progress, on_error="row"
                     )
                 ]
         for place, one in zip(group, found, strict=True):
@@ -277,7 +279,7 @@ def _alike(spectra: Sequence[Spectrum | None], setup: FitSetup, by_response: boo
 
 
 def _answered(
-    observations: Sequence[Observation],
+    spectra: Sequence[Spectrum],
     setup: FitSetup,
     network: str | Path | Network | None,
     amortised: bool,
@@ -286,10 +288,10 @@ def _answered(
     progress: Progress,
 ) -> list[Posterior]:
     """The answers of spectra that belong together, some at a time: an answer does not depend on its company."""
-    if len(observations) > TOGETHER:
-        number = math.ceil(len(observations) / TOGETHER)
-        size = math.ceil(len(observations) / number)  # a small rest would gain little from being together
-        parts = [observations[i : i + size] for i in range(0, len(observations), size)]
+    if len(spectra) > TOGETHER:
+        number = math.ceil(len(spectra) / TOGETHER)
+        size = math.ceil(len(spectra) / number)  # a small rest would gain little from being together
+        parts = [spectra[i : i + size] for i in range(0, len(spectra), size)]
         found: list[Posterior] = []
         for number, part in enumerate(parts):
             own = _part_of(progress, number, len(parts))
@@ -297,7 +299,6 @@ def _answered(
         return found
     started = time.perf_counter()
     model, prior = setup.model_and_prior()
-    spectra = [setup.bin(one) for one in observations]
     problem = problem_of(spectra, model, prior, setup)
     said = find_network(network, problem, spectra)
     read = (time.perf_counter() - started) / problem.sources

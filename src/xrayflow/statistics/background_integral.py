@@ -187,10 +187,16 @@ def _log_constant(bins: Bins) -> Float[Tensor, " bin"]:
     large = alpha > 30.0
     stirling = -0.5 * torch.log(2.0 * math.pi / alpha) - stirling_remainder(1.0 / alpha.clamp(min=30.0))
     found = torch.where(large, bins.saturated + stirling, found)
-    if s2 == 0.0:
-        return found
-    z = s + alpha
+    return found if s2 == 0.0 else found + log_rising(s + alpha, s2)
+
+
+def log_rising(z: Float[Tensor, " bin"], s2: float) -> Float[Tensor, " bin"]:
+    """ln of Gamma(z + k) / (Gamma(k) k^z) at k = 1 / s^2, without loss where k is large.
+
+    Args:
+        z: >= 0.
+        s2: s^2 > 0.
+    """
     ratio = z * s2
-    excess = ratio - torch.log1p(ratio)
-    more = stirling_remainder(1.0 / (z + 1.0 / s2)) - float(stirling_remainder(torch.tensor(s2, dtype=torch.float64)))
-    return found + (z - 0.5) * torch.log1p(ratio) - excess / s2 + more
+    more = stirling_remainder(1.0 / (z + 1.0 / s2)) - stirling_remainder(torch.tensor(s2, dtype=torch.float64))
+    return (z - 0.5) * torch.log1p(ratio) - (ratio - torch.log1p(ratio)) / s2 + more

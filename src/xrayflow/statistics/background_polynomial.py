@@ -14,8 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.statistics.background_integral import WELL_KNOWN, Bins, Density, near_normal, quadrature
-from xrayflow.statistics.count_density import stirling_remainder
+from xrayflow.statistics.background_integral import WELL_KNOWN, Bins, Density, log_rising, near_normal, quadrature
 
 BEHIND = 8, 16, 32, 64, 128, 256
 """Bins of many counts are evaluated together up to these counts of the background."""
@@ -70,19 +69,12 @@ class Polynomial:
             mu: Of the source.
             rate: g.
         """
-        r = self._power(mu, rate)
-        value = self.coefficients[-1].expand(r.shape)
-        for coefficient in self.coefficients[:-1].flip(0):
-            value = torch.addcmul(coefficient, value, r)
-        return self._whole(mu, rate, value)
+        return self._whole(mu, rate, _horner(self.coefficients, self._power(mu, rate)))
 
     def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
         """That, and its slopes."""
         bins, spread, r = self.bins, 1.0 + self.bins.s2 * mu, self._power(mu, rate)
-        value, slope = self.coefficients[-1].expand(r.shape), torch.zeros_like(r)
-        for coefficient in self.coefficients[:-1].flip(0):
-            slope = torch.addcmul(value, slope, r)
-            value = torch.addcmul(coefficient, value, r)
+        value, slope = _horner_and_slope(self.coefficients, r)
         ratio = slope / value
         by_mu = ratio * (1.0 + rate) / (self.unit * spread**2) - 1.0 / spread
         behind = bins.counts - r * ratio
@@ -96,10 +88,7 @@ class Polynomial:
 
     def _whole(self, mu: Tensor, rate: Tensor, polynomial: Tensor) -> Tensor:
         """The polynomial with what stands before it."""
-        bins, s2 = self.bins, self.bins.s2
-        alone = -torch.log1p(s2 * mu) / s2 if s2 > 0 else -mu
-        known = self.largest - bins.alpha * torch.log1p(1.0 / rate) - bins.counts * torch.log1p(rate)
-        return known + alone + torch.log(polynomial)
+        return self.largest + _before(self.bins, mu, rate) + torch.log(polynomial)
 
 
 @dataclass(frozen=True)
@@ -141,10 +130,7 @@ class FewBehind:
             rate: g.
         """
         x, r = self._power(mu, rate)
-        value = self.coefficients[-1].expand(r.shape)
-        for coefficient in self.coefficients[:-1].flip(0):
-            value = torch.addcmul(coefficient, value, r)
-        found = self._whole(mu, rate, x, value)
+        found = self._whole(mu, rate, x, _horner(self.coefficients, r))
         far = x * self.reach < 1.0
         if bool(far.any()):
             found[far] = self._beyond(mu, rate, far, slopes=False).value[0]
@@ -154,10 +140,7 @@ class FewBehind:
         """That, and its slopes."""
         bins, spread = self.bins, 1.0 + self.bins.s2 * mu
         x, r = self._power(mu, rate)
-        value, slope = self.coefficients[-1].expand(r.shape), torch.zeros_like(r)
-        for coefficient in self.coefficients[:-1].flip(0):
-            slope = torch.addcmul(value, slope, r)
-            value = torch.addcmul(coefficient, value, r)
+        value, slope = _horner_and_slope(self.coefficients, r)
         behind = r * slope / value
         by_mu = ((bins.counts - behind) / mu.clamp(min=1e-300) - 1.0) / spread
         by_rate = bins.alpha / rate - (bins.alpha + behind) / (1.0 + rate)
@@ -183,10 +166,31 @@ class FewBehind:
 
     def _whole(self, mu: Tensor, rate: Tensor, x: Tensor, polynomial: Tensor) -> Tensor:
         """The polynomial with what stands before it."""
-        bins, s2 = self.bins, self.bins.s2
-        alone = -torch.log1p(s2 * mu) / s2 if s2 > 0 else -mu
-        known = self.largest - bins.alpha * torch.log1p(1.0 / rate) - bins.counts * torch.log1p(rate)
-        return known + alone + bins.counts * torch.log(x * self.unit) + torch.log(polynomial)
+        power = self.bins.counts * torch.log(x * self.unit)
+        return self.largest + _before(self.bins, mu, rate) + power + torch.log(polynomial)
+
+
+def _horner(coefficients: Float[Tensor, "power bin"], r: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
+    """The polynomial at r."""
+    value = coefficients[-1].expand(r.shape)
+    for coefficient in coefficients[:-1].flip(0):
+        value = torch.addcmul(coefficient, value, r)
+    return value
+
+
+def _horner_and_slope(coefficients: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    """That, and its slope with r."""
+    value, slope = coefficients[-1].expand(r.shape), torch.zeros_like(r)
+    for coefficient in coefficients[:-1].flip(0):
+        slope = torch.addcmul(value, slope, r)
+        value = torch.addcmul(coefficient, value, r)
+    return value, slope
+
+
+def _before(bins: Bins, mu: Tensor, rate: Tensor) -> Float[Tensor, "draw bin"]:
+    """ln of g^alpha (1 + g)^-(alpha + S) (1 + s^2 mu)^(-1 / s^2), which stands before the sum."""
+    alone = -torch.log1p(bins.s2 * mu) / bins.s2 if bins.s2 > 0 else -mu
+    return alone - bins.alpha * torch.log1p(1.0 / rate) - bins.counts * torch.log1p(rate)
 
 
 def _behind(bins: Bins, rate: Float[Tensor, " bin"], most: int) -> tuple[Tensor, Float[Tensor, " bin"]]:
@@ -213,11 +217,7 @@ def log_source(bins: Bins) -> Float[Tensor, " bin"]:
     """
     s, s2 = bins.counts, bins.s2
     plain = bins.saturated - torch.xlogy(s, s) + s
-    if s2 == 0.0:
-        return plain
-    ratio = s * s2
-    more = stirling_remainder(1.0 / (s + 1.0 / s2)) - stirling_remainder(torch.tensor(s2, dtype=torch.float64))
-    return plain + (s - 0.5) * torch.log1p(ratio) - (ratio - torch.log1p(ratio)) / s2 + more
+    return plain if s2 == 0.0 else plain + log_rising(s, s2)
 
 
 def _tilt(bins: Bins) -> Float[Tensor, " bin"]:

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xrayflow.statistics.count_density import log_counts, log_counts_slope, log_saturated_poisson
-from xrayflow.statistics.likelihood import Expected, Likelihood, Nuisance, chosen, trimmed
+from xrayflow.statistics.likelihood import Expected, Likelihood, Nuisance, chosen, scattered, trimmed
 from xrayflow.statistics.shortfall import KNOWN, Shortfall
 
 MOST_SUMMED = 1e8
@@ -143,12 +143,7 @@ class CountLikelihood(Likelihood):
             expected: mu.
             generator: Source of randomness.
         """
-        mean = expected
-        if self._has_systematic:
-            shape = (1.0 / self.systematic.clamp(min=1e-12) ** 2)[:, None, :].expand(expected.shape)
-            factor = torch._standard_gamma(shape.contiguous(), generator=generator) / shape
-            mean = torch.where(self.systematic[:, None, :] > 0, expected * factor, expected)
-        return torch.poisson(self.total(mean), generator=generator)
+        return torch.poisson(self.total(scattered(expected, self.systematic, generator)), generator=generator)
 
     def replicate(
         self, expected: Expected, generator: torch.Generator, nuisance: Nuisance | None = None

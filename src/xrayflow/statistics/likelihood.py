@@ -193,6 +193,22 @@ def bin_by_bin(score: Expected, weight: Expected, jacobian: Tensor) -> Curvature
     return Curvature(gradient, jacobian.mT @ (weight[..., None] * jacobian))
 
 
+def scattered(expected: Expected, systematic: Float[Tensor, "source 1"], generator: torch.Generator) -> Expected:
+    """The source's counts, those of each bin times a gamma factor of mean 1 where there is a systematic error.
+
+    Args:
+        expected: mu.
+        systematic: s.
+        generator: Source of randomness.
+    """
+    s = systematic[:, None, :]
+    if not bool((s > 0).any()):
+        return expected
+    shape = (1.0 / s.clamp(min=1e-12) ** 2).expand(expected.shape).contiguous()
+    factor = torch._standard_gamma(shape, generator=generator) / shape
+    return torch.where(s > 0, expected * factor, expected)
+
+
 def chosen(shortfalls: tuple[Shortfall, ...], sources: Tensor) -> tuple[Shortfall, ...]:
     """What the likelihoods of some sources lack.
 

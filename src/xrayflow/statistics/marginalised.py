@@ -21,10 +21,10 @@ from torch import Tensor
 
 from xrayflow.prior import Marginal
 from xrayflow.statistics.background import BackgroundPrior
-from xrayflow.statistics.background_integral import Bins, Density
+from xrayflow.statistics.background_integral import Bins
 from xrayflow.statistics.background_sum import BackgroundSum
 from xrayflow.statistics.count_density import log_counts, log_saturated_poisson
-from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance, chosen, trimmed
+from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance, bin_by_bin, scattered, trimmed
 from xrayflow.statistics.shortfall import Shortfall
 
 
@@ -45,7 +45,7 @@ class MarginalisedCounts(Likelihood):
         basis: (source, bin, nuisance) what each adds to ln A of a bin.
         sums: Of every source of the whole batch, its bins.
         rows: (source,) places in `sums`.
-        shortfalls: (source,) what the likelihood of each lacks; empty where nobody asked.
+        shortfalls: Empty: it lacks nothing.
     """
 
     counts: Tensor
@@ -69,7 +69,6 @@ class MarginalisedCounts(Likelihood):
         counts: Sequence[np.ndarray],
         priors: Sequence[BackgroundPrior],
         systematic: Sequence[float],
-        shortfalls: tuple[Shortfall, ...] = (),
     ) -> MarginalisedCounts:
         """One data set of each source, padded to the longest.
 
@@ -77,7 +76,6 @@ class MarginalisedCounts(Likelihood):
             counts: (bin,) S of each.
             priors: What is believed of the background of each; all with one prior of its scale.
             systematic: s of each.
-            shortfalls: (source,) what the likelihood of each lacks.
         """
         most = max(one.size for one in counts)
 
@@ -106,7 +104,6 @@ class MarginalisedCounts(Likelihood):
             else torch.zeros((len(counts), most, 0), dtype=torch.float64),
             sums=tuple(sums),
             rows=torch.arange(len(counts)),
-            shortfalls=shortfalls,
         )
 
     @property
@@ -133,19 +130,17 @@ class MarginalisedCounts(Likelihood):
     def log_density(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
         """ln p(S, B | expected, A), all bins; of S alone where the background is modelled."""
         found = expected.new_empty(expected.shape[:2])
-        for part, alone, rate in self._runs(expected, nuisance):
-            of, bins = self.sums[int(self.rows[part][0])], rate.shape[-1]
-            value = of.value(expected[part, :, :bins].flatten(0, 1), rate).sum(-1)
-            found[part] = value.reshape(found[part].shape) + alone
+        for part, of, scale, rate in self._runs(expected, nuisance):
+            value = of.value(expected[part, :, : of.size].flatten(0, 1), rate).sum(-1)
+            found[part] = value.reshape(found[part].shape) + self._log_background(part, of.size, scale)
         return found
 
     def log_density_per_bin(self, expected: Expected) -> Expected:
         """ln p(S) of each bin at A = 1."""
         found = torch.zeros_like(expected)
-        for part, _, rate in self._runs(expected, None):
-            of, bins = self.sums[int(self.rows[part][0])], rate.shape[-1]
-            value = of.value(expected[part, :, :bins].flatten(0, 1), rate)
-            found[part, :, :bins] = value.reshape(found[part, :, :bins].shape)
+        for part, of, _, rate in self._runs(expected, None):
+            own = found[part, :, : of.size]
+            own.copy_(of.value(expected[part, :, : of.size].flatten(0, 1), rate).reshape(own.shape))
         return found
 
     def log_saturated(self) -> Float[Tensor, "source draw"]:
@@ -171,25 +166,22 @@ class MarginalisedCounts(Likelihood):
         """Gradient of `log_density`, exact, and Fisher's information by mean and variance of the sum."""
         by_mu, by_level = torch.zeros_like(expected), torch.zeros_like(expected)
         slope = self._slope(nuisance)
-        for part, _, rate in self._runs(expected, nuisance):
-            of, bins = self.sums[int(self.rows[part][0])], rate.shape[-1]
-            found: Density = of(expected[part, :, :bins].flatten(0, 1), rate)
-            shape = by_mu[part, :, :bins].shape
-            by_mu[part, :, :bins] = found.by_mu.reshape(shape)
-            by_level[part, :, :bins] = found.by_rate.reshape(shape) * slope[part, :, :bins]
+        for part, of, _, rate in self._runs(expected, nuisance):
+            place = part, slice(None), slice(of.size)
+            found = of(expected[place].flatten(0, 1), rate)
+            by_mu[place] = found.by_mu.reshape(by_mu[place].shape)
+            by_level[place] = found.by_rate.reshape(by_mu[place].shape) * slope[place]
         weight = self.used[:, None] / self.variance(expected, nuisance).clamp(min=1e-300)
-        gradient = (jacobian.mT @ by_mu[..., None])[..., 0]
         if not self.scale:
-            return Curvature(gradient, jacobian.mT @ (weight[..., None] * jacobian))
+            return bin_by_bin(by_mu, weight, jacobian)
         own, known = self._of_background(nuisance)
-        gradient = torch.cat([gradient, (by_level + own) @ self.basis], dim=-1)
         # d mean(beta) / d nuisance stands beside d mu / d theta
         behind = self._behind_slope(nuisance)[..., None] * self.basis[:, None]
         columns = torch.cat([jacobian, behind.expand(*jacobian.shape[:-1], -1)], dim=-1)
-        information = columns.mT @ (weight[..., None] * columns)
-        count = len(self.scale)
-        information[..., -count:, -count:] += self.basis[:, None].mT @ (known[..., None] * self.basis[:, None])
-        return Curvature(gradient, information)
+        whole, count = bin_by_bin(by_mu, weight, columns), len(self.scale)
+        whole.gradient[..., -count:] = (by_level + own) @ self.basis
+        whole.information[..., -count:, -count:] += self.basis[:, None].mT @ (known[..., None] * self.basis[:, None])
+        return whole
 
     def score(
         self,
@@ -211,12 +203,7 @@ class MarginalisedCounts(Likelihood):
     ) -> MarginalisedCounts:
         """Both regions observed anew where the background was counted; else the source's, about what the model says."""
         scale = self._scale(nuisance)
-        s = self.systematic[:, None]
-        mean = expected
-        if bool((s > 0).any()):
-            shape = (1.0 / s.clamp(min=1e-12) ** 2).expand(expected.shape).contiguous()
-            factor = torch._standard_gamma(shape, generator=generator) / shape
-            mean = torch.where(s > 0, expected * factor, expected)
+        mean = scattered(expected, self.systematic, generator)
         is_counted = (self.mean > 0)[:, None]
         shape = torch.where(is_counted, self.shape[:, None].clamp(min=1e-3), self.alpha)
         unit = torch._standard_gamma(shape.expand(expected.shape).contiguous(), generator=generator)
@@ -247,11 +234,12 @@ class MarginalisedCounts(Likelihood):
             shape=self.shape[sources],
             basis=self.basis[sources, :bins],
             rows=self.rows[sources],
-            shortfalls=chosen(self.shortfalls, sources),
         )
 
-    def _runs(self, expected: Expected, nuisance: Nuisance | None) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Rows of one source that follow each other: which, ln p(B | A) of each draw, and g of its bins."""
+    def _runs(
+        self, expected: Expected, nuisance: Nuisance | None
+    ) -> Iterator[tuple[slice, BackgroundSum, Tensor, Tensor]]:
+        """Rows of one source that follow each other: which, its bins, A, and g of each draw and bin."""
         sources, runs = torch.unique_consecutive(self.rows, return_counts=True)
         first = 0
         for source, run in zip(sources.tolist(), runs.tolist(), strict=True):
@@ -261,7 +249,7 @@ class MarginalisedCounts(Likelihood):
             scale = self._scale(None if nuisance is None else nuisance[part], part)[..., :bins]
             rate = self.fixed[part, None, :bins] + self.scaled[part, None, :bins] / scale
             rate = rate.expand(run, expected.shape[1], bins).flatten(0, 1)
-            yield part, self._log_background(part, bins, scale), rate
+            yield part, self.sums[source], scale, rate
 
     def _log_background(self, part: slice, bins: int, scale: Tensor) -> Tensor:
         """ln p(B | A) of rows of one source."""
