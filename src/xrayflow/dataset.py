@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from xrayflow.statistics import (
     BackgroundTreatment,
     Likelihood,
     StatisticChoice,
+    Systematic,
     background_in_source,
     likelihood_of,
 )
@@ -33,6 +34,7 @@ class DataSet:
         forward: Parameters -> expected counts.
         likelihood: Expected counts -> ln p of the observed ones.
         treatment: What the likelihood makes of a background.
+        systematic: Errors that no count tells of.
     """
 
     spectra: tuple[Spectrum, ...]
@@ -40,6 +42,7 @@ class DataSet:
     forward: Forward
     likelihood: Likelihood
     treatment: BackgroundTreatment = KNOWN
+    systematic: Systematic = field(default_factory=Systematic)
 
     def as_asked(self) -> DataSet:
         """The data of one source in the bins that were asked for: XSPEC's statistic and figures are of those."""
@@ -47,9 +50,8 @@ class DataSet:
         if shown is None:
             return self
         forward = Forward.of(self.forward.family.model, [shown], self.forward.grid)
-        systematic = float(self.likelihood.systematic[0, 0])
-        likelihood = likelihood_of([shown], self.choices, systematic, self.treatment)
-        return DataSet((shown,), self.choices, forward, likelihood, self.treatment)
+        likelihood = likelihood_of([shown], self.choices, self.systematic, self.treatment)
+        return DataSet((shown,), self.choices, forward, likelihood, self.treatment, self.systematic)
 
     def select(self, sources: Int[Tensor, " chosen"]) -> DataSet:
         """The data of some of the sources."""
@@ -60,6 +62,7 @@ class DataSet:
             self.forward.select(sources),
             self.likelihood.select(sources),
             self.treatment,
+            self.systematic,
         )
 
 

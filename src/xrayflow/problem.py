@@ -221,8 +221,41 @@ class Problem:
             expected: Of `expected` at theta; for a replica, as many draws as data.
             theta: For its nuisances.
         """
-        nuisances = iter(self._nuisances(theta))
+        nuisances = iter(self._nuisances(self.as_judged(theta)))
         return self._sum(lambda data, part: data.likelihood.deviance(part, next(nuisances)), expected)
+
+    def as_judged(self, theta: Theta) -> Theta:
+        """theta with the nuisances that a fit is judged at.
+
+        Args:
+            theta: Where.
+        """
+        found, place = theta.clone(), len(self.model.free)
+        for data, nuisance in zip(self.sets, self._nuisances(theta), strict=True):
+            if nuisance is not None:
+                count = nuisance.shape[-1]
+                found[..., place : place + count] = data.likelihood.as_judged(nuisance)
+                place += count
+        return found
+
+    def centred(self, theta: Float[Tensor, "source one parameter"]) -> Problem:
+        """The problem whose likelihoods are exact where a model fits; itself where they are everywhere.
+
+        Args:
+            theta: Where, of each source.
+        """
+        parts = zip(self.sets, self._split(self.expected(theta)), self._nuisances(theta), strict=True)
+        sets = tuple(replace(data, likelihood=data.likelihood.centred(part, own)) for data, part, own in parts)
+        return self if _same_likelihoods(sets, self.sets) else replace(self, sets=sets)
+
+    def judged_like(self, other: Problem) -> Problem:
+        """The problem with the likelihoods of another one of the same data, wherever those are exact.
+
+        Args:
+            other: The other.
+        """
+        sets = tuple(replace(a, likelihood=b.likelihood) for a, b in zip(self.sets, other.sets, strict=True))
+        return self if _same_likelihoods(sets, self.sets) else replace(self, sets=sets)
 
     def replicate(self, expected: Expected, theta: Theta, generator: torch.Generator) -> Problem:
         """The problem of data as another observation would give them: draw i of a replica has data of its own.
@@ -500,3 +533,7 @@ class Problem:
         """Cut along the draws; at least one draw in a piece."""
         draws = max(PIECE // (self.energies * theta.shape[0] * copies), 1)
         return torch.split(theta, draws, dim=1)
+
+
+def _same_likelihoods(sets: Sequence[DataSet], others: Sequence[DataSet]) -> bool:
+    return all(one.likelihood is other.likelihood for one, other in zip(sets, others, strict=True))

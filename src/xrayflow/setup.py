@@ -19,6 +19,7 @@ from xrayflow.statistics import (
     MODELLED_SCALE,
     BackgroundTreatment,
     StatisticChoice,
+    Systematic,
     background_kind,
     choose,
     likelihood_of,
@@ -40,7 +41,8 @@ class FitSetup:
         prior: Changes to the model's box, `["TBabs.nH=0.1:2", "simpl.Gamma~N(1.8,0.2)"]`, or a `Prior`.
         freeze: Parameters held at a value, `{"TBabs.nH": 0.24}`.
         link: Parameters that follow others, `{"gaussian_3.Sigma": "2*gaussian.Sigma"}`.
-        systematic: Fractional systematic error of the source model; default 0.
+        systematic: Fractional systematic error of the source model in every bin, or calibration modes
+            ("modes[:SET][:AMPLITUDE]"); default: modes for bright spectra of NICER, else 0.
         energies: [(lo, hi)] keV; default 0.3-10.
         channels: (first, last) channel numbers of the file, both kept, instead of energies.
         grouping: "file" (default), "none", "optimal" or "min:N".
@@ -55,7 +57,7 @@ class FitSetup:
     prior: Iterable[str] | Prior | None = None
     freeze: Mapping[str, float] | None = None
     link: Mapping[str, str] | None = None
-    systematic: float | None = None
+    systematic: float | str | None = None
     energies: Sequence[tuple[float, float]] | None = None
     channels: tuple[int, int] | None = None
     grouping: str | None = None
@@ -77,6 +79,15 @@ class FitSetup:
             DataError: There is no such likelihood, or the scale is out of range.
         """
         return BackgroundTreatment(self.likelihood, self.background_scale)
+
+    @property
+    def believed(self) -> Systematic:
+        """What is believed of errors that no count tells of.
+
+        Raises:
+            DataError: No such error, or a number out of range.
+        """
+        return Systematic.of(self.systematic)
 
     def model_and_prior(self) -> tuple[Model, Prior]:
         """The model with its frozen and linked parameters, and the prior of the free ones.
@@ -159,9 +170,10 @@ def problem_of(
     if objective == "posterior":
         pairs = zip(spectra, choices, strict=True)
         spectra = [one.undecided() if _can_be_split(one, choice, treatment) else one for one, choice in pairs]
-    likelihood = likelihood_of(spectra, choices, setup.systematic or 0.0, treatment)
+    systematic = setup.believed if objective == "posterior" else Systematic(setup.believed.fraction)
+    likelihood = likelihood_of(spectra, choices, systematic, treatment)
     forward = Forward.of(model, spectra, setup.grid)
-    return Problem.of(model, prior, [DataSet(tuple(spectra), choices, forward, likelihood, treatment)])
+    return Problem.of(model, prior, [DataSet(tuple(spectra), choices, forward, likelihood, treatment, systematic)])
 
 
 def _can_be_split(spectrum: Spectrum, choice: StatisticChoice, treatment: BackgroundTreatment) -> bool:

@@ -51,7 +51,7 @@ def fit(
     channels: options.Channels = None,
     grouping: options.Grouping = "file",
     statistic: options.ShownStatistic = options.Statistic.auto,
-    systematic: options.Systematic = 0.0,
+    systematic: options.Systematic = None,
     likelihood: options.LikelihoodName = options.LikelihoodOf.marginalised,
     background_scale: options.BackgroundScale = 0.1,
     draws: options.Draws = 1000,

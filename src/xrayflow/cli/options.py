@@ -106,7 +106,13 @@ ShownStatistic = Annotated[
     Statistic, _option("--statistic", help="XSPEC's statistic to show; only chi2 changes a posterior.", panel=DATA)
 ]
 Systematic = Annotated[
-    float, _option(metavar="FRACTION", min=0.0, help="Systematic error of the model in each bin: 0.015.", panel=DATA)
+    str | None,
+    _option(
+        "--systematic",
+        metavar="FRACTION|modes[:SET][:A]",
+        help="Error of the model in each bin, or correlated errors of the response; default by instrument and counts.",
+        panel=DATA,
+    ),
 ]
 LikelihoodName = Annotated[
     LikelihoodOf,

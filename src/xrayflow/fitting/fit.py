@@ -129,7 +129,7 @@ def optimise(
     prior: Iterable[str] | Prior | None = None,
     freeze: Mapping[str, float] | None = None,
     link: Mapping[str, str] | None = None,
-    systematic: float | None = None,
+    systematic: float | str | None = None,
     energies: Sequence[tuple[float, float]] | None = None,
     channels: tuple[int, int] | None = None,
     grouping: str | None = None,

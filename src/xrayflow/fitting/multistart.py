@@ -153,6 +153,8 @@ def corrected_modes(problem: Problem, starts: Float[Tensor, "source start parame
     v = torch.round(goal.to_probit(found.x) / step) * step
     ends = Modes(v, found.value, information, found.evaluations)
     chosen = [index[:MADE_EXACT] for index in ends.distinct(math.inf)]
+    best = torch.stack([v[source, index[0] if index.numel() else 0] for source, index in enumerate(chosen)])
+    problem = problem.centred(problem.prior.to_theta(best[:, None]))
     known = torch.zeros((problem.sources, max(max(index.numel() for index in chosen), 1)), dtype=torch.bool)
     at = torch.zeros(known.shape, dtype=torch.int64)
     for source, index in enumerate(chosen):

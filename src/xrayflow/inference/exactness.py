@@ -148,6 +148,7 @@ def _climbed(one: Candidate, again: State) -> Candidate:
     missing = missing_tails(again)[0]
     return replace(
         one,
+        exact=one.exact.judged_like(again.problem),
         problem=again.problem,
         modes=again.modes,
         drawn=again.drawn(0),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xrayflow.dataset import Value
 from xrayflow.problem import Problem
-from xrayflow.statistics import BackgroundTreatment
+from xrayflow.statistics import BackgroundTreatment, CalibratedLikelihood
 
 MAKERS = ("torch", "numpy", "scipy", "astropy")
 """Packages that compute an answer."""
@@ -68,6 +68,29 @@ class BestPoint:
 
 
 @dataclass(frozen=True)
+class CalibrationFacts:
+    """What was believed of a response.
+
+    Attributes:
+        name: Of the set of modes.
+        sha256: Of its file.
+        amplitude: A0, the amplitude that the fit is judged at.
+    """
+
+    name: str
+    sha256: str
+    amplitude: float
+
+    @classmethod
+    def of(cls, problem: Problem) -> CalibrationFacts | None:
+        """Those of a batch of one; None without modes."""
+        likelihood = problem.sets[0].likelihood
+        if not isinstance(likelihood, CalibratedLikelihood):
+            return None
+        return cls(likelihood.modes.name, likelihood.modes.sha256, float(likelihood.nominal[0]))
+
+
+@dataclass(frozen=True)
 class LikelihoodFacts:
     """What the posterior rests on.
 
@@ -75,8 +98,9 @@ class LikelihoodFacts:
         name: For products.
         kind: exact, approximate or profile.
         why: Why it is not exact, in words.
-        systematic: Fractional error of the source model.
+        systematic: Fractional error of the source model in every bin.
         background: What was made of a background.
+        calibration: What was believed of the response; None where it was taken at its word.
     """
 
     name: str
@@ -84,13 +108,26 @@ class LikelihoodFacts:
     why: str
     systematic: float
     background: BackgroundTreatment = field(default_factory=BackgroundTreatment)
+    calibration: CalibrationFacts | None = None
 
     @classmethod
     def of(cls, problem: Problem) -> LikelihoodFacts:
         """Those of a batch of one."""
         systematic = float(problem.facts.systematic[0])
-        background = problem.treatment
-        return cls(problem.likelihood_name, problem.likelihood_kind, problem.likelihood_why, systematic, background)
+        return cls(
+            problem.likelihood_name,
+            problem.likelihood_kind,
+            problem.likelihood_why,
+            systematic,
+            problem.treatment,
+            CalibrationFacts.of(problem),
+        )
+
+    @property
+    def asked(self) -> float | str:
+        """The systematic error in the words of `--systematic`."""
+        modes = self.calibration
+        return self.systematic if modes is None else f"modes:{modes.name}:{modes.amplitude:g}"
 
 
 @dataclass(frozen=True)

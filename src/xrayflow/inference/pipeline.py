@@ -32,7 +32,7 @@ from xrayflow.ogip import Observation, Spectrum
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
 from xrayflow.setup import TOGETHER, FitSetup, problem_of
-from xrayflow.statistics import KNOWN, MODELLED_SCALE, background_kind, choose
+from xrayflow.statistics import KNOWN, MODELLED_SCALE, choose, likelihood_kind
 
 Progress = Callable[[str, float], None]
 """Called with the name of the step and the done fraction of the whole, 0..1."""
@@ -72,7 +72,7 @@ def infer(
     prior: Iterable[str] | Prior | None = None,
     freeze: Mapping[str, float] | None = None,
     link: Mapping[str, str] | None = None,
-    systematic: float | None = None,
+    systematic: float | str | None = None,
     energies: Sequence[tuple[float, float]] | None = None,
     channels: tuple[int, int] | None = None,
     grouping: str | None = None,
@@ -97,7 +97,8 @@ def infer(
         prior: Changes to the model's box, `["TBabs.nH=0.1:2", "simpl.Gamma~N(1.8,0.2)"]`, or a `Prior`.
         freeze: Parameters held at a value, `{"TBabs.nH": 0.24}`.
         link: Parameters that follow others, `{"gaussian_3.Sigma": "2*gaussian.Sigma"}`.
-        systematic: Fractional systematic error of the source model; default 0.
+        systematic: Fractional systematic error of the source model in every bin, or calibration modes
+            ("modes[:SET][:AMPLITUDE]"); default: modes for bright spectra of NICER, else 0.
         energies: [(lo, hi)] keV; default 0.3-10.
         channels: (first, last) channel numbers of the file, both kept, instead of energies.
         grouping: "file" (default), "none", "optimal" or "min:N".
@@ -214,6 +215,10 @@ def infer_batch(
     setup, budget = setup or FitSetup(), budget or SamplingBudget()
     if amortised and setup.likelihood == "marginalised":
         setup = replace(setup, likelihood=KNOWN.kind)  # a network knows no nuisance
+    if amortised and not setup.believed.said:
+        setup = replace(setup, systematic=0.0)
+    if amortised and setup.believed.modes:
+        raise DataError("--amortised knows no calibration modes; leave it out, or give --systematic 0")
     if on_error == "raise":
         answers: list[Posterior | None] = [None] * len(observations)
         binned = [setup.bin(one) for one in observations]
@@ -272,7 +277,8 @@ def _alike(spectra: Sequence[Spectrum | None], setup: FitSetup, by_response: boo
     groups: dict[tuple[str, str], list[int]] = {}
     for place, spectrum in enumerate(spectra):
         if spectrum is not None:
-            kind = background_kind(spectrum, choose(spectrum, setup.statistic), setup.treatment)
+            choice = choose(spectrum, setup.statistic)
+            kind = likelihood_kind(spectrum, choice, setup.treatment, setup.believed)
             response = spectrum.observation.rmf.sha256 if by_response else ""
             groups.setdefault((response, kind), []).append(place)
     return list(groups.values())
@@ -338,7 +344,7 @@ def infer_problem(
         own = None if guide is None else guide.select(torch.tensor([source]))
         return _climbed(problem, own, budget, [generators[source]], told, exactly)
 
-    candidates = weighed_exactly(state, problem, own_grid, climb_again)
+    candidates = weighed_exactly(state, problem.judged_like(state.problem), own_grid, climb_again)
     told("checking", 0.9)
     answers = []
     for source, one in enumerate(candidates):

@@ -7,7 +7,7 @@ where all of it came from (`Provenance`). No response is inside: an answer is a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any
 
@@ -185,7 +185,7 @@ class Posterior:
         setup = FitSetup(
             model=self.model,
             prior=Prior(self.prior.marginals[: len(self.model.names)]),
-            systematic=self.likelihood.systematic,
+            systematic=self.likelihood.asked,
             energies=data.energies if data.channels is None else None,
             channels=data.channels,
             grouping=data.grouping,
@@ -242,6 +242,7 @@ class Posterior:
             "likelihood": {"name": self.likelihood.name, "kind": self.likelihood.kind},
             "deviance": {"value": self.deviance.value, "dof": self.deviance.dof},
             "systematic": self.likelihood.systematic,
+            "calibration": None if self.likelihood.calibration is None else asdict(self.likelihood.calibration),
             "parameters": self._parameters(),
             "nuisances": self._nuisances(),
             "prior": {marginal.name: str(marginal) for marginal in self.prior.marginals},

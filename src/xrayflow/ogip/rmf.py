@@ -59,6 +59,7 @@ class RMF:
         e_max: Upper nominal energy of each channel [keV].
         includes_area: The effective area is folded in (SPECRESP MATRIX, or HDUCLAS3 = FULL).
         sha256: Of the file's bytes.
+        year: In which the matrix was made, by its DATE; None where that says none.
     """
 
     path: Path
@@ -69,6 +70,7 @@ class RMF:
     e_max: NDArray[np.float64] = field(repr=False)
     includes_area: bool
     sha256: str
+    year: int | None = None
 
     @property
     def size(self) -> int:
@@ -110,7 +112,13 @@ def _parsed(file: FitsFile, number: int | None) -> RMF:
     includes_area = _includes_area(tables[0])
     if len(parts) > 1 and not includes_area:
         _check_sum(file.path, [part for _, part in parts], matrix)
-    return RMF(file.path, edges, matrix, channel, e_min, e_max, includes_area, file.sha256)
+    year = _year(tables[0].text("DATE"))
+    return RMF(file.path, edges, matrix, channel, e_min, e_max, includes_area, file.sha256, year)
+
+
+def _year(date: str) -> int | None:
+    """Of YYYY-MM-DD; the headers of the last century have DD/MM/YY."""
+    return int(date[:4]) if date[:4].isdecimal() and date[4:5] == "-" else None
 
 
 def _matrix_tables(file: FitsFile, number: int | None) -> list[Table]:

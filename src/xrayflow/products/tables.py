@@ -167,8 +167,9 @@ def advice(posterior: Posterior, products: Mapping[str, Path] | None = None) -> 
     if posterior.computation.status == "failed":
         return "a narrower --prior, or --freeze what the data cannot say; another --seed shows whether it was chance"
     if posterior.fit.status in ("bad", "poor"):
-        if posterior.likelihood.systematic == 0 and posterior.data[0].counts.sum() > 1e6:
-            return "so many counts show the calibration's errors: try --systematic 0.015; else another --model"
+        trusted = posterior.likelihood.systematic == 0 and posterior.likelihood.calibration is None
+        if trusted and posterior.data[0].counts.sum() > 1e6:
+            return "so many counts show the calibration's errors: try --systematic modes; else another --model"
         return "look at the residuals; then another --model, or leave the energies above out with --energies"
     if posterior.computation.status == "approximate" and posterior.likelihood.kind == "exact":
         return "another --seed shows whether it matters; a narrower --prior or --freeze makes it easier"
@@ -188,6 +189,8 @@ def _interval(posterior: Posterior, name: str, low: str, high: str) -> str:
 
 def _likelihood(posterior: Posterior) -> str:
     words = f"{posterior.likelihood.name} ({posterior.likelihood.kind})"
+    if posterior.likelihood.calibration is not None:
+        words += f", amplitude about {posterior.likelihood.calibration.amplitude:g}"
     if posterior.likelihood.systematic:
         words += f", with a systematic error of {100 * posterior.likelihood.systematic:g} % of the model in each bin"
     return words

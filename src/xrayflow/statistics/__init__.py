@@ -7,14 +7,17 @@ from xrayflow.statistics.batch import (
     TREATMENTS,
     BackgroundTreatment,
     background_kind,
+    likelihood_kind,
     likelihood_of,
 )
+from xrayflow.statistics.calibration import CalibratedLikelihood
 from xrayflow.statistics.count_density import MOST_SYSTEMATIC
 from xrayflow.statistics.counts import CountLikelihood
 from xrayflow.statistics.fit_statistic import FitStatistic
 from xrayflow.statistics.gaussian import GaussianLikelihood
 from xrayflow.statistics.likelihood import Curvature, Likelihood
 from xrayflow.statistics.marginalised import MarginalisedCounts
+from xrayflow.statistics.systematic import Systematic
 
 __all__ = [
     "KNOWN",
@@ -23,6 +26,7 @@ __all__ = [
     "STATISTICS",
     "TREATMENTS",
     "BackgroundTreatment",
+    "CalibratedLikelihood",
     "CountLikelihood",
     "Curvature",
     "FitStatistic",
@@ -30,8 +34,10 @@ __all__ = [
     "Likelihood",
     "MarginalisedCounts",
     "StatisticChoice",
+    "Systematic",
     "background_in_source",
     "background_kind",
     "choose",
+    "likelihood_kind",
     "likelihood_of",
 ]

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xrayflow.calibration import BinModes, find_mode_set
 from xrayflow.errors import DataError, XrayflowWarning, nearest
 from xrayflow.ogip import Spectrum
 from xrayflow.statistics.auto import (
@@ -20,13 +21,14 @@ from xrayflow.statistics.auto import (
     gaussian_variance,
 )
 from xrayflow.statistics.background import MODELLED_SCALE, counted, modelled
-from xrayflow.statistics.count_density import MOST_SYSTEMATIC
+from xrayflow.statistics.calibration import CalibratedLikelihood
 from xrayflow.statistics.counts import CountLikelihood
 from xrayflow.statistics.fit_statistic import FitStatistic
 from xrayflow.statistics.gaussian import GaussianLikelihood
 from xrayflow.statistics.likelihood import Likelihood
 from xrayflow.statistics.marginalised import MarginalisedCounts
 from xrayflow.statistics.shortfall import find_shortfall
+from xrayflow.statistics.systematic import Systematic
 
 TREATMENTS = ("marginalised", "known", "profile")
 
@@ -83,10 +85,26 @@ def background_kind(spectrum: Spectrum, choice: StatisticChoice, treatment: Back
     return "modelled" if has_errors else "known"
 
 
+def likelihood_kind(
+    spectrum: Spectrum, choice: StatisticChoice, treatment: BackgroundTreatment, systematic: Systematic
+) -> str:
+    """`background_kind`, and the set of calibration modes: spectra of one kind can be answered together.
+
+    Args:
+        spectrum: The noticed bins.
+        choice: From `auto.choose`.
+        treatment: What is asked of a background.
+        systematic: What is believed of errors that no count tells of.
+    """
+    kind = background_kind(spectrum, choice, treatment)
+    modes = "" if kind == "profile" else systematic.for_spectrum(spectrum).modes
+    return f"{kind}, {modes}" if modes else kind
+
+
 def likelihood_of(
     spectra: Sequence[Spectrum],
     choices: Sequence[StatisticChoice],
-    systematic: float = 0.0,
+    systematic: float | str | Systematic = 0.0,
     treatment: BackgroundTreatment = KNOWN,
 ) -> Likelihood:
     """The likelihood of a batch of spectra.
@@ -94,23 +112,38 @@ def likelihood_of(
     Args:
         spectra: Noticed bins, at least one spectrum; shorter ones are padded to the longest.
         choices: What `auto.choose` says of each; all Gaussian or none.
-        systematic: s, the fractional systematic error of the source model, 0 <= s < 0.5.
+        systematic: s, the fractional systematic error of the source model, 0 <= s < 0.5, or calibration modes.
         treatment: What is made of a background.
 
     Returns:
         `GaussianLikelihood` where the choices are chi2, `MarginalisedCounts` where a background is integrated over,
-        else `CountLikelihood`.
+        else `CountLikelihood`; inside a `CalibratedLikelihood` where there are modes.
 
     Raises:
         DataError: A bad systematic, a negative background, counts that are none, no spectra, or a mix of kinds
-            (`background_kind`).
+            (`likelihood_kind`).
     """
     if not spectra or len(spectra) != len(choices):
         raise DataError(f"a batch of {len(spectra)} spectra with {len(choices)} statistics; give one for each spectrum")
-    if not 0.0 <= systematic < MOST_SYSTEMATIC:
-        raise DataError(
-            f"--systematic {systematic:g}: it is a fraction of the model; give 0 or more, below {MOST_SYSTEMATIC}"
-        )
+    wanted = Systematic.of(systematic)
+    within = _seen_rightly(spectra, choices, wanted.fraction, treatment)
+    sets = {wanted.for_spectrum(one).modes for one in spectra}
+    if len(sets) > 1:
+        raise DataError("a batch cannot mix sets of calibration modes, or spectra with and without; run them apart")
+    name = sets.pop()
+    if not name or isinstance(within, FitStatistic):
+        return within
+    modes = find_mode_set(name)
+    return CalibratedLikelihood.of(within, [BinModes.of(one, modes, wanted.amplitude) for one in spectra])
+
+
+def _seen_rightly(
+    spectra: Sequence[Spectrum],
+    choices: Sequence[StatisticChoice],
+    systematic: float,
+    treatment: BackgroundTreatment,
+) -> Likelihood:
+    """The likelihood of a batch whose responses have no errors of their own."""
     if len({choice.gaussian for choice in choices}) != 1:
         raise DataError("a batch cannot mix Poisson counts with data that have Gaussian errors; run them apart")
     pairs = list(zip(spectra, choices, strict=True))

@@ -127,6 +127,15 @@ class Likelihood(ABC):
             sources: Their numbers in the batch, from 0; repeats are allowed.
         """
 
+    def centred(self, expected: Float[Tensor, "source one bin"], nuisance: Nuisance | None = None) -> Likelihood:
+        """The likelihood, exact where a model fits if it is approximated elsewhere.
+
+        Args:
+            expected: mu there.
+            nuisance: As for `log_density`.
+        """
+        return self
+
     def log_density(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
         """ln p(counts | expected, nuisance), all bins.
 
@@ -168,7 +177,33 @@ class Likelihood(ABC):
             jacobian: d mu / d parameter.
             nuisance: As for `log_density`.
         """
-        return torch.where(self.variance(expected, nuisance) > 0, self._score(expected), 0.0) @ jacobian
+        return self.slope(expected, nuisance) @ jacobian
+
+    def slope(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
+        """d ln p / d mu of each bin; 0 where there is nothing to scatter.
+
+        Args:
+            expected: mu.
+            nuisance: As for `log_density`.
+        """
+        return torch.where(self.variance(expected, nuisance) > 0, self._score(expected), 0.0)
+
+    def pull(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
+        """`slope`, or what comes near it at a fraction of the price.
+
+        Args:
+            expected: mu.
+            nuisance: As for `log_density`.
+        """
+        return self.slope(expected, nuisance)
+
+    def as_judged(self, nuisance: Nuisance) -> Nuisance:
+        """The nuisances that a fit is judged at: one that could take the place of what the model lacks stands back.
+
+        Args:
+            nuisance: Values of `nuisances`.
+        """
+        return nuisance
 
     def deviance(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
         """2 (saturated - log density), of the likelihood that the posterior rests on."""

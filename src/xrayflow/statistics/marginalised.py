@@ -183,6 +183,19 @@ class MarginalisedCounts(Likelihood):
         whole.information[..., -count:, -count:] += self.basis[:, None].mT @ (known[..., None] * self.basis[:, None])
         return whole
 
+    def slope(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
+        """d ln p / d mu of each bin."""
+        found = torch.zeros_like(expected)
+        for part, of, _, rate in self._runs(expected, nuisance):
+            own = found[part, :, : of.size]
+            own.copy_(of(expected[part, :, : of.size].flatten(0, 1), rate).by_mu.reshape(own.shape))
+        return found
+
+    def pull(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
+        """d ln p / d mu of each bin, by mean and variance of the sum."""
+        away = (self.counts - self.total(expected, nuisance)) * self.used[:, None]
+        return away / self.variance(expected, nuisance).clamp(min=1e-300)
+
     def score(
         self,
         expected: Expected,
@@ -190,8 +203,7 @@ class MarginalisedCounts(Likelihood):
         nuisance: Nuisance | None = None,
     ) -> Tensor:
         """(source, draw, parameter) gradient by mean and variance of the sum, with one Jacobian for all draws."""
-        away = (self.counts - self.total(expected, nuisance)) * self.used[:, None]
-        pull = away / self.variance(expected, nuisance).clamp(min=1e-300)
+        pull = self.pull(expected, nuisance)
         found = pull @ jacobian
         if not self.scale:
             return found

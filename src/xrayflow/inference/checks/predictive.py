@@ -86,7 +86,7 @@ def check(problem: Problem, theta: Tensor, generator: torch.Generator, asked: Pr
         generator: For the simulated counts.
         asked: The same in the bins that were asked for, as `as_asked` makes it where it is not given.
     """
-    here = theta[None]
+    here = problem.as_judged(theta[None])
     expected = problem.expected(here)
     # a mean slope serves all draws: the score's mean is 0 with any
     slope = problem.mean_jacobian(here[:, :: max(theta.shape[0] // SLOPES, 1)])

@@ -1,0 +1,177 @@
+r"""Calibration modes in the bins of one spectrum.
+
+A mode is a relative error of the source's counts in each PI channel, made of phi(E) and the response R once, with a
+reference spectrum of photon index 2:
+
+    psi_i = sum_{c in i} [R (phi E^-2)]_c / sum_{c in i} [R E^-2]_c.
+
+The energy scale is another kind: where the true scale reads delta(E) keV more than the nominal one, the counts of a bin
+change by
+
+    T m = -(rho(hi) delta(hi) - rho(lo) delta(lo)),
+
+rho the counts per keV at the ends of the bin. It depends on the model, so what is kept is T itself, three numbers a
+bin: rho at an end is the mean of the densities of the two bins that meet there (of the bin alone where none does),
+times what the same mean is off by for the observed counts, smoothed, in the detector's own channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import savgol_filter
+from torch import Tensor
+
+from xrayflow.calibration.modes import ModeSet
+from xrayflow.ogip import Spectrum
+
+REFERENCE_INDEX = 2.0
+"""Photon index of the reference spectrum."""
+
+WINDOW, FAR = 11, 30.0
+"""Channels: the window in which a cubic smooths the observed counts, and the reach of what tells the reference's level.
+"""
+
+FEW = 200.0
+"""Counts below which the reference spectrum tells the shape rather than the observed ones."""
+
+DENSE = 64 * 1024 * 1024
+"""Elements of a response's part up to which it is multiplied as a dense matrix."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class BinModes:
+    """What a set of modes does to the bins of one spectrum.
+
+    Attributes:
+        modes: The set.
+        psi: (mode, bin) relative change of the source's counts, one standard deviation.
+        gain: (gain, bin, 3) T / one standard deviation of offset and slope: weights of the counts of the bin before,
+            of the bin itself and of the bin after; no rows where the set has no gain.
+        shape: (bin,) the observed counts, smoothed: about what a fitting model expects.
+        nominal: Amplitude that the modes are believed at.
+    """
+
+    modes: ModeSet
+    psi: Array
+    gain: Array
+    shape: Array
+    nominal: float
+
+    @classmethod
+    def of(cls, spectrum: Spectrum, modes: ModeSet, nominal: float | None = None) -> BinModes:
+        """For one spectrum.
+
+        Args:
+            spectrum: Noticed bins.
+            modes: The set.
+            nominal: Amplitude; None takes the set's for the year of the response.
+        """
+        observation = spectrum.observation
+        edges = np.maximum(observation.rmf.energy_edges, 1e-6)
+        photons = np.diff(edges ** (1.0 - REFERENCE_INDEX)) / (1.0 - REFERENCE_INDEX)
+        if observation.arf is not None:
+            photons = photons * observation.arf.area
+        used = np.flatnonzero(spectrum.bin_of_channel >= 0)
+        rows = observation.channel_row[used]
+        columns = sp.csc_array(observation.rmf.matrix)[:, rows]
+        channel = np.asarray(photons @ observation.rmf.matrix)  # reference counts of every channel
+        place = (np.arange(used.size), spectrum.bin_of_channel[used])
+        grouping = sp.csr_array((np.ones(used.size), place), shape=(used.size, spectrum.counts.size))
+        reference = np.asarray(channel[rows] @ grouping)
+        response = sp.csc_array(columns @ grouping)
+        lit = np.flatnonzero(np.diff(sp.csr_array(response).indptr) > 0)
+        part = sp.csr_array(response)[lit]
+        phi = modes.at(np.sqrt(edges[1:] * edges[:-1])[lit]) * photons[lit]
+        if part.shape[0] * part.shape[1] <= DENSE:
+            changed = phi @ part.toarray()
+        else:
+            changed = np.asarray((part.T @ phi.T).T)
+        psi = np.where(reference > 0, changed / np.where(reference > 0, reference, 1.0), 0.0)
+        density = _density(spectrum, channel)
+        width = observation.rmf.e_max - observation.rmf.e_min
+        shape = (density * width)[rows] @ grouping
+        own = modes.nominal_of(observation.rmf.year) if nominal is None else nominal
+        return cls(modes, psi, _gain(spectrum, modes, density, shape), shape, own)
+
+
+def _gain(spectrum: Spectrum, modes: ModeSet, density: Array, shape: Array) -> Array:
+    """T of offset and slope.
+
+    Args:
+        spectrum: Noticed bins, of increasing energy.
+        modes: The set.
+        density: (channel of the response,) counts per keV, smooth.
+        shape: (bin,) the same summed over the bins.
+    """
+    lo, hi, bins = spectrum.energy_lo, spectrum.energy_hi, spectrum.counts.size
+    if not modes.has_gain:
+        return np.zeros((0, bins, 3))
+    used = np.flatnonzero(spectrum.bin_of_channel >= 0)
+    of, row = spectrum.bin_of_channel[used], spectrum.observation.channel_row[used]
+    first = row[np.searchsorted(of, np.arange(bins))]
+    last = row[np.searchsorted(of, np.arange(bins), side="right") - 1]
+    width = np.where(hi > lo, hi - lo, 1.0)
+    mean = shape / width
+    meets = np.isclose(hi[:-1], lo[1:], rtol=1e-4, atol=0)
+
+    def end(upper: bool) -> tuple[Array, Array]:
+        """(bin,) weights of the counts of the bin itself and of the one that meets it, in rho at one end."""
+        there = np.append(meets, False) if upper else np.insert(meets, 0, False)
+        step = 1 if upper else -1
+        beside = np.clip(np.arange(bins) + step, 0, bins - 1)
+        own, other = np.where(there, 0.5, 1.0), np.where(there, 0.5, 0.0)
+        at = last if upper else first
+        at_end = 0.5 * (density[at] + density[np.clip(at + step, 0, density.size - 1)])
+        factor = at_end / np.maximum(own * mean + other * mean[beside], 1e-300)
+        return factor * own / width, factor * other / width[beside]
+
+    (low, before), (high, after) = end(upper=False), end(upper=True)
+    found = []
+    for d_lo, d_hi in (
+        (np.full(bins, modes.gain_offset), np.full(bins, modes.gain_offset)),
+        (modes.gain_slope * lo, modes.gain_slope * hi),
+    ):
+        found.append(np.stack([before * d_lo, low * d_lo - high * d_hi, -after * d_hi], axis=-1))
+    return np.stack(found)
+
+
+def _density(spectrum: Spectrum, reference: Array) -> Array:
+    """(channel of the response,) counts per keV, smooth: what the observed ones look like."""
+    rmf, pha = spectrum.observation.rmf, spectrum.observation.pha
+    counts = np.zeros(rmf.channel.size)
+    counts[spectrum.observation.channel_row] = np.maximum(pha.counts, 0.0)
+    reference = np.maximum(reference, 1e-12 * max(float(reference.max(initial=0.0)), 1e-280))
+    window = min(WINDOW, (counts.size - 1) // 2 * 2 + 1)
+    near = np.maximum(savgol_filter(counts, window, min(3, window - 1), mode="nearest"), 0.0)
+    seen, far = (gaussian_filter1d(counts, width, mode="nearest") for width in (0.5 * WINDOW, FAR))
+    like = reference * (far + FEW / counts.size) / gaussian_filter1d(reference, FAR, mode="nearest")
+    smooth = (WINDOW * seen * near + FEW * like) / (WINDOW * seen + FEW)
+    width = rmf.e_max - rmf.e_min
+    return np.asarray(smooth / np.where(width > 0, width, 1.0))
+
+
+def gain_moved(
+    counts: Float[Tensor, "source draw bin"], gain: Float[Tensor, "source gain bin three"]
+) -> Float[Tensor, "gain source draw bin"]:
+    """T m: what one standard deviation of each part of the energy scale changes.
+
+    Args:
+        counts: m, the source's expected counts.
+        gain: T of `BinModes.gain`.
+    """
+    before = torch.nn.functional.pad(counts, (1, 0))[..., :-1]
+    after = torch.nn.functional.pad(counts, (0, 1))[..., 1:]
+    parts = [
+        before * gain[:, None, k, :, 0] + counts * gain[:, None, k, :, 1] + after * gain[:, None, k, :, 2]
+        for k in range(gain.shape[1])
+    ]
+    return torch.stack(parts)

@@ -1,0 +1,99 @@
+"""What a user believes of the errors that no count tells of: none, a fraction of every bin, or calibration modes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from xrayflow.calibration import find_mode_set
+from xrayflow.errors import DataError
+from xrayflow.ogip import Spectrum
+from xrayflow.statistics.count_density import MOST_SYSTEMATIC
+
+MODES = "modes"
+"""The word that asks for calibration modes: modes, modes:2, modes:nicer-v1, modes:nicer-v1:2."""
+
+OF_TELESCOPE = {"NICER": "nicer-v1"}
+OF_ANY = "generic-v1"
+"""Sets that are taken where the user names none."""
+
+BRIGHT = 1e5
+"""Counts in the band from which modes are taken for an instrument that has a set of its own, unless the user says."""
+
+MOST_AMPLITUDE = 10.0
+
+
+@dataclass(frozen=True)
+class Systematic:
+    """Errors of the source model or of the response.
+
+    Attributes:
+        fraction: s, independent in every bin, a fraction of the source model.
+        modes: Set of calibration modes; "" for none, `MODES` for the one that suits the instrument.
+        amplitude: A0 of the modes; None takes the set's for the year of the response.
+        said: Whether a user said so; else it depends on the spectrum.
+    """
+
+    fraction: float = 0.0
+    modes: str = ""
+    amplitude: float | None = None
+    said: bool = True
+
+    @classmethod
+    def of(cls, said: float | str | Systematic | None) -> Systematic:
+        """From the words of the command line.
+
+        Args:
+            said: 0.015, "0.015", "modes", "modes:2", "modes:nicer-v1", "modes:nicer-v1:2"; None leaves it to the
+                spectrum.
+
+        Raises:
+            DataError: Anything else, or a number out of range.
+        """
+        if isinstance(said, Systematic):
+            return said
+        if said is None:
+            return cls(said=False)
+        text = str(said).strip()
+        word, *rest = text.split(":", 1)
+        if word != MODES:
+            value = _number(text)
+            if value is None or not 0.0 <= value < MOST_SYSTEMATIC:
+                raise DataError(
+                    f"--systematic {text}: it is a fraction of the model, 0 or more, below {MOST_SYSTEMATIC}, or "
+                    "modes[:SET][:AMPLITUDE]"
+                )
+            return cls(value)
+        found = cls(modes=MODES)
+        if rest:
+            name, _, last = rest[0].rpartition(":")
+            amplitude = _number(last)
+            name = name if amplitude is not None else rest[0]
+            if amplitude is not None and not 0.0 < amplitude <= MOST_AMPLITUDE:
+                raise DataError(f"--systematic {text}: the amplitude is above 0, up to {MOST_AMPLITUDE:g}")
+            if name:
+                find_mode_set(name)
+            found = cls(modes=name or MODES, amplitude=amplitude)
+        return found
+
+    def for_spectrum(self, spectrum: Spectrum) -> Systematic:
+        """What it comes to for one spectrum: the set of modes by its name.
+
+        Args:
+            spectrum: The noticed bins.
+        """
+        telescope = spectrum.observation.pha.telescope.upper()
+        if not self.said:
+            bright = telescope in OF_TELESCOPE and float(spectrum.counts.sum()) > BRIGHT
+            return replace(self, modes=OF_TELESCOPE[telescope] if bright else "")
+        if self.modes == MODES:
+            return replace(self, modes=OF_TELESCOPE.get(telescope, OF_ANY))
+        return self
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
