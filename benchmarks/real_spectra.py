@@ -1,6 +1,6 @@
 """Every real NICER spectrum at hand through `infer_batch`: verdicts, effective draws and time.
 
-    XRAYFLOW_TEST_DATA=... python benchmarks/real_spectra.py [--batch 20] [--systematic 0.015]
+    XRAYFLOW_TEST_DATA=... python benchmarks/real_spectra.py [--batch 20] [--systematic modes]
 
 Writes benchmarks/results/real-spectra.json. One thread (OMP_NUM_THREADS=1): torch's threads wait for each other on a
 shared machine.
@@ -50,6 +50,8 @@ def row(answer: Posterior) -> dict[str, object]:
         "computation": answer.computation.status,
         "computation_reasons": list(answer.computation.reasons),
         "fit": answer.fit.status,
+        "p_value": answer.fit.p_value,
+        "fit_reasons": list(answer.fit.reasons),
         "verdict": answer.verdict,
         "flags": list(answer.flags),
         "seconds": answer.provenance.seconds["total"],
@@ -60,7 +62,7 @@ def row(answer: Posterior) -> dict[str, object]:
 
 
 def run(
-    paths: list[Path], rmf: RMF, arf: Path | None, batch: int, systematic: float, seed: int = 0
+    paths: list[Path], rmf: RMF, arf: Path | None, batch: int, systematic: str, seed: int = 0
 ) -> list[dict[str, object]]:
     """All spectra, a batch at a time."""
     rows: list[dict[str, object]] = []
@@ -134,7 +136,7 @@ def good_numbers(row: dict[str, object]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=20)
-    parser.add_argument("--systematic", type=float, default=0.0)
+    parser.add_argument("--systematic", default="0", help="as `xrayflow fit`: 0, 0.015, modes, modes:1")
     parser.add_argument("--again", type=int, default=0, help="so many spectra get a second seed")
     parser.add_argument("--every", type=int, default=1, help="take every n-th spectrum")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "real-spectra.json")

@@ -57,11 +57,14 @@ STRONGEST = 2.0
 SETTLED = 1e-4
 """Newton decrement below which a peak in z is found: what is left of ln L is its square."""
 
+FAR_SETTLED = 1e-9
+"""The same as a part of the first decrement, where that is more: far from the data nothing hangs on the last digits."""
+
 MOST_DECREMENT = 1.0
 """Of what is added to ln p."""
 
-STEPS = 30
-"""At most; a draw that the data rule out may not settle, and has no weight."""
+STEPS, ROUNDS = 8, 3
+"""Of conjugate gradients in a round, and rounds, at most: a draw that the data rule out may not settle."""
 
 MOST_ETA = 1.0
 """|eta|: no detector is off by a factor e, and a step may be."""
@@ -341,28 +344,61 @@ class CalibratedLikelihood(Likelihood):
             found = found + (by_eta * moves).sum(-1, keepdim=True) * mixing[:, None]
         return amplitude * found - peak.z
 
-    def _peak(self, expected: Expected, nuisance: Nuisance | None) -> _Peak:
-        """The likeliest errors of the response, for each draw by itself: conjugate gradients, the basis going before."""
+    def _peak(
+        self, expected: Expected, nuisance: Nuisance | None, start: Tensor | None = None, left: int = ROUNDS
+    ) -> _Peak:
+        """The likeliest errors of the response, for each draw by itself: conjugate gradients, the basis going before.
+
+        Args:
+            expected, nuisance: As for `log_density`.
+            start: z to begin with; None is 0.
+            left: Rounds that may be taken.
+        """
         amplitude, inner = self._amplitude(nuisance), self._inner(nuisance)
         gain, inverse = self._moves(expected), self._inverse(amplitude)
-        z = expected.new_zeros((*expected.shape[:2], self.strength.shape[-1]))
-        eta = torch.zeros_like(expected)
+        z = expected.new_zeros((*expected.shape[:2], self.strength.shape[-1])) if start is None else start
+        eta = self._eta(z, gain, amplitude)
         way, before, old = torch.zeros_like(z), torch.zeros_like(z), expected.new_ones((*expected.shape[:2], 1))
-        for _ in range(STEPS):
+        enough: Tensor | float = SETTLED
+        for number in range(STEPS + 1):
             at = _seen(z, eta, expected, gain)
             gradient = self._gradient(at, self.inner.pull(at.expected, inner), amplitude)
             ahead = gradient * inverse
             decrement = (gradient * ahead).sum(-1, keepdim=True)
-            moving = decrement > SETTLED
+            if number == 0:
+                # far from the data nothing hangs on the last digits
+                enough = (FAR_SETTLED * decrement).clamp(min=SETTLED)
+            moving = decrement > enough
             if not bool(moving.any()):
                 return at
+            if number == STEPS:
+                break
             way = ahead + ((decrement - (before * ahead).sum(-1, keepdim=True)) / old).clamp(min=0.0) * way
             along = self._eta(way, gain, amplitude)
             bends = (way**2).sum(-1) + (self._weight(at, inner) * along**2).sum(-1)
             step = (gradient * way).sum(-1, keepdim=True) / bends[..., None].clamp(min=1e-300)
             step = torch.where(moving, step, 0.0)
             z, eta, before, old = z + step * way, eta + step * along, gradient, decrement.clamp(min=1e-300)
-        return _seen(z, eta, expected, gain)
+        return at if left <= 1 else self._finished(at, moving[..., 0], expected, nuisance, left - 1)
+
+    def _finished(self, at: _Peak, moving: Tensor, expected: Expected, nuisance: Nuisance | None, left: int) -> _Peak:
+        """What has not settled goes on without the rest."""
+        z, bent = at.z.clone(), at.bent.clone()
+        if self.strength.shape[0] > 1:
+            rows = moving.any(-1).nonzero()[:, 0]
+            own = None if nuisance is None else nuisance[rows]
+            some = self.select(rows)
+            bins, modes = some.used.shape[-1], some.strength.shape[-1]
+            deeper = some._peak(expected[rows, :, :bins], own, z[rows, :, :modes], left)
+            z[rows, :, :modes], bent[rows, :, :bins] = deeper.z, deeper.bent
+        elif self.counts.shape[1] == 1:
+            draws = moving[0].nonzero()[:, 0]
+            own = None if nuisance is None else nuisance[:, draws]
+            deeper = self._peak(expected[:, draws], own, z[:, draws], left)
+            z[:, draws], bent[:, draws] = deeper.z, deeper.bent
+        else:
+            return self._peak(expected, nuisance, z, left)
+        return _Peak(z, bent, expected * bent, at.gain)
 
     def _weight(self, peak: _Peak, inner: Tensor | None) -> Tensor:
         """(source, draw, bin) W."""
