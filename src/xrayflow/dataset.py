@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xrayflow.folding import Forward
+from xrayflow.folding import Forward, Grid
+from xrayflow.models import parse_model
 from xrayflow.ogip import ARF, PHA, RMF, Observation, Spectrum
 from xrayflow.statistics import (
     KNOWN,
     BackgroundTreatment,
+    CalibratedLikelihood,
     Likelihood,
+    LinearFit,
     StatisticChoice,
     Systematic,
     background_in_source,
@@ -44,6 +48,27 @@ class DataSet:
     treatment: BackgroundTreatment = KNOWN
     systematic: Systematic = field(default_factory=Systematic)
 
+    def linear(
+        self, theta: Float[Tensor, "one one parameter"], slope: Tensor, v: Tensor, nuisance: Tensor | None
+    ) -> LinearSet:
+        """A fit of one source as linear.
+
+        Args:
+            theta: (1, 1, parameter) of the model.
+            slope: d theta / d coordinate there.
+            v: The coordinates there, which have a normal prior.
+            nuisance: Of the likelihood.
+        """
+        expected, jacobian = self.forward.linearised(theta)
+        likelihood, spectrum = self.likelihood, self.spectra[0]
+        fit = likelihood.linear(expected, jacobian * slope[..., None, :], v, nuisance)
+        gain, calibrated = (0.0, 0.0), isinstance(likelihood, CalibratedLikelihood)
+        if isinstance(likelihood, CalibratedLikelihood):
+            nominal = float(likelihood.nominal[0])
+            gain = likelihood.modes.gain_offset * nominal, likelihood.modes.gain_slope * nominal
+        grid = self.forward.family.grid
+        return LinearSet(spectrum.energy_lo, spectrum.energy_hi, fit, spectrum, grid, *gain, calibrated)
+
     def as_asked(self) -> DataSet:
         """The data of one source in the bins that were asked for: XSPEC's statistic and figures are of those."""
         shown = self.spectra[0].shown
@@ -64,6 +89,39 @@ class DataSet:
             self.treatment,
             self.systematic,
         )
+
+
+@dataclass(frozen=True)
+class LinearSet:
+    """A fit of one spectrum as linear, and what lines would look like in it.
+
+    Attributes:
+        energy_lo, energy_hi: (bin,) keV.
+        fit: The fit.
+        spectrum: The bins.
+        grid: The photon-energy grid.
+        gain_offset, gain_slope: What one standard deviation of the energy scale is [keV, fraction].
+        calibrated: Whether errors of the response are among the fit's columns.
+    """
+
+    energy_lo: NDArray[np.float64]
+    energy_hi: NDArray[np.float64]
+    fit: LinearFit
+    spectrum: Spectrum
+    grid: Grid
+    gain_offset: float
+    gain_slope: float
+    calibrated: bool
+
+    def lines(self, places: Sequence[tuple[float, float]]) -> Float[Tensor, "bin line"]:
+        """Expected counts of Gaussian lines of 1 photon / cm^2 / s.
+
+        Args:
+            places: Energy and width [keV] of each.
+        """
+        model = parse_model("gaussian")
+        theta = torch.tensor([[(energy, width, 1.0) for energy, width in places]], dtype=torch.float64)
+        return Forward.of(model, [self.spectrum], self.grid).expected(theta)[0].T
 
 
 @dataclass(frozen=True)

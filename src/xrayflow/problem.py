@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from xrayflow.dataset import DataSet, Facts, ObservedData, Prediction, Value
+from xrayflow.dataset import DataSet, Facts, LinearSet, ObservedData, Prediction, Value
 from xrayflow.errors import DataError, ModelError, PriorError
 from xrayflow.folding import EXACT, MANY_DRAWS, PIECE, SEARCH, Fidelity, Grid
 from xrayflow.models import Model
@@ -271,6 +271,18 @@ class Problem:
             for data, part, nuisance in parts
         ]
         return replace(self, sets=tuple(sets))
+
+    def linear(self, v: Float[Tensor, " parameter"]) -> tuple[LinearSet, ...]:
+        """The fit of a batch of one as linear, each data set by itself, at the nuisances that a fit is judged at.
+
+        Args:
+            v: The fit, in probit coordinates.
+        """
+        here, free = v[None, None], len(self.model.free)
+        theta = self.as_judged(self.prior.to_theta(here))
+        slope = self.prior.slope(here)[..., :free]
+        parts = zip(self.sets, self._nuisances(theta), strict=True)
+        return tuple(data.linear(theta[..., :free], slope, here[..., :free], nuisance) for data, nuisance in parts)
 
     def predictions(self, expected: Expected, theta: Theta) -> tuple[Prediction, ...]:
         """What the data sets of a batch of one hold, and what draws make of them.

@@ -91,16 +91,31 @@ class BinModes:
         lit = np.flatnonzero(np.diff(sp.csr_array(response).indptr) > 0)
         part = sp.csr_array(response)[lit]
         phi = modes.at(np.sqrt(edges[1:] * edges[:-1])[lit]) * photons[lit]
-        if part.shape[0] * part.shape[1] <= DENSE:
-            changed = phi @ part.toarray()
-        else:
-            changed = np.asarray((part.T @ phi.T).T)
+        is_dense = part.shape[0] * part.shape[1] <= DENSE
+        changed = phi @ part.toarray() if is_dense else np.asarray((part.T @ phi.T).T)
         psi = np.where(reference > 0, changed / np.where(reference > 0, reference, 1.0), 0.0)
         density = _density(spectrum, channel)
         width = observation.rmf.e_max - observation.rmf.e_min
         shape = (density * width)[rows] @ grouping
         own = modes.nominal_of(observation.rmf.year) if nominal is None else nominal
         return cls(modes, psi, _gain(spectrum, modes, density, shape), shape, own)
+
+    def drawn(
+        self, expected: Float[Tensor, "source draw bin"], amplitude: float, generator: torch.Generator
+    ) -> Float[Tensor, "source draw bin"]:
+        """What other detectors of the same kind would see: every draw by one of its own.
+
+        Args:
+            expected: Counts of the source with the response as it is.
+            amplitude: A.
+            generator: Source of randomness.
+        """
+        z = torch.randn((*expected.shape[:2], self.psi.shape[0]), generator=generator, dtype=expected.dtype)
+        eta = z @ torch.from_numpy(self.psi)
+        level = torch.randn((self.gain.shape[0], *expected.shape[:2]), generator=generator, dtype=expected.dtype)
+        moved = gain_moved(expected, torch.from_numpy(self.gain)[None]) / expected.clamp(min=1e-300)
+        eta = eta + (level[..., None] * moved).sum(0)
+        return expected * torch.exp((amplitude * eta).clamp(-1.0, 1.0))
 
 
 def _gain(spectrum: Spectrum, modes: ModeSet, density: Array, shape: Array) -> Array:

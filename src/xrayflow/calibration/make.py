@@ -51,8 +51,8 @@ GAIN_OFFSET, GAIN_SLOPE = 0.010, 0.005
 
 NICER_SOURCE = (
     "residuals of the Crab below 1.5 % and an energy scale good to 5 eV (BAAS 2023n4i103p49); energies good to 5-10 eV "
-    "but for 4-7 keV and below 1 keV, reproducible residuals at the edges (NICER calibration guide 2018); amplitudes of "
-    "single modes are ours, checked by the evidence of bright spectra"
+    "but for 4-7 keV and below 1 keV, reproducible residuals at the edges (NICER calibration guide 2018); amplitudes "
+    "of single modes are ours, checked by the evidence of bright spectra"
 )
 GENERIC_SOURCE = "smooth errors of one per cent, as most missions state them; lengths and amplitudes as in nicer-v1"
 

@@ -27,7 +27,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, deserialize
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
 from xrayflow.errors import DataError, FileError, nearest
 
@@ -142,7 +143,7 @@ def read_mode_set(path: Path) -> ModeSet:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         header = json.loads(_metadata(content)[HEADER])
-        arrays = {name: _array(one) for name, one in deserialize(content)}
+        arrays = {name: _checked(one) for name, one in load(content).items()}
         found = ModeSet(
             name=path.name.removesuffix(SUFFIX),
             energy=arrays["energy"],
@@ -168,12 +169,10 @@ def _metadata(content: bytes) -> dict[str, str]:
     return {str(key): str(value) for key, value in found.items()}
 
 
-def _array(entry: Mapping[str, object]) -> NDArray[np.float64]:
-    if entry["dtype"] != "F32":
-        raise ValueError(f"numbers of kind {entry['dtype']}")
-    data, shape = entry["data"], entry["shape"]
-    assert isinstance(data, bytes | bytearray) and isinstance(shape, list)
-    return np.frombuffer(data, dtype="<f4").reshape(shape).astype(np.float64)
+def _checked(array: NDArray[np.generic]) -> NDArray[np.float64]:
+    if array.dtype != np.float32:
+        raise ValueError(f"numbers of kind {array.dtype}")
+    return array.astype(np.float64)
 
 
 def _wrong(found: ModeSet) -> str:

@@ -114,6 +114,10 @@ Systematic = Annotated[
         panel=DATA,
     ),
 ]
+Fraction = Annotated[
+    float,
+    _option("--systematic", metavar="FRACTION", min=0.0, help="Systematic error of the model in each bin.", panel=DATA),
+]
 LikelihoodName = Annotated[
     LikelihoodOf,
     _option(
@@ -127,8 +131,13 @@ BackgroundScale = Annotated[
     _option(metavar="FRACTION", min=0.0, max=1.0, help="How far a modelled background's level may be off.", panel=DATA),
 ]
 MaybeSystematic = Annotated[
-    float | None,
-    _option("--systematic", metavar="FRACTION", min=0.0, help="Systematic error in each channel or bin.", panel=DATA),
+    str | None,
+    _option(
+        "--systematic",
+        metavar="FRACTION|modes[:SET][:A]",
+        help="Error in each channel, or correlated errors of the response.",
+        panel=DATA,
+    ),
 ]
 Exposure = Annotated[float | None, _option(metavar="SECONDS", help="Exposure.", panel=DATA)]
 Noise = Annotated[bool, _option("--noise/--no-noise", help="Scatter counts.", panel=DATA)]

@@ -21,7 +21,7 @@ def targets(
     energies: options.Energies = None,
     grouping: options.Grouping = "file",
     statistic: options.ShownStatistic = options.Statistic.auto,
-    systematic: options.Systematic = 0.0,
+    systematic: options.Fraction = 0.0,
     objective: options.Objective = "statistic",
     starts: options.Starts = 16,
     group_by: options.GroupBy = "obsid",

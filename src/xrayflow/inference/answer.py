@@ -12,8 +12,10 @@ from torch import Tensor
 from xrayflow.files import package_versions
 from xrayflow.fitting import Modes, minimise
 from xrayflow.inference.checks import predictive
+from xrayflow.inference.checks.misfit import find_misfit
 from xrayflow.inference.checks.modes import peak_share
 from xrayflow.inference.checks.verdict import (
+    Doubt,
     Evidence,
     far_nuisances,
     find_flags,
@@ -26,6 +28,7 @@ from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.weights import log_evidence_error, log_mean_weight, pareto_k, systematic_rows
 from xrayflow.problem import Problem
+from xrayflow.statistics import AMPLITUDE
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     likelihood = LikelihoodFacts.of(problem)
     picked = problem.prior.to_theta(resampled(drawn, predictive.DRAWS, one.generator))
     predicted = predictive.check(problem, picked, one.generator, shown)
+    misfit = find_misfit(one.exact, one.exact.prior.to_probit(best), one.generator)
     k = pareto_k(log_weight.numpy())
     modes = one.modes.v[0, one.modes.distinct()[0]]
     peak = peak_share(problem, drawn, modes, log_evidence)
@@ -101,6 +105,10 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     scales = other_scales(problem.prior, [parameter.scale for parameter in problem.model.free], theta, weights)
     free = len(problem.model.free)
     far = far_nuisances(problem.prior, free, theta, weights)
+    doubts: list[Doubt] = [
+        *(() if misfit is None else misfit.suspected),
+        *(one for one in far if one.name == AMPLITUDE),
+    ]
     evidence = Evidence(
         ess,
         wanted,
@@ -135,16 +143,22 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         likelihood=likelihood,
         predictive=predicted,
         computation=judge_computation(evidence),
-        fit=judge_fit(predicted, deviance.value, deviance.dof),
+        fit=judge_fit(predicted, deviance.value, deviance.dof, doubts),
         flags=(
             *find_flags(problem.model_prior, theta[:, :free], weights, modes.shape[0], scales),
             *(f"far_from_prior:{one.name}" for one in far),
+            *(() if misfit is None else misfit.flags),
         ),
         provenance=Provenance(
             seed,
             one.exact.grid,
             package_versions(*MAKERS),
-            notes=(*problem.remarks, *(one.reason for one in scales), *(one.reason for one in far)),
+            notes=(
+                *problem.remarks,
+                *(one.reason for one in scales),
+                *(one.reason for one in far),
+                *(() if misfit is None else misfit.notes),
+            ),
         ),
     )
 

@@ -16,15 +16,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from xrayflow.calibration import BinModes, find_mode_set
 from xrayflow.errors import DataError, ModelError, XrayflowWarning, nearest
 from xrayflow.folding import Forward
 from xrayflow.models import Model
-from xrayflow.ogip import PHA, Observation
+from xrayflow.ogip import PHA, Observation, Spectrum
 from xrayflow.statistics import (
+    AMPLITUDE_SPREAD,
     MODELLED_SCALE,
     BackgroundTreatment,
     StatisticChoice,
+    Systematic,
     background_kind,
     likelihood_of,
 )
@@ -39,7 +43,7 @@ def simulate(
     name: str = "simulated.pha",
     *,
     background: PHA | None = None,
-    systematic: float = 0.0,
+    systematic: float | str = 0.0,
     noisy: bool = True,
     background_scale: float = MODELLED_SCALE,
 ) -> Observation:
@@ -58,7 +62,8 @@ def simulate(
             does. With errors of its own: the truth scatters about it, in level and in each channel, as the likelihood
             has it, and the model stays. Without either: it is added as it is. Where it is negative (modelled ones are,
             at the lowest channels) nothing can scatter: such channels stay empty and are marked bad, with a warning.
-        systematic: Fractional systematic error of the source model, independent in every channel.
+        systematic: Fractional systematic error of the source model, independent in every channel; or calibration modes
+            ("modes[:SET][:AMPLITUDE]"), which are drawn, and their amplitude too, as the likelihood believes of them.
         noisy: Whether counts scatter; else they are their mean.
         background_scale: Standard deviation of the logarithm of a modelled background's level.
 
@@ -90,14 +95,17 @@ def simulate(
     whole = (int(template.pha.channel.min()), int(template.pha.channel.max()))
     spectrum = replace(template, pha=blank, background=background).bin(channels=whole, grouping="none")
     expected = Forward.of(model, [spectrum]).expected(theta)
+    believed = Systematic.of(systematic).for_spectrum(spectrum)
+    if believed.modes and noisy:
+        expected = _another_detector(spectrum, expected, believed, seed)
     choice = StatisticChoice("cstat" if background is None else "pstat", "simulated", gaussian=False)
     generator = torch.Generator().manual_seed(seed)
-    likelihood = likelihood_of([spectrum], [choice], systematic)
+    likelihood = likelihood_of([spectrum], [choice], believed.fraction)
     kind = background_kind(spectrum, choice, BackgroundTreatment(scale=background_scale))
     if not noisy:
         drawn = likelihood.total(expected)
     elif kind == "modelled":
-        likelihood = likelihood_of([spectrum], [choice], systematic, BackgroundTreatment(scale=background_scale))
+        likelihood = likelihood_of([spectrum], [choice], believed.fraction, BackgroundTreatment(scale=background_scale))
         level = background_scale * torch.randn((1, 1, 1), generator=generator, dtype=torch.float64)
         drawn = likelihood.replicate(expected, generator, level).counts
     else:
@@ -111,6 +119,19 @@ def simulate(
     sha256 = hashlib.sha256(filled.tobytes()).hexdigest()
     pha = replace(blank, counts=filled, quality=np.where(unusable > 0, unusable, template.pha.quality), sha256=sha256)
     return replace(template, pha=pha, background=background)
+
+
+def _another_detector(spectrum: Spectrum, expected: Tensor, believed: Systematic, seed: int) -> Tensor:
+    """Expected counts with errors of the response as the modes have them."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    # where the energy scale is off, the density at the ends of a channel is that of the source
+    counts = np.zeros(spectrum.bin_of_channel.size)
+    used = spectrum.bin_of_channel >= 0
+    counts[used] = expected[0, 0].numpy()[spectrum.bin_of_channel[used]]
+    observation = replace(spectrum.observation, pha=replace(spectrum.observation.pha, counts=counts))
+    modes = BinModes.of(replace(spectrum, observation=observation), find_mode_set(believed.modes), believed.amplitude)
+    level = float(torch.randn((), generator=generator, dtype=torch.float64))
+    return modes.drawn(expected, modes.nominal * math.exp(AMPLITUDE_SPREAD * level), generator)
 
 
 def _observed_anew(background: PHA, name: Path, generator: torch.Generator) -> PHA:

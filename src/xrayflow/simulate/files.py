@@ -108,7 +108,7 @@ def write_fake(
     instrument: Instrument,
     exposure: float | None = None,
     *,
-    systematic: float = 0.0,
+    systematic: float | str = 0.0,
     noisy: bool = True,
     seed: int = 0,
 ) -> Faked:
@@ -120,7 +120,7 @@ def write_fake(
         values: A value for every free parameter.
         instrument: The detector.
         exposure: s; None: the template's.
-        systematic: Fractional systematic error of the source model, independent in every channel.
+        systematic: As `simulate`.
         noisy: Whether counts scatter.
         seed: The same seed gives the same counts.
 
@@ -185,7 +185,7 @@ def write_fake(
         **describe_model(model),
         "truth": {by_lower[name.strip().lower()]: float(value) for name, value in values.items()},
         "exposure": float(exposure),
-        "systematic": float(systematic),
+        "systematic": systematic,
         "noise": noisy,
         "counts": float(pha.counts.sum()),
         "response": {"rmf": str(detector.rmf.path), "arf": NONE if arf is None else str(arf.path)},

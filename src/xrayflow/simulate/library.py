@@ -31,6 +31,7 @@ from xrayflow.simulate.files import Instrument
 from xrayflow.simulate.layout import Layout
 from xrayflow.simulate.simulator import SimulatedSpectra, Simulator
 from xrayflow.simulate.training_prior import TrainingPrior
+from xrayflow.statistics import Systematic
 
 BATCH = 1024
 """Spectra in memory at a time."""
@@ -106,7 +107,7 @@ def library_simulator(
     instrument: Instrument,
     changes: Iterable[str] = (),
     exposure: float | None = None,
-    systematic: float | None = None,
+    systematic: float | str | None = None,
 ) -> Simulator:
     """The simulator of a library: the model's box cut by rate, in the bins of the detector's layout.
 
@@ -121,13 +122,19 @@ def library_simulator(
         XrayflowError: Files, prior, exposure or systematic error that cannot be.
     """
     rmf, arf = instrument.response()
+    believed = Systematic.of(systematic)
+    if believed.modes:
+        raise DataError(
+            "--systematic modes: a library holds errors that are independent in every bin; give a fraction, or fake "
+            "single spectra with --theta"
+        )
     training = TrainingPrior(Prior.of(model, changes))
     if exposure is not None:
         training = replace(training, exposure=(exposure, exposure))
-    if systematic == 0.0:
+    if systematic is not None and believed.fraction == 0.0:
         training = replace(training, without_systematic=1.0)
     elif systematic is not None:
-        training = replace(training, systematic=(systematic, systematic), without_systematic=0.0)
+        training = replace(training, systematic=(believed.fraction, believed.fraction), without_systematic=0.0)
     return Simulator.of(model, rmf, arf, Layout.of_detector(rmf), training)
 
 

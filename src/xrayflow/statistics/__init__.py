@@ -10,16 +10,19 @@ from xrayflow.statistics.batch import (
     likelihood_kind,
     likelihood_of,
 )
-from xrayflow.statistics.calibration import CalibratedLikelihood
+from xrayflow.statistics.calibration import AMPLITUDE, AMPLITUDE_SPREAD, CalibratedLikelihood
 from xrayflow.statistics.count_density import MOST_SYSTEMATIC
 from xrayflow.statistics.counts import CountLikelihood
 from xrayflow.statistics.fit_statistic import FitStatistic
 from xrayflow.statistics.gaussian import GaussianLikelihood
 from xrayflow.statistics.likelihood import Curvature, Likelihood
+from xrayflow.statistics.linear import LinearFit
 from xrayflow.statistics.marginalised import MarginalisedCounts
 from xrayflow.statistics.systematic import Systematic
 
 __all__ = [
+    "AMPLITUDE",
+    "AMPLITUDE_SPREAD",
     "KNOWN",
     "MODELLED_SCALE",
     "MOST_SYSTEMATIC",
@@ -32,6 +35,7 @@ __all__ = [
     "FitStatistic",
     "GaussianLikelihood",
     "Likelihood",
+    "LinearFit",
     "MarginalisedCounts",
     "StatisticChoice",
     "Systematic",

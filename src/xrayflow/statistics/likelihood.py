@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xrayflow.prior import Marginal
+from xrayflow.statistics.linear import LinearFit
 from xrayflow.statistics.shortfall import Shortfall
 
 Expected = Float[Tensor, "source draw bin"]
@@ -204,6 +205,30 @@ class Likelihood(ABC):
             nuisance: Values of `nuisances`.
         """
         return nuisance
+
+    def linear(
+        self,
+        expected: Float[Tensor, "source draw bin"],
+        jacobian: Float[Tensor, "source draw bin parameter"],
+        coordinates: Float[Tensor, "source draw parameter"],
+        nuisance: Nuisance | None = None,
+    ) -> LinearFit:
+        """A fit of a batch of one as linear.
+
+        Args:
+            expected: (1, 1, bin) mu at the fit.
+            jacobian: (1, 1, bin, parameter) d mu / d coordinate, each with a normal prior of unit variance.
+            coordinates: (1, 1, parameter) at the fit.
+            nuisance: As for `log_density`.
+        """
+        return LinearFit(
+            residual=((self.counts - self.total(expected, nuisance)) * self.used[:, None])[0, 0],
+            variance=self.variance(expected, nuisance)[0, 0],
+            columns=jacobian[0, 0],
+            at=coordinates[0, 0],
+            expected=expected[0, 0],
+            gain=expected.new_zeros((expected.shape[-1], 0)),
+        )
 
     def deviance(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
         """2 (saturated - log density), of the likelihood that the posterior rests on."""

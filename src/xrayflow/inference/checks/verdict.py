@@ -5,8 +5,10 @@ All thresholds stand here, with their reasons. A flag is a fact, never a failure
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 from xrayflow.inference.checks.predictive import Predictive
 from xrayflow.inference.weights import most_pareto_k, weighted_quantile
 from xrayflow.prior import Prior
+from xrayflow.statistics import AMPLITUDE
 
 FAILED_ESS = 30.0
 """Fewer effective draws than this describe no interval: quantiles of 5 parameters scatter by more than a third."""
@@ -52,6 +55,9 @@ LIKELIHOODS = {
 
 FAR_SD, AT_EDGE = 3.0, 0.97
 """Prior standard deviations, or part of the way to its edge, beyond which a nuisance's median is said to be far out."""
+
+STRAINED = math.log(2.0)
+"""ln amplitude of the calibration modes above its nominal value from which the model is in doubt."""
 
 PRIOR_SD = 0.75
 """Posterior sd in probit units (the prior has 1) above which the data say little."""
@@ -138,13 +144,23 @@ def judge_computation(evidence: Evidence) -> Computation:
     return Computation("certified", (f"{evidence.ess:.0f} effective draws of {evidence.draws} with exact weights",))
 
 
-def judge_fit(predictive: Predictive, deviance: float, dof: int) -> FitQuality:
+class Doubt(Protocol):
+    """What speaks against a fit beside its deviance and residuals."""
+
+    @property
+    def reason(self) -> str:
+        """In words."""
+        ...
+
+
+def judge_fit(predictive: Predictive, deviance: float, dof: int, doubts: Sequence[Doubt] = ()) -> FitQuality:
     """Whether the model describes the data, and where not.
 
     Args:
         predictive: The posterior predictive check.
         deviance: At the best fit.
         dof: Bins - free parameters.
+        doubts: What else speaks against it; a fit with any is not acceptable.
     """
     if dof <= 0:
         return FitQuality("acceptable", predictive.p_value, (), ("as many parameters as bins: nothing can be tested",))
@@ -163,7 +179,8 @@ def judge_fit(predictive: Predictive, deviance: float, dof: int) -> FitQuality:
             f"{lo:.2f}-{hi:.2f} keV ({sd:+.0f} sd, {100 * predictive.excess[at]:+.0f} %)" for lo, hi, sd, at in regions
         )
         words.append(f"the data leave the model at {places}")
-    if p >= ACCEPTABLE_P and not beyond.any():
+    words += [doubt.reason for doubt in doubts]
+    if p >= ACCEPTABLE_P and not beyond.any() and not doubts:
         return FitQuality("acceptable", p, (), (f"data like these are usual for the model (p = {p:.2f})",))
     bad = p < BAD_P and (reduced > BAD_DEVIANCE or excess > BAD_EXCESS)
     return FitQuality("bad" if bad else "poor", p, energies, tuple(words))
@@ -273,6 +290,11 @@ class FarNuisance:
     @property
     def reason(self) -> str:
         """In words."""
+        if self.name == AMPLITUDE:
+            return (
+                f"the errors of the response would have to be {math.exp(self.median):.1f} times what is known of them: "
+                "the model lacks something, or --systematic modes:A with a larger A suits this response"
+            )
         return (
             f"{self.name} is {self.median:.2g}, where 0 +- {self.sd:g} was expected: the background may stand in for "
             "what the model lacks, or is not that of this source"
@@ -293,7 +315,10 @@ def far_nuisances(prior: Prior, first: int, theta: Tensor, weights: NDArray[np.f
         (median,) = weighted_quantile(theta[:, i].numpy(), weights, [0.5])
         if marginal.mean is None or marginal.sd is None:
             continue
-        if abs(median - marginal.mean) > min(FAR_SD * marginal.sd, AT_EDGE * (marginal.hi - marginal.mean)):
+        if marginal.name == AMPLITUDE:
+            if median > STRAINED:
+                found.append(FarNuisance(marginal.name, float(median), marginal.sd))
+        elif abs(median - marginal.mean) > min(FAR_SD * marginal.sd, AT_EDGE * (marginal.hi - marginal.mean)):
             found.append(FarNuisance(marginal.name, float(median), marginal.sd))
     return tuple(found)
 

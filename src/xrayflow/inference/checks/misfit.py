@@ -1,0 +1,190 @@
+r"""What a bright spectrum says that the model does not: lines, and an energy scale that is off.
+
+With errors of the response marginalised, a model fits within them, and an excess shows only if neither the parameters
+nor the calibration modes take it in. At the best fit, seen as linear (`statistics.linear`), each place in energy is
+asked for a line of three widths; the largest significance is compared with that of simulated spectra that were searched
+alike, so that p knows how many places were tried. Iron's lines are asked for by themselves, where few places are tried
+and less is enough. The energy scale is asked by its evidence.
+
+All is at the nominal amplitude of the modes: a larger one would take in what the model lacks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from xrayflow.dataset import LinearSet
+from xrayflow.problem import Problem
+
+WIDTHS = 0.01, 0.3, 0.8
+"""keV, of the lines that are looked for."""
+
+FINEST, STEP = 0.012, 0.5
+"""Energies of lines are this part apart, or this part of their width."""
+
+INSIDE = 0.05
+"""Of the band's ends: a line at its edge could be anything."""
+
+IRON = 6.4, 6.7, 6.97
+"""keV."""
+
+SIMULATED = 4000
+"""Searches of data without a line."""
+
+LINE_P = 0.01
+"""Below which a line is suspected."""
+
+GAIN_EVIDENCE, GAIN_SD = 5.0, 2.0
+"""Natural log of evidence, and standard deviations of what is believed, above which the energy scale is suspected."""
+
+SHAKE = 1e-6
+"""Added to a correlation of 1, which many lines nearly have."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that would improve a fit.
+
+    Attributes:
+        energy, width: keV.
+        significance: Standard deviations; negative where the line is missing light.
+        p_value: Share of simulated spectra whose largest one is as large.
+        equivalent_width: eV.
+    """
+
+    energy: float
+    width: float
+    significance: float
+    p_value: float
+    equivalent_width: float
+
+    @property
+    def reason(self) -> str:
+        """In words."""
+        kind = "line" if self.significance > 0 else "dip"
+        shape = f"sigma {self.width:g} keV, equivalent width {self.equivalent_width:.0f} eV"
+        chance = f"{_share(self.p_value)} of searches of simulated spectra"
+        return f"a {kind} at {self.energy:.2f} keV ({shape}) would be {abs(self.significance):.1f} sd ({chance})"
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """What else is in the data of one source.
+
+    Attributes:
+        line: The most significant one.
+        iron: The most significant of iron's; None where its energies are not in the band.
+        gain_evidence: Natural log of how much likelier the data are with an energy scale in doubt.
+        gain_offset: By how much it reads too high [eV].
+        gain_slope: The same as a fraction.
+        gain_sd: The larger of both in standard deviations of what was believed.
+    """
+
+    line: Line
+    iron: Line | None
+    gain_evidence: float
+    gain_offset: float
+    gain_slope: float
+    gain_sd: float
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Facts: `line_suspected`, `gain_suspected`, `misfit_gain_degenerate`."""
+        found = ["line_suspected"] if self.suspected else []
+        if self.gain_evidence > GAIN_EVIDENCE:
+            found.append("gain_suspected" if self.gain_sd > GAIN_SD else "misfit_gain_degenerate")
+        return tuple(found)
+
+    @property
+    def suspected(self) -> tuple[Line, ...]:
+        """Lines that chance does not explain."""
+        lines = [self.line] if self.line.p_value < LINE_P else []
+        if self.iron is not None and self.iron.p_value < LINE_P and not lines:
+            lines.append(self.iron)
+        return tuple(lines)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """About the energy scale, in words."""
+        if self.gain_evidence <= GAIN_EVIDENCE:
+            return ()
+        what = (
+            "the energy scale is off" if self.gain_sd > GAIN_SD else "the energy scale, or what the model lacks, is off"
+        )
+        return (
+            f"{what}: {self.gain_offset:+.1f} eV and {100 * self.gain_slope:+.2f} % make the data e^"
+            f"{self.gain_evidence:.0f} times likelier",
+        )
+
+
+def find_misfit(problem: Problem, v: Float[Tensor, " parameter"], generator: torch.Generator) -> Misfit | None:
+    """Look for what one source's fit lacks.
+
+    Args:
+        problem: A batch of one.
+        v: The best fit, in probit coordinates.
+        generator: Of the simulated searches.
+
+    Returns:
+        What was found; None where the response is taken at its word.
+    """
+    sets = [one for one in problem.linear(v) if one.calibrated]
+    if not sets:
+        return None
+    one = max(sets, key=lambda data: float(data.fit.expected.sum()))
+    lo, hi = float(one.energy_lo.min()), float(one.energy_hi.max())
+    places = [(energy, width) for width in WIDTHS for energy in _energies(lo * (1 + INSIDE), hi * (1 - INSIDE), width)]
+    iron = [(energy, width) for energy in IRON for width in WIDTHS if lo < energy < hi]
+    evidence, coefficient = one.fit.gain_evidence()
+    offset, slope = coefficient.tolist() if coefficient.numel() else (0.0, 0.0)
+    return Misfit(
+        line=_searched(one, places, generator),
+        iron=_searched(one, iron, generator) if iron else None,
+        gain_evidence=evidence,
+        gain_offset=1e3 * offset * one.gain_offset,
+        gain_slope=slope * one.gain_slope,
+        gain_sd=max(abs(offset), abs(slope)),
+    )
+
+
+def _energies(lo: float, hi: float, width: float) -> list[float]:
+    """Where lines of one width are looked for [keV]."""
+    found, energy = [], lo
+    while energy < hi:
+        found.append(energy)
+        energy += max(FINEST * energy, STEP * width)
+    return found
+
+
+def _searched(one: LinearSet, places: list[tuple[float, float]], generator: torch.Generator) -> Line:
+    """The most significant line of a search."""
+    shapes = one.lines(places)
+    amplitude, among = one.fit.amplitudes(shapes)
+    root = among.diagonal().clamp(min=1e-300).sqrt()
+    # a line that no count can show is no place that was tried
+    seen = root * shapes.sum(0) > 0
+    significance = torch.where(seen, amplitude * root, 0.0)
+    correlation = among / root[:, None] / root + SHAKE * torch.eye(root.numel(), dtype=root.dtype)
+    factor, failed = torch.linalg.cholesky_ex(correlation)
+    if int(failed):
+        value, vector = torch.linalg.eigh(correlation)
+        factor = vector * value.clamp(min=0.0).sqrt()
+    noise = torch.randn((SIMULATED, root.numel()), generator=generator, dtype=root.dtype)
+    largest = (noise @ factor.T).abs().amax(-1)
+    best = int(significance.abs().argmax())
+    energy, width = places[best]
+    p = (int((largest >= significance[best].abs()).sum()) + 1) / (SIMULATED + 1)
+    middle = np.sqrt(one.energy_lo * one.energy_hi)
+    at = int(np.abs(np.log(middle / energy)).argmin())
+    per_kev = float(one.fit.expected[at]) / float(one.energy_hi[at] - one.energy_lo[at])
+    width_ev = 1e3 * float(amplitude[best] * shapes[:, best].sum()) / max(per_kev, 1e-300)
+    return Line(energy, width, float(significance[best]), p, width_ev)
+
+
+def _share(p: float) -> str:
+    return "fewer than 0.1 %" if p < 1e-3 else f"{100.0 * p:.1f} %"

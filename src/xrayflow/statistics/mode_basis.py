@@ -1,0 +1,334 @@
+r"""Calibration modes of one spectrum in the basis that makes them cheap, and where they stand for a model.
+
+Psi is turned into the eigenvectors of Psi' W0 Psi, W0 = mu^2 / variance of the smoothed counts or of a model that fits,
+and what no count can tell from nothing is left out. For coefficients z with z ~ N(0, I) and amplitude A,
+
+    eta = A Psi z,      mu exp(eta),      H = I + A^2 Psi' W Psi,
+
+H is nearly the diagonal matrix I + A^2 Lambda, at any A.
+
+* *Peak*: conjugate gradients with the diagonal before them and the curvature along each way, until Newton's decrement
+  says that what is left of ln p is `SETTLED`, for each draw by itself.
+* *Determinant*: ln det (I + c A^2 Lambda), c the trace of Psi' W Psi over that of Psi' W0 Psi, weighed by what the data
+  tell of each mode: exact to first order in W - W0, to all orders where they are proportional.
+* *Energy scale*: its modes T mu / mu depend on the model. The basis has them as they were where it was made; what they
+  differ by is carried beside it.
+
+Source: derived here; Hestenes & Stiefel 1952 (conjugate gradients).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from xrayflow.calibration import BinModes, gain_moved
+from xrayflow.statistics.likelihood import Likelihood
+
+LEFT_OUT = 0.01
+"""Sum of the eigenvalues that are left out, at `STRONGEST` times the nominal amplitude."""
+
+STRONGEST = 2.0
+
+SETTLED = 1e-4
+"""Newton's decrement below which a peak in z is found."""
+
+FAR_SETTLED = 1e-9
+"""The same as a part of the first decrement, where that is more: far from the data nothing hangs on the last digits."""
+
+STEPS, ROUNDS = 8, 3
+"""Of conjugate gradients in a round, and rounds, at most: a draw that the data rule out may not settle."""
+
+MOST_ETA = 1.0
+"""|eta|: no detector is off by a factor e, and a step may be."""
+
+SMALLEST = 1e-3
+"""Part of the smoothed counts that is the source's at least."""
+
+Draws = Float[Tensor, "draw bin"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A spectrum without errors of its response, for draws of theta.
+
+    Attributes:
+        likelihood: Of one source.
+        nuisance: (1, draw, nuisance) its own; None where it has none.
+    """
+
+    likelihood: Likelihood
+    nuisance: Tensor | None
+
+    def pull(self, expected: Draws) -> Draws:
+        """d ln p / d mu, nearly."""
+        return self.likelihood.pull(expected[None], self.nuisance)[0]
+
+    def slope(self, expected: Draws) -> Draws:
+        """d ln p / d mu."""
+        return self.likelihood.slope(expected[None], self.nuisance)[0]
+
+    def weight(self, expected: Draws) -> Draws:
+        """W = mu^2 / variance."""
+        variance = self.likelihood.variance(expected[None], self.nuisance)[0]
+        return torch.where(variance > 0, expected**2 / variance.clamp(min=1e-300), 0.0)
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether each draw has data of its own."""
+        return self.likelihood.counts.shape[1] > 1
+
+    def of(self, draws: Int[Tensor, " chosen"]) -> Seen:
+        """Some of the draws."""
+        nuisance = self.nuisance
+        wide = nuisance is not None and nuisance.shape[1] > 1
+        return Seen(self.likelihood, nuisance[:, draws] if wide and nuisance is not None else nuisance)
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Where z stands for draws of theta.
+
+    Attributes:
+        z: (draw, mode)
+        bent: (draw, bin) exp(eta).
+        expected: (draw, bin) mu exp(eta).
+        away: (gain, draw, bin) T mu / mu, less what the basis has of it.
+    """
+
+    z: Tensor
+    bent: Draws
+    expected: Draws
+    away: Tensor
+
+
+@dataclass(frozen=True)
+class ModeBasis:
+    """Of one source.
+
+    Attributes:
+        psi: (bin, mode) the modes, those of the energy scale as they were where the basis was made.
+        strength: (mode,) Lambda.
+        gain: (gain, bin, 3) T.
+        mixing: (gain, mode) the energy scale's modes in the basis.
+        moved: (gain, bin) what `psi` has of T mu / mu.
+        nominal: A0.
+    """
+
+    psi: Float[Tensor, "bin mode"]
+    strength: Float[Tensor, " mode"]
+    gain: Float[Tensor, "gain bin three"]
+    mixing: Float[Tensor, "gain mode"]
+    moved: Float[Tensor, "gain bin"]
+    nominal: float
+
+    @classmethod
+    def of(cls, modes: BinModes, likelihood: Likelihood) -> ModeBasis:
+        """About the smoothed counts.
+
+        Args:
+            modes: Of the spectrum.
+            likelihood: Of one source.
+        """
+        shape = torch.from_numpy(modes.shape)[None]
+        seen = Seen(likelihood, None)
+        behind = likelihood.total(torch.zeros_like(shape)[None])[0]
+        source = torch.clamp(shape - behind, min=0.0) + SMALLEST * shape
+        gain = torch.from_numpy(modes.gain)
+        moved = _relative(source, gain)[:, 0]
+        psi = torch.cat([torch.from_numpy(modes.psi).T, moved.T], dim=1)
+        weight = seen.weight(source)[0]
+        value, vector = _eigen(psi.T @ (weight[:, None] * psi))
+        rest = value.sum() - value.cumsum(0)
+        keep = int((rest * (STRONGEST * modes.nominal) ** 2 > LEFT_OUT).sum()) + 1
+        vector = vector[:, :keep]
+        mixing = vector[vector.shape[0] - gain.shape[0] :]
+        return cls(psi @ vector, value[:keep], gain, mixing, moved, modes.nominal)
+
+    def centred(self, expected: Float[Tensor, "one bin"], amplitude: Tensor, seen: Seen) -> ModeBasis:
+        """The basis of a model that fits.
+
+        Args:
+            expected: mu.
+            amplitude: (1, 1) A.
+            seen: The spectrum.
+        """
+        peak = self.peak(expected, amplitude, seen)
+        psi = self.psi_at(peak)[0]
+        weight = seen.weight(peak.expected)[0]
+        value, vector = _eigen(psi.T @ (weight[:, None] * psi))
+        moved = self.moved + peak.away[:, 0]
+        return replace(self, psi=psi @ vector, strength=value, mixing=self.mixing @ vector, moved=moved)
+
+    def inverse(self, amplitude: Float[Tensor, "draw one"]) -> Float[Tensor, "draw mode"]:
+        """1 / (1 + A^2 Lambda)."""
+        return 1.0 / (1.0 + amplitude**2 * self.strength)
+
+    def told(self, amplitude: Float[Tensor, "draw one"]) -> Float[Tensor, "draw mode"]:
+        """What part of each mode the data tell."""
+        return 1.0 - self.inverse(amplitude)
+
+    def peak(
+        self,
+        expected: Draws,
+        amplitude: Float[Tensor, "draw one"],
+        seen: Seen,
+        start: Tensor | None = None,
+        left: int = ROUNDS,
+    ) -> Peak:
+        """The likeliest errors of the response, for each draw by itself.
+
+        Args:
+            expected: mu.
+            amplitude: A.
+            seen: The spectrum.
+            start: z to begin with; None is 0.
+            left: Rounds that may be taken.
+        """
+        away, inverse = _relative(expected, self.gain) - self.moved[:, None], self.inverse(amplitude)
+        z = expected.new_zeros((expected.shape[0], self.strength.numel())) if start is None else start
+        eta = self._eta(z, away, amplitude)
+        way, before, old = torch.zeros_like(z), torch.zeros_like(z), expected.new_ones((expected.shape[0], 1))
+        enough: Tensor | float = SETTLED
+        for number in range(STEPS + 1):
+            at = _bent(z, eta, expected, away)
+            gradient = self.gradient(at, seen.pull(at.expected), amplitude)
+            ahead = gradient * inverse
+            decrement = (gradient * ahead).sum(-1, keepdim=True)
+            if number == 0:
+                enough = (FAR_SETTLED * decrement).clamp(min=SETTLED)
+            moving = decrement > enough
+            if not bool(moving.any()):
+                return at
+            if number == STEPS:
+                break
+            way = ahead + ((decrement - (before * ahead).sum(-1, keepdim=True)) / old).clamp(min=0.0) * way
+            along = self._eta(way, away, amplitude)
+            bends = (way**2).sum(-1, keepdim=True) + (seen.weight(at.expected) * along**2).sum(-1, keepdim=True)
+            step = torch.where(moving, (gradient * way).sum(-1, keepdim=True) / bends.clamp(min=1e-300), 0.0)
+            z, eta, before, old = z + step * way, eta + step * along, gradient, decrement.clamp(min=1e-300)
+        return at if left <= 1 else self._finished(at, moving[:, 0], expected, amplitude, seen, left - 1)
+
+    def gradient(self, peak: Peak, slope: Draws, amplitude: Float[Tensor, "draw one"]) -> Float[Tensor, "draw mode"]:
+        """Of ln p - |z|^2 / 2 in z.
+
+        Args:
+            peak: Where.
+            slope: d ln p / d mu there.
+            amplitude: A.
+        """
+        by_eta = slope * peak.expected
+        found = by_eta @ self.psi
+        for moves, mixing in zip(peak.away, self.mixing, strict=True):
+            found = found + (by_eta * moves).sum(-1, keepdim=True) * mixing
+        return amplitude * found - peak.z
+
+    def log_determinant(
+        self, peak: Peak, weight: Draws, amplitude: Float[Tensor, "draw one"]
+    ) -> Float[Tensor, " draw"]:
+        """ln det H.
+
+        Args:
+            peak: Where.
+            weight: W there.
+            amplitude: A.
+        """
+        strength = amplitude**2 * self.strength
+        share = amplitude**2 / (1.0 + strength)  # A^2 H0^-1
+        leverage = share @ (self.psi**2).T
+        for moves, mixing in zip(peak.away, self.mixing, strict=True):
+            leverage = leverage + 2.0 * moves * ((share * mixing) @ self.psi.T)
+        for moves, mixing in zip(peak.away, self.mixing, strict=True):
+            for others, beside in zip(peak.away, self.mixing, strict=True):
+                leverage = leverage + moves * others * (share @ (mixing * beside))[:, None]
+        told = (strength / (1.0 + strength)).sum(-1)
+        c = (weight * leverage).sum(-1) / told.clamp(min=1e-300)
+        return torch.log1p(c[:, None] * strength).sum(-1)
+
+    def psi_at(self, peak: Peak) -> Float[Tensor, "draw bin mode"]:
+        """The modes at each draw."""
+        found = self.psi.expand(peak.z.shape[0], -1, -1)
+        for moves, mixing in zip(peak.away, self.mixing, strict=True):
+            found = found + moves[..., None] * mixing
+        return found
+
+    def gain_at(self, peak: Peak) -> Float[Tensor, "gain draw bin"]:
+        """T mu / mu at each draw."""
+        return peak.away + self.moved[:, None]
+
+    def bent_jacobian(
+        self, peak: Peak, jacobian: Float[Tensor, "draw bin parameter"], amplitude: Float[Tensor, "draw one"]
+    ) -> Float[Tensor, "draw bin parameter"]:
+        """d (mu exp(eta)) / d parameter at the peak's z; the energy scale's modes follow mu.
+
+        Args:
+            peak: Where.
+            jacobian: d mu / d parameter.
+            amplitude: A.
+        """
+        columns = jacobian.mT
+        found, relative = columns, self.gain_at(peak)
+        for g, mixing in enumerate(self.mixing):
+            level = amplitude * (peak.z @ mixing)[:, None]
+            moved = gain_moved(columns, self.gain[None, g : g + 1])[0]
+            found = found + level[..., None] * (moved - relative[g][:, None] * columns)
+        return (found * peak.bent[:, None]).mT
+
+    def replicated(self, expected: Draws, amplitude: Float[Tensor, "draw one"], generator: torch.Generator) -> Draws:
+        """mu exp(eta) of other detectors of the same kind.
+
+        Args:
+            expected: mu.
+            amplitude: A.
+            generator: Source of randomness.
+        """
+        z = torch.randn((expected.shape[0], self.strength.numel()), generator=generator, dtype=expected.dtype)
+        away = _relative(expected, self.gain) - self.moved[:, None]
+        return _bent(z, self._eta(z, away, amplitude), expected, away).expected
+
+    def _eta(self, z: Tensor, away: Tensor, amplitude: Tensor) -> Draws:
+        """A Psi z."""
+        eta = z @ self.psi.T
+        for moves, mixing in zip(away, self.mixing, strict=True):
+            eta = eta + moves * (z @ mixing)[:, None]
+        return amplitude * eta
+
+    def _finished(
+        self,
+        at: Peak,
+        moving: Bool[Tensor, " draw"],
+        expected: Draws,
+        amplitude: Tensor,
+        seen: Seen,
+        left: int,
+    ) -> Peak:
+        """What has not settled goes on without the rest."""
+        if seen.is_replica:
+            return self.peak(expected, amplitude, seen, at.z, left)
+        draws = moving.nonzero()[:, 0]
+        own = amplitude[draws] if amplitude.shape[0] > 1 else amplitude
+        deeper = self.peak(expected[draws], own, seen.of(draws), at.z[draws], left)
+        z, bent = at.z.index_copy(0, draws, deeper.z), at.bent.index_copy(0, draws, deeper.bent)
+        return Peak(z, bent, expected * bent, at.away)
+
+
+def _bent(z: Tensor, eta: Draws, expected: Draws, away: Tensor) -> Peak:
+    """The source's counts at z."""
+    bent = torch.exp(eta.clamp(-MOST_ETA, MOST_ETA))
+    return Peak(z, bent, expected * bent, away)
+
+
+def _relative(expected: Draws, gain: Tensor) -> Float[Tensor, "gain draw bin"]:
+    """T mu / mu."""
+    moved = gain_moved(expected[None], gain[None])[:, 0]
+    return (moved / expected.clamp(min=1e-300)).clamp(-MOST_ETA, MOST_ETA)
+
+
+def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, largest first, and eigenvectors, with signs that do not depend on the machine."""
+    value, vector = torch.linalg.eigh(matrix)
+    value, vector = value.flip(0).clamp(min=0.0), vector.flip(1)
+    return value, vector * torch.sign(vector.gather(0, vector.abs().argmax(0, keepdim=True)))
