@@ -323,19 +323,35 @@ def _curvature(run: _Run, jacobian: Float[Tensor, "draw bin parameter"]) -> Curv
         jacobian: d mu / d parameter.
     """
     peak, basis, seen, amplitude = run.peak(), run.basis, run.seen, run.amplitude
-    bent, own = basis.bent_jacobian(peak, jacobian, amplitude), jacobian.shape[-1]
+    bent = basis.bent_jacobian(peak, jacobian, amplitude)
     told = basis.told(amplitude).expand(peak.z.shape[0], -1)
-    modes = amplitude[..., None] * basis.psi_at(peak) * peak.expected[..., None]
-    # z stands among the parameters of the inner likelihood, and is projected out
-    found = seen.likelihood.curvature(peak.expected[None], torch.cat([bent, modes], -1)[None], seen.nuisance)
+    if seen.likelihood.nuisances:
+        gradient, information = _with_nuisances(run, peak, bent)
+    else:
+        gradient = (bent.mT @ seen.slope(peak.expected)[..., None])[..., 0]
+        relative = bent / peak.expected.clamp(min=1e-300)[..., None]
+        information = basis.projected(relative, seen.weight(peak.expected), amplitude)
+    by_amplitude = (peak.z**2).sum(-1, keepdim=True) - told.sum(-1, keepdim=True)
+    wide = torch.nn.functional.pad(information, (0, 1, 0, 1))
+    wide[:, -1, -1] = 2.0 * (told**2).sum(-1)
+    return Curvature(torch.cat([gradient, by_amplitude], -1), wide)
+
+
+def _with_nuisances(run: _Run, peak: Peak, bent: Float[Tensor, "draw bin parameter"]) -> tuple[Tensor, Tensor]:
+    """Gradient and information where the inner likelihood has nuisances: z stands among its parameters for a while.
+
+    Args:
+        run: Rows of one source.
+        peak: Where.
+        bent: d (mu exp(eta)) / d parameter.
+    """
+    own, count = bent.shape[-1], peak.z.shape[1]
+    modes = run.amplitude[..., None] * run.basis.psi_at(peak) * peak.expected[..., None]
+    columns = torch.cat([bent, modes], -1)[None]
+    found = run.seen.likelihood.curvature(peak.expected[None], columns, run.seen.nuisance)
     gradient, whole = found.gradient[0], found.information[0]
-    count = peak.z.shape[1]
     z = torch.arange(own, own + count)
     rest = torch.cat([torch.arange(own), torch.arange(own + count, whole.shape[-1])])
     coupled = whole[:, z[:, None], rest]
     among = whole[:, z[:, None], z] + torch.eye(count, dtype=whole.dtype)
-    information = whole[:, rest[:, None], rest] - coupled.mT @ torch.linalg.solve(among, coupled)
-    by_amplitude = (peak.z**2).sum(-1, keepdim=True) - told.sum(-1, keepdim=True)
-    wide = torch.nn.functional.pad(information, (0, 1, 0, 1))
-    wide[:, -1, -1] = 2.0 * (told**2).sum(-1)
-    return Curvature(torch.cat([gradient[:, rest], by_amplitude], -1), wide)
+    return gradient[:, rest], whole[:, rest[:, None], rest] - coupled.mT @ torch.linalg.solve(among, coupled)

@@ -33,17 +33,23 @@ LEFT_OUT = 0.01
 
 STRONGEST = 2.0
 
-SETTLED = 1e-4
+SETTLED = 1e-3
 """Newton's decrement below which a peak in z is found."""
 
 FAR_SETTLED = 1e-9
 """The same as a part of the first decrement, where that is more: far from the data nothing hangs on the last digits."""
 
 STEPS, ROUNDS = 8, 3
-"""Of conjugate gradients in a round, and rounds, at most: a draw that the data rule out may not settle."""
+"""Of conjugate gradients in a round, and rounds, at most."""
+
+HOPELESS = 1e3
+"""Decrement after a round from which the data rule a draw out, whatever the rest: it stays where it is."""
 
 MOST_ETA = 1.0
 """|eta|: no detector is off by a factor e, and a step may be."""
+
+LEAST_WEIGHT = 1e-6
+"""Of W beside W0."""
 
 SMALLEST = 1e-3
 """Part of the smoothed counts that is the source's at least."""
@@ -112,6 +118,7 @@ class ModeBasis:
     Attributes:
         psi: (bin, mode) the modes, those of the energy scale as they were where the basis was made.
         strength: (mode,) Lambda.
+        weight: (bin,) W0.
         gain: (gain, bin, 3) T.
         mixing: (gain, mode) the energy scale's modes in the basis.
         moved: (gain, bin) what `psi` has of T mu / mu.
@@ -120,6 +127,7 @@ class ModeBasis:
 
     psi: Float[Tensor, "bin mode"]
     strength: Float[Tensor, " mode"]
+    weight: Float[Tensor, " bin"]
     gain: Float[Tensor, "gain bin three"]
     mixing: Float[Tensor, "gain mode"]
     moved: Float[Tensor, "gain bin"]
@@ -146,7 +154,7 @@ class ModeBasis:
         keep = int((rest * (STRONGEST * modes.nominal) ** 2 > LEFT_OUT).sum()) + 1
         vector = vector[:, :keep]
         mixing = vector[vector.shape[0] - gain.shape[0] :]
-        return cls(psi @ vector, value[:keep], gain, mixing, moved, modes.nominal)
+        return cls(psi @ vector, value[:keep], weight, gain, mixing, moved, modes.nominal)
 
     def centred(self, expected: Float[Tensor, "one bin"], amplitude: Tensor, seen: Seen) -> ModeBasis:
         """The basis of a model that fits.
@@ -161,7 +169,7 @@ class ModeBasis:
         weight = seen.weight(peak.expected)[0]
         value, vector = _eigen(psi.T @ (weight[:, None] * psi))
         moved = self.moved + peak.away[:, 0]
-        return replace(self, psi=psi @ vector, strength=value, mixing=self.mixing @ vector, moved=moved)
+        return replace(self, psi=psi @ vector, strength=value, weight=weight, mixing=self.mixing @ vector, moved=moved)
 
     def inverse(self, amplitude: Float[Tensor, "draw one"]) -> Float[Tensor, "draw mode"]:
         """1 / (1 + A^2 Lambda)."""
@@ -204,13 +212,18 @@ class ModeBasis:
             if not bool(moving.any()):
                 return at
             if number == STEPS:
+                moving &= decrement < HOPELESS
                 break
             way = ahead + ((decrement - (before * ahead).sum(-1, keepdim=True)) / old).clamp(min=0.0) * way
             along = self._eta(way, away, amplitude)
             bends = (way**2).sum(-1, keepdim=True) + (seen.weight(at.expected) * along**2).sum(-1, keepdim=True)
             step = torch.where(moving, (gradient * way).sum(-1, keepdim=True) / bends.clamp(min=1e-300), 0.0)
             z, eta, before, old = z + step * way, eta + step * along, gradient, decrement.clamp(min=1e-300)
-        return at if left <= 1 else self._finished(at, moving[:, 0], expected, amplitude, seen, left - 1)
+        return (
+            at
+            if left <= 1 or not bool(moving.any())
+            else self._finished(at, moving[:, 0], expected, amplitude, seen, left - 1)
+        )
 
     def gradient(self, peak: Peak, slope: Draws, amplitude: Float[Tensor, "draw one"]) -> Float[Tensor, "draw mode"]:
         """Of ln p - |z|^2 / 2 in z.
@@ -247,6 +260,24 @@ class ModeBasis:
         told = (strength / (1.0 + strength)).sum(-1)
         c = (weight * leverage).sum(-1) / told.clamp(min=1e-300)
         return torch.log1p(c[:, None] * strength).sum(-1)
+
+    def projected(
+        self, relative: Float[Tensor, "draw bin parameter"], weight: Draws, amplitude: Float[Tensor, "draw one"]
+    ) -> Float[Tensor, "draw parameter parameter"]:
+        """Fisher's information of what changes ln mu, the modes projected out.
+
+        W is taken as proportional to that of the basis, which keeps the information positive wherever a draw stands.
+
+        Args:
+            relative: d ln (mu exp(eta)) / d parameter.
+            weight: W.
+            amplitude: A.
+        """
+        c = (weight.sum(-1, keepdim=True) / self.weight.sum()).clamp(min=LEAST_WEIGHT)
+        weighed = self.weight[:, None] * relative
+        coupled = weighed.mT @ self.psi
+        share = c * amplitude**2 / (1.0 + c * amplitude**2 * self.strength)
+        return c[..., None] * (relative.mT @ weighed - (coupled * share[:, None]) @ coupled.mT)
 
     def psi_at(self, peak: Peak) -> Float[Tensor, "draw bin mode"]:
         """The modes at each draw."""
