@@ -164,7 +164,6 @@ class Detector:
             own = iter(more)
             larger = np.array([values[name] if name in values else next(own) for name in model.names])
             if what == "narrow iron line":
-                at = int(np.argmin(np.abs(self.whole.energy_lo - 6.4)))
                 larger[-1] = self._flux(theta, 6.4) * 0.1
             elif what == "continuum":
                 alone = self.expected(larger, model) - expected
