@@ -54,7 +54,7 @@ SPREAD = 0.47
 """Of ln A in the spectra of `modes`, as it is believed."""
 
 SEEN = ("clean", "narrow iron line", "gain 10 eV", "continuum", "absorption")
-"""At 1e6 counts; a line of 100 eV, a black body of 1.5 keV with a twentieth of the counts, a half-covering absorber."""
+"""At 1e6 counts; a line of 100 eV, a black body of 1.5 keV with a twentieth of the counts, 10^23 / cm^2 before half of the source."""
 
 SEEN_COUNTS = 1e6
 BUDGET = SamplingBudget(draws=500, ess=200.0, starts=16)
@@ -62,7 +62,6 @@ INTERVALS = {"68": (0.16, 0.84), "90": (0.05, 0.95)}
 LARGER = {
     "narrow iron line": "TBabs*(simpl*ezdiskbb+gaussian)",
     "continuum": "TBabs*(simpl*ezdiskbb+bbodyrad)",
-    "absorption": "TBabs*pcfabs*simpl*ezdiskbb",
 }
 
 Array = NDArray[np.float64]
@@ -159,7 +158,7 @@ class Detector:
         expected = expected * scale
         if what in LARGER:
             model = parse_model(LARGER[what])
-            more = {"narrow iron line": (6.4, 0.01, 1.0), "continuum": (1.5, 1.0), "absorption": (10.0, 0.5)}[what]
+            more = {"narrow iron line": (6.4, 0.01, 1.0), "continuum": (1.5, 1.0)}[what]
             values = dict(zip(self.model.names, theta, strict=True))
             own = iter(more)
             larger = np.array([values[name] if name in values else next(own) for name in model.names])
@@ -171,6 +170,10 @@ class Detector:
                 alone = self.expected(larger, model) - expected
                 larger[-1] *= 0.05 * SEEN_COUNTS / alone[self._band].sum()
             expected = self.expected(larger, model)
+        if what == "absorption":
+            behind = theta.copy()
+            behind[0] += 10.0
+            expected = 0.5 * (expected + self.expected(behind))
         expected = self.by_modes(expected, 1.0, random)
         if what == "gain 10 eV":
             expected = self.shifted(expected, 0.010, 0.0)
