@@ -54,7 +54,8 @@ SPREAD = 0.47
 """Of ln A in the spectra of `modes`, as it is believed."""
 
 SEEN = ("clean", "narrow iron line", "gain 10 eV", "continuum", "absorption")
-"""At 1e6 counts; a line of 100 eV, a black body of 1.5 keV with a twentieth of the counts, 10^23 / cm^2 before half of the source."""
+"""At 1e6 counts, the energy scale right but where it is the misfit; a line of 100 eV, a black body of 1.5 keV with a
+twentieth of the counts, 10^23 / cm^2 before half of the source."""
 
 SEEN_COUNTS = 1e6
 BUDGET = SamplingBudget(draws=500, ess=200.0, starts=16)
@@ -116,13 +117,16 @@ class Detector:
     def _band(self) -> NDArray[np.bool_]:
         return (self.whole.energy_lo >= 0.3) & (self.whole.energy_hi <= 10.0)
 
-    def by_modes(self, expected: Array, amplitude: float, random: np.random.Generator) -> Array:
-        """As another detector would see it."""
+    def by_modes(self, expected: Array, amplitude: float, random: np.random.Generator, gain: bool = True) -> Array:
+        """As another detector would see it, its energy scale off too or not."""
         full = np.zeros(self.template.pha.channel.size)
         full[self.whole.bin_of_channel >= 0] = expected
         spectrum = replace(self.whole, observation=replace(self.template, pha=replace(self.template.pha, counts=full)))
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        seen = BinModes.of(spectrum, self.modes).drawn(torch.from_numpy(expected)[None, None], amplitude, generator)
+        modes = BinModes.of(spectrum, self.modes)
+        if not gain:
+            modes = replace(modes, gain=np.zeros_like(modes.gain))
+        seen = modes.drawn(torch.from_numpy(expected)[None, None], amplitude, generator)
         return seen[0, 0].numpy()
 
     def shifted(self, expected: Array, offset: float, slope: float) -> Array:
@@ -174,7 +178,7 @@ class Detector:
             behind = theta.copy()
             behind[0] += 10.0
             expected = 0.5 * (expected + self.expected(behind))
-        expected = self.by_modes(expected, 1.0, random)
+        expected = self.by_modes(expected, 1.0, random, gain=False)
         if what == "gain 10 eV":
             expected = self.shifted(expected, 0.010, 0.0)
         return self.observed(expected, f"{what}-{seed}-{number}.pha", random)
