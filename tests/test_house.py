@@ -29,6 +29,7 @@ ROOMS = (
     "memory",
     "data",
     "ogip",
+    "calibration",
     "models",
     "folding",
     "prior",

@@ -34,12 +34,11 @@ from xrayflow.ogip import Spectrum
 REFERENCE_INDEX = 2.0
 """Photon index of the reference spectrum."""
 
-WINDOW, FAR = 11, 30.0
-"""Channels: the window in which a cubic smooths the observed counts, and the reach of what tells the reference's level.
-"""
+WINDOWS, FAR = (31, 11), 30.0
+"""Channels: windows in which cubics smooth the observed counts, and the reach of what tells the reference's level."""
 
-FEW = 200.0
-"""Counts below which the reference spectrum tells the shape rather than the observed ones."""
+FEW = 1000.0
+"""Counts of a window below which the wider one, or the reference spectrum, tells the shape rather."""
 
 DENSE = 64 * 1024 * 1024
 """Elements of a response's part up to which it is multiplied as a dense matrix."""
@@ -165,11 +164,13 @@ def _density(spectrum: Spectrum, reference: Array) -> Array:
     counts = np.zeros(rmf.channel.size)
     counts[spectrum.observation.channel_row] = np.maximum(pha.counts, 0.0)
     reference = np.maximum(reference, 1e-12 * max(float(reference.max(initial=0.0)), 1e-280))
-    window = min(WINDOW, (counts.size - 1) // 2 * 2 + 1)
-    near = np.maximum(savgol_filter(counts, window, min(3, window - 1), mode="nearest"), 0.0)
-    seen, far = (gaussian_filter1d(counts, width, mode="nearest") for width in (0.5 * WINDOW, FAR))
-    like = reference * (far + FEW / counts.size) / gaussian_filter1d(reference, FAR, mode="nearest")
-    smooth = (WINDOW * seen * near + FEW * like) / (WINDOW * seen + FEW)
+    far = gaussian_filter1d(counts, FAR, mode="nearest")
+    smooth = reference * (far + 1.0 / counts.size) / gaussian_filter1d(reference, FAR, mode="nearest")
+    for window in WINDOWS:
+        size = min(window, (counts.size - 1) // 2 * 2 + 1)
+        near = np.maximum(savgol_filter(counts, size, min(3, size - 1), mode="nearest"), 0.0)
+        seen = size * gaussian_filter1d(counts, 0.5 * size, mode="nearest")
+        smooth = (seen * near + FEW * smooth) / (seen + FEW)
     width = rmf.e_max - rmf.e_min
     return np.asarray(smooth / np.where(width > 0, width, 1.0))
 
