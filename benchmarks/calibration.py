@@ -4,8 +4,8 @@
 
 `TBabs*simpl*ezdiskbb` seen by the bundled NICER response, 1e5 to 3e7 counts, optimal bins. Spectra of two kinds:
 
-* `modes`: the counts of every channel times exp(A Psi z), z and A drawn, as the likelihood has it;
-* `photons`: nobody's law but the detector's: the effective area times exp(A phi(E) z) before the fold, and channels
+* `modes`: the counts of every channel times exp(Psi z), z drawn, as the likelihood has it at A = 1;
+* `photons`: nobody's law but the detector's: the effective area times exp(phi(E) z) before the fold, and channels
   whose edges are shifted exactly, by an offset of N(0, 10 eV) and a slope of N(0, 0.5 %).
 
 Each is answered with `--systematic modes:1`, the first `--rivals` of a kind also with 0.015 in every bin and with none.
@@ -50,9 +50,6 @@ TREATMENTS = {"modes:1": None, "0.015": "rivals", "0": "rivals"}
 RANGES = {"nH": (0.05, 4.0), "Gamma": (1.5, 3.0), "FracSctr": (0.03, 0.6), "T_max": (0.15, 1.2)}
 COUNTS = 1e5, 3e7
 WHOLE = [(0.0, 16.0)]
-SPREAD = 0.47
-"""Of ln A in the spectra of `modes`, as it is believed."""
-
 SEEN = ("clean", "narrow iron line", "gain 10 eV", "continuum", "absorption")
 """At 1e6 counts, the energy scale right but where it is the misfit; a line of 100 eV, a black body of 1.5 keV with a
 twentieth of the counts, 10^23 / cm^2 before half of the source."""
@@ -103,7 +100,7 @@ class Detector:
         theta[-1] *= scale
         expected = clean * scale
         if kind == "modes":
-            expected = self.by_modes(expected, np.exp(SPREAD * random.normal()), random)
+            expected = self.by_modes(expected, random)
         else:
             z = random.normal(size=len(self.modes.names))
             own = self.template.arf
@@ -117,7 +114,7 @@ class Detector:
     def _band(self) -> NDArray[np.bool_]:
         return (self.whole.energy_lo >= 0.3) & (self.whole.energy_hi <= 10.0)
 
-    def by_modes(self, expected: Array, amplitude: float, random: np.random.Generator, gain: bool = True) -> Array:
+    def by_modes(self, expected: Array, random: np.random.Generator, gain: bool = True) -> Array:
         """As another detector would see it, its energy scale off too or not."""
         full = np.zeros(self.template.pha.channel.size)
         full[self.whole.bin_of_channel >= 0] = expected
@@ -126,7 +123,7 @@ class Detector:
         modes = BinModes.of(spectrum, self.modes)
         if not gain:
             modes = replace(modes, gain=np.zeros_like(modes.gain))
-        seen = modes.drawn(torch.from_numpy(expected)[None, None], amplitude, generator)
+        seen = modes.drawn(torch.from_numpy(expected)[None, None], 1.0, generator)
         return seen[0, 0].numpy()
 
     def shifted(self, expected: Array, offset: float, slope: float) -> Array:
@@ -178,7 +175,7 @@ class Detector:
             behind = theta.copy()
             behind[0] += 10.0
             expected = 0.5 * (expected + self.expected(behind))
-        expected = self.by_modes(expected, 1.0, random, gain=False)
+        expected = self.by_modes(expected, random, gain=False)
         if what == "gain 10 eV":
             expected = self.shifted(expected, 0.010, 0.0)
         return self.observed(expected, f"{what}-{seed}-{number}.pha", random)
