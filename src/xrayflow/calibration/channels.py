@@ -164,11 +164,13 @@ def _density(spectrum: Spectrum, reference: Array) -> Array:
     counts = np.zeros(rmf.channel.size)
     counts[spectrum.observation.channel_row] = np.maximum(pha.counts, 0.0)
     reference = np.maximum(reference, 1e-12 * max(float(reference.max(initial=0.0)), 1e-280))
+    # edges of the effective area are sharper than any window: what is smoothed is divided by the same of the reference
     far = gaussian_filter1d(counts, FAR, mode="nearest")
     smooth = reference * (far + 1.0 / counts.size) / gaussian_filter1d(reference, FAR, mode="nearest")
     for window in WINDOWS:
         size = min(window, (counts.size - 1) // 2 * 2 + 1)
-        near = np.maximum(savgol_filter(counts, size, min(3, size - 1), mode="nearest"), 0.0)
+        near, like = (savgol_filter(one, size, min(3, size - 1), mode="nearest") for one in (counts, reference))
+        near = reference * np.maximum(near, 0.0) / np.maximum(like, 0.1 * reference)
         seen = size * gaussian_filter1d(counts, 0.5 * size, mode="nearest")
         smooth = (seen * near + FEW * smooth) / (seen + FEW)
     width = rmf.e_max - rmf.e_min
