@@ -139,6 +139,14 @@ def quadrature(
         rate: g.
         nodes, drop: How fine, and how far in natural log below the peak.
     """
+    one, d, weight = trapezoids(bins, mu, rate, nodes, drop)
+    return one.density(d, weight)
+
+
+def trapezoids(
+    bins: Bins, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"], nodes: int = NODES, drop: float = DROP
+) -> tuple[Integrand, Float[Tensor, "draw bin node"], Float[Tensor, "draw bin node"]]:
+    """The integrand, the places of `quadrature` relative to its peak, and the weight of each."""
     one = Integrand(bins, mu, rate)
     left = torch.sqrt(2.0 * drop / one.bend)
     right = left.clamp(max=3.5)
@@ -150,7 +158,7 @@ def quadrature(
     size = right[..., None] / -torch.expm1(-c)
     x = torch.linspace(-1.0, 1.0, nodes, dtype=torch.float64)
     d = size * -torch.expm1(-c * x)
-    return one.density(d, size * c * torch.exp(one.below(d) - c * x) * (2.0 / (nodes - 1)))
+    return one, d, size * c * torch.exp(one.below(d) - c * x) * (2.0 / (nodes - 1))
 
 
 def near_normal(
@@ -164,13 +172,20 @@ def near_normal(
         rate: g.
         slopes: Whether they are wanted; else they are empty.
     """
-    one, (x, log_weight) = Integrand(bins, mu, rate), _hermite(HERMITE)
-    width = torch.rsqrt(one.bend)[..., None]
-    d = x * width
-    weight = torch.exp(one.below(d) + log_weight) * width
+    one, d, weight = hermite(bins, mu, rate)
     if slopes:
         return one.density(d, weight)
     return Density(one.value(weight), mu[:0], mu[:0])
+
+
+def hermite(
+    bins: Bins, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]
+) -> tuple[Integrand, Float[Tensor, "draw bin node"], Float[Tensor, "draw bin node"]]:
+    """The integrand, the places of `near_normal` relative to its peak, and the weight of each."""
+    one, (x, log_weight) = Integrand(bins, mu, rate), _hermite(HERMITE)
+    width = torch.rsqrt(one.bend)[..., None]
+    d = x * width
+    return one, d, torch.exp(one.below(d) + log_weight) * width
 
 
 @cache

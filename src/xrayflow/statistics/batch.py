@@ -144,7 +144,7 @@ def likelihood_of(
             )
         _check_counts(spectrum)
     counts = _padded([spectrum.counts for spectrum in spectra], bins, 0.0)
-    return CountLikelihood.of(counts, _padded(backgrounds, bins, 0.0), s[:, 0], used, lacking)
+    return CountLikelihood.of(counts, _padded(backgrounds, bins, 0.0), s[:, 0], used, lacking).exact()
 
 
 def _check_background(spectrum: Spectrum) -> None:
