@@ -1,4 +1,4 @@
-r"""What is believed of a background before the source region is seen: a gamma distribution in every bin.
+r"""What is believed of a background before the source region is seen: a gamma distribution in nearly every bin.
 
 beta, the background counts in the source region of a bin, is gamma distributed with shape alpha and rate g, where the
 level lnA and, of a counted background, the tilt are common to all bins:
@@ -12,7 +12,8 @@ level lnA and, of a counted background, the tilt are common to all bins:
   are left free: else a smooth background would seem known better than its counts know it. A vague prior of its own in
   every bin would act hundreds of times and pull the source by many standard deviations.
 * *Modelled* (B +- sigma from a background model): the truth scatters about the model, a normal cut at zero whose mean
-  and variance the gamma distribution has; A is what the model's level is off by.
+  and variance the gamma distribution has; A is what the model's level is off by. Where sigma is more than
+  `WIDEST_GAMMA` of B, so that the two differ, it is the cut normal itself.
 
 Source: derived here; Casella 1985 (Am. Stat. 39, 83) on empirical Bayes; Loredo 1992 on source and background regions.
 """
@@ -52,6 +53,9 @@ UNSEEN = 0.5
 SMALLEST_ERROR = 1e-3
 """Of a modelled background: an error below this part of it changes nothing."""
 
+WIDEST_GAMMA = 0.3
+"""Of a modelled background: error / value up to which the gamma distribution stands for the cut normal."""
+
 DEEP = -30.0
 """Standard deviations below zero from which the moments of a cut normal are taken from their series."""
 
@@ -68,6 +72,8 @@ class BackgroundPrior:
         shape: a; 0 where the background is modelled.
         sd: Standard deviation of the nuisances; 0 holds A at 1.
         basis: (nuisance, bin) what each adds to ln A: ones for the level, x for the tilt.
+        middle, error: Of the cut normal in the source's counts, where it takes the gamma distribution's place; 0 and 0
+            elsewhere.
     """
 
     alpha: Array
@@ -78,6 +84,8 @@ class BackgroundPrior:
     shape: float
     sd: float
     basis: Array
+    middle: Array
+    error: Array
 
     @property
     def scale(self) -> tuple[Marginal, ...]:
@@ -114,7 +122,19 @@ def counted(spectrum: Spectrum) -> BackgroundPrior:
     reach = np.ptp(energy)
     x = 2.0 * (energy - energy.min()) / reach - 1.0 if reach > 0 else np.zeros_like(energy)
     basis = np.stack([np.ones_like(x), x])
-    return BackgroundPrior(counts + shape, fixed, shape * fixed / mean, counts, mean, shape, COUNTED_SCALE, basis)
+    nothing = np.zeros_like(x)
+    return BackgroundPrior(
+        alpha=counts + shape,
+        fixed=fixed,
+        scaled=shape * fixed / mean,
+        counts=counts,
+        mean=mean,
+        shape=shape,
+        sd=COUNTED_SCALE,
+        basis=basis,
+        middle=nothing,
+        error=nothing,
+    )
 
 
 def modelled(spectrum: Spectrum, scale: float = MODELLED_SCALE) -> BackgroundPrior:
@@ -130,8 +150,20 @@ def modelled(spectrum: Spectrum, scale: float = MODELLED_SCALE) -> BackgroundPri
     sd = np.maximum(error * ratio, SMALLEST_ERROR * np.maximum(np.abs(middle), SMALLEST_ERROR))
     mean, variance = cut_normal(middle, sd)
     nothing = np.zeros_like(mean)
-    level = np.ones((1, mean.size))
-    return BackgroundPrior(mean**2 / variance, nothing, mean / variance, nothing, nothing, 0.0, scale, level)
+    # far below zero the cut normal is exponential, and a gamma distribution
+    is_wide = (sd > WIDEST_GAMMA * middle) & (middle > DEEP * sd)
+    return BackgroundPrior(
+        alpha=mean**2 / variance,
+        fixed=nothing,
+        scaled=mean / variance,
+        counts=nothing,
+        mean=nothing,
+        shape=0.0,
+        sd=scale,
+        basis=np.ones((1, mean.size)),
+        middle=np.where(is_wide, middle, 0.0),
+        error=np.where(is_wide, sd, 0.0),
+    )
 
 
 def cut_normal(middle: Array, sd: Array) -> tuple[Array, Array]:

@@ -182,14 +182,14 @@ def hermite(
     bins: Bins, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]
 ) -> tuple[Integrand, Float[Tensor, "draw bin node"], Float[Tensor, "draw bin node"]]:
     """The integrand, the places of `near_normal` relative to its peak, and the weight of each."""
-    one, (x, log_weight) = Integrand(bins, mu, rate), _hermite(HERMITE)
+    one, (x, log_weight) = Integrand(bins, mu, rate), hermite_nodes(HERMITE)
     width = torch.rsqrt(one.bend)[..., None]
     d = x * width
     return one, d, torch.exp(one.below(d) + log_weight) * width
 
 
 @cache
-def _hermite(nodes: int) -> tuple[Tensor, Tensor]:
+def hermite_nodes(nodes: int) -> tuple[Tensor, Tensor]:
     """Places and ln(weights exp(x^2 / 2)) for integrals over x."""
     x, weight = np.polynomial.hermite_e.hermegauss(nodes)
     return torch.from_numpy(x), torch.from_numpy(np.log(weight) + 0.5 * x * x)

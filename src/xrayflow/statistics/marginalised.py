@@ -43,6 +43,7 @@ class MarginalisedCounts(Likelihood):
         shape: (source, 1) of the rates about the mean; 0 where the background is modelled.
         scale: Priors of the nuisances; empty where A is 1.
         basis: (source, bin, nuisance) what each adds to ln A of a bin.
+        middle, error: (source, bin) of the cut normal in the place of the gamma distribution; error 0 elsewhere.
         sums: Of every source of the whole batch, its bins.
         rows: (source,) places in `sums`.
         shortfalls: Empty: it lacks nothing.
@@ -59,6 +60,8 @@ class MarginalisedCounts(Likelihood):
     shape: Tensor
     scale: tuple[Marginal, ...]
     basis: Tensor
+    middle: Tensor
+    error: Tensor
     sums: tuple[BackgroundSum, ...]
     rows: Int[Tensor, " source"]
     shortfalls: tuple[Shortfall, ...] = ()
@@ -87,7 +90,8 @@ class MarginalisedCounts(Likelihood):
         sums = []
         for own, prior, s in zip(counts, priors, systematic, strict=True):
             bins = Bins(torch.from_numpy(own), torch.from_numpy(prior.alpha), s**2)
-            sums.append(BackgroundSum.of(bins, torch.from_numpy(prior.fixed + prior.scaled)))
+            middle, error = torch.from_numpy(prior.middle), torch.from_numpy(prior.error)
+            sums.append(BackgroundSum.of(bins, torch.from_numpy(prior.fixed + prior.scaled), middle, error))
         return cls(
             counts=padded(counts, 0.0)[:, None],
             systematic=torch.tensor(list(systematic), dtype=torch.float64)[:, None],
@@ -102,6 +106,8 @@ class MarginalisedCounts(Likelihood):
             basis=torch.stack([padded([one.basis[k] for one in priors], 0.0) for k in range(len(priors[0].scale))], -1)
             if priors[0].scale
             else torch.zeros((len(counts), most, 0), dtype=torch.float64),
+            middle=padded([one.middle for one in priors], 0.0),
+            error=padded([one.error for one in priors], 0.0),
             sums=tuple(sums),
             rows=torch.arange(len(counts)),
         )
@@ -150,11 +156,21 @@ class MarginalisedCounts(Likelihood):
         return (value * self.used[:, None]).sum(-1)
 
     def deviance(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
-        """That of S about mean and variance of the sum: a negative binomial's."""
+        """That of S about mean and variance of the sum: a negative binomial's.
+
+        A negative binomial cannot be as wide as a cut normal. Where there is one it is the squared distance from the
+        normal before it was cut, which a bin without a usable error meets.
+        """
         phi, total = self._phi(expected, nuisance), self.total(expected, nuisance)
         saturated = log_saturated_poisson(self.counts)
         met = log_counts(self.counts, self.counts, phi, saturated)
         away = met - log_counts(self.counts, total.clamp(min=1e-300), phi, saturated)
+        if bool((self.error > 0).any()):
+            scale, middle = self._scale(nuisance), self.middle[:, None]
+            spread = expected + scale * middle.clamp(min=0.0) + (scale * self.error[:, None]) ** 2
+            spread = spread + (self.systematic[:, None] * expected) ** 2
+            square = (self.counts - expected - scale * middle) ** 2 / spread.clamp(min=1e-300)
+            away = torch.where(self.error[:, None] > 0, 0.5 * square, away)
         return 2.0 * (away * self.used[:, None]).sum(-1)
 
     def curvature(
@@ -212,6 +228,13 @@ class MarginalisedCounts(Likelihood):
         beta = torch.where(
             is_counted, in_background / self.fixed[:, None].clamp(min=1e-300), unit / self.scaled[:, None] * scale
         )
+        if bool((self.error > 0).any()):
+            # a normal cut at zero by its upper tail
+            z = self.middle / self.error.clamp(min=1e-300)
+            share = torch.rand(expected.shape, generator=generator, dtype=expected.dtype)
+            tail = torch.special.ndtri((share * torch.special.ndtr(z)[:, None]).clamp(min=1e-300))
+            drawn = scale * (self.middle[:, None] - self.error[:, None] * tail).clamp(min=0.0)
+            beta = torch.where(self.error[:, None] > 0, drawn, beta)
         used = self.used[:, None]
         counts = torch.poisson((mean + beta) * used, generator=generator)
         background = torch.poisson(torch.where(is_counted, in_background, 0.0) * used, generator=generator)
@@ -233,6 +256,8 @@ class MarginalisedCounts(Likelihood):
             mean=self.mean[sources, :bins],
             shape=self.shape[sources],
             basis=self.basis[sources, :bins],
+            middle=self.middle[sources, :bins],
+            error=self.error[sources, :bins],
             rows=self.rows[sources],
         )
 
