@@ -1,7 +1,7 @@
 """LIKELIHOOD: XSPEC's statistics for people, and the normalised likelihood that the posterior rests on."""
 
 from xrayflow.statistics.auto import STATISTICS, StatisticChoice, background_in_source, choose
-from xrayflow.statistics.background import MODELLED_SCALE
+from xrayflow.statistics.background import MODELLED_SCALE, NUISANCES
 from xrayflow.statistics.batch import (
     KNOWN,
     TREATMENTS,
@@ -20,6 +20,7 @@ __all__ = [
     "KNOWN",
     "MODELLED_SCALE",
     "MOST_SYSTEMATIC",
+    "NUISANCES",
     "STATISTICS",
     "TREATMENTS",
     "BackgroundTreatment",

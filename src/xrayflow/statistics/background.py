@@ -32,7 +32,7 @@ from xrayflow.prior import Marginal
 
 Array = NDArray[np.float64]
 
-SCALE, TILT = "background.lnA", "background.tilt"
+SCALE, TILT = NUISANCES = ("background.lnA", "background.tilt")
 """Names of the nuisances."""
 
 COUNTED_SCALE, WIDEST_SCALE = 1.0, 2.0
