@@ -1,7 +1,7 @@
 """LIKELIHOOD: XSPEC's statistics for people, and the normalised likelihood that the posterior rests on."""
 
 from xrayflow.statistics.auto import STATISTICS, StatisticChoice, background_in_source, choose
-from xrayflow.statistics.background import MODELLED_SCALE, NUISANCES
+from xrayflow.statistics.background import MODELLED_SCALE, NUISANCES, sample_modelled
 from xrayflow.statistics.batch import (
     KNOWN,
     TREATMENTS,
@@ -35,4 +35,5 @@ __all__ = [
     "background_kind",
     "choose",
     "likelihood_of",
+    "sample_modelled",
 ]

@@ -24,8 +24,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import gammaln, log_ndtr
+from torch import Tensor
 
 from xrayflow.ogip import Spectrum
 from xrayflow.prior import Marginal
@@ -149,9 +151,7 @@ def modelled(spectrum: Spectrum, scale: float = MODELLED_SCALE) -> BackgroundPri
     middle = _background(spectrum) * ratio
     sd = np.maximum(error * ratio, SMALLEST_ERROR * np.maximum(np.abs(middle), SMALLEST_ERROR))
     mean, variance = cut_normal(middle, sd)
-    nothing = np.zeros_like(mean)
-    # far below zero the cut normal is exponential, and a gamma distribution
-    is_wide = (sd > WIDEST_GAMMA * middle) & (middle > DEEP * sd)
+    nothing, is_wide = np.zeros_like(mean), _is_wide(middle, sd)
     return BackgroundPrior(
         alpha=mean**2 / variance,
         fixed=nothing,
@@ -164,6 +164,41 @@ def modelled(spectrum: Spectrum, scale: float = MODELLED_SCALE) -> BackgroundPri
         middle=np.where(is_wide, middle, 0.0),
         error=np.where(is_wide, sd, 0.0),
     )
+
+
+def sample_modelled(middle: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
+    """Backgrounds that a model says to be middle +- sd, as `modelled` believes them, at A = 1.
+
+    Args:
+        middle: >= 0, of any shape; where it is 0 there is none.
+        sd: Of the same shape, > 0 where middle is.
+        generator: Source of randomness.
+    """
+    b, error = (one.numpy() for one in (middle.clamp(min=1e-300), sd.clamp(min=1e-300)))
+    mean, variance = (torch.from_numpy(one) for one in cut_normal(b, error))
+    gamma = torch._standard_gamma(mean**2 / variance, generator=generator) * variance / mean
+    wide = torch.from_numpy(_is_wide(b, error))
+    if bool(wide.any()):
+        gamma = torch.where(wide, sample_cut_normal(middle, sd.clamp(min=1e-300), generator), gamma)
+    return torch.where(middle > 0, gamma, 0.0)
+
+
+def sample_cut_normal(middle: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
+    """Draws of a normal cut at zero, by its upper tail.
+
+    Args:
+        middle, sd: Of the normal before it was cut; middle > `DEEP` sd.
+        generator: Source of randomness.
+    """
+    share = torch.rand(middle.shape, generator=generator, dtype=middle.dtype)
+    tail = torch.special.ndtri((share * torch.special.ndtr(middle / sd)).clamp(min=1e-300))
+    drawn: Tensor = (middle - sd * tail).clamp(min=0.0)
+    return drawn
+
+
+def _is_wide(middle: Array, sd: Array) -> NDArray[np.bool_]:
+    """Where the cut normal is no gamma distribution; far below zero it is exponential, which is one."""
+    return np.asarray((sd > WIDEST_GAMMA * middle) & (middle > DEEP * sd))
 
 
 def cut_normal(middle: Array, sd: Array) -> tuple[Array, Array]:

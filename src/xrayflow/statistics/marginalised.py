@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xrayflow.prior import Marginal
-from xrayflow.statistics.background import BackgroundPrior
+from xrayflow.statistics.background import BackgroundPrior, sample_cut_normal
 from xrayflow.statistics.background_integral import Bins
 from xrayflow.statistics.background_sum import BackgroundSum
 from xrayflow.statistics.count_density import log_counts, log_saturated_poisson
@@ -229,11 +229,8 @@ class MarginalisedCounts(Likelihood):
             is_counted, in_background / self.fixed[:, None].clamp(min=1e-300), unit / self.scaled[:, None] * scale
         )
         if bool((self.error > 0).any()):
-            # a normal cut at zero by its upper tail
-            z = self.middle / self.error.clamp(min=1e-300)
-            share = torch.rand(expected.shape, generator=generator, dtype=expected.dtype)
-            tail = torch.special.ndtri((share * torch.special.ndtr(z)[:, None]).clamp(min=1e-300))
-            drawn = scale * (self.middle[:, None] - self.error[:, None] * tail).clamp(min=0.0)
+            middle, error = (one[:, None].expand(expected.shape) for one in (self.middle, self.error))
+            drawn = scale * sample_cut_normal(middle, error.clamp(min=1e-300), generator)
             beta = torch.where(self.error[:, None] > 0, drawn, beta)
         used = self.used[:, None]
         counts = torch.poisson((mean + beta) * used, generator=generator)
