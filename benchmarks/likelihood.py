@@ -76,7 +76,7 @@ def measured(source: float, background: float, systematic: float, generator: tor
         "ratio": float(here / there),
         "polynomial": sum(int(at.numel()) for at, _ in sums.few),
         "matched": int(sums.alike[0].numel()),
-        "near_normal": int(sums.known[0].numel()),
+        "near_normal": sum(int(at.numel()) for at, _ in sums.known),
         "quadrature": int(sums.rest[0].numel()),
     }
 

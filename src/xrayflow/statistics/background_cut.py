@@ -29,14 +29,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.statistics.background_integral import HERMITE, Density, hermite_nodes
+from xrayflow.statistics.background_integral import Density, hermite_nodes
 from xrayflow.statistics.count_density import log_saturated_poisson, stirling_remainder
 
 NODES, DROP, UPDATES = 32, 24.0, 6
 """Of the integral: how many, how far in natural log below the peak it goes, and steps to find where that is."""
 
-CLIMB, LONGEST = 5, 0.7
-"""Steps to the likeliest ln F, and how long one may be."""
+FACTORS, CLIMB, LONGEST = 12, 5, 0.7
+"""Nodes of ln F, steps to where it is likeliest, and how long one may be."""
 
 LEAST = 1e-30
 """Expected counts that are none."""
@@ -93,7 +93,7 @@ class CutNormals:
         # ln of k^k exp(-k) / Gamma(k), without loss where k is large
         constant = 0.5 * math.log(k / (2.0 * math.pi)) - float(stirling_remainder(torch.tensor(self.s2).double()))
         logs, by_mus, by_levels = [], [], []
-        for x, log_weight in zip(*hermite_nodes(HERMITE), strict=True):
+        for x, log_weight in zip(*hermite_nodes(FACTORS), strict=True):
             at = u + width * x
             factor = torch.exp(at)
             value, by_mu, by_level, _ = self._of(factor * mu, scale)

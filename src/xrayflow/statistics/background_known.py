@@ -22,7 +22,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.statistics.background_integral import WELL_KNOWN, Bins, Integrand, hermite, trapezoids
+from xrayflow.statistics.background_integral import (
+    WELL_KNOWN,
+    Bins,
+    Integrand,
+    hermite,
+    near_normal,
+    quadrature,
+    trapezoids,
+)
 from xrayflow.statistics.background_polynomial import horner, horner_and_slope
 from xrayflow.statistics.background_sum import CLASSES, FEW, TOGETHER
 
@@ -112,8 +120,10 @@ class KnownIntegral:
         Args:
             mu: Of the source.
         """
-        one, _, weight = self._places(mu)
-        return one.value(weight)
+        rate, behind = self.bins.alpha / mu.clamp(min=LEAST), self.behind.expand(mu.shape)
+        if bool((self.bins.alpha >= WELL_KNOWN).all()):
+            return near_normal(self.bins, behind, rate, slopes=False).value
+        return quadrature(self.bins, behind, rate).value
 
     def slope(self, mu: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
         """Its slope with mu, the mean of F (S / (F mu + beta) - 1)."""
@@ -124,9 +134,10 @@ class KnownIntegral:
 
     def _places(self, mu: Tensor) -> tuple[Integrand, Tensor, Tensor]:
         """Integrand, places and weights; one systematic error holds for all bins."""
-        rate = self.bins.alpha / mu.clamp(min=LEAST)
-        of = hermite if bool((self.bins.alpha >= WELL_KNOWN).all()) else trapezoids
-        return of(self.bins, self.behind.expand(mu.shape), rate)
+        rate, behind = self.bins.alpha / mu.clamp(min=LEAST), self.behind.expand(mu.shape)
+        if bool((self.bins.alpha >= WELL_KNOWN).all()):
+            return hermite(self.bins, behind, rate)
+        return trapezoids(self.bins, behind, rate)
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,8 @@ class MarginalisedCounts(Likelihood):
         found = expected.new_empty(expected.shape[:2])
         for part, of, scale, rate in self._runs(expected, nuisance):
             value = of.value(expected[part, :, : of.size].flatten(0, 1), rate).sum(-1)
-            found[part] = value.reshape(found[part].shape) + self._log_background(part, of.size, scale)
+            own = None if nuisance is None else nuisance[part]
+            found[part] = value.reshape(found[part].shape) + self._log_background(part, of.size, scale, own)
         return found
 
     def log_density_per_bin(self, expected: Expected) -> Expected:
@@ -273,17 +274,17 @@ class MarginalisedCounts(Likelihood):
             rate = rate.expand(run, expected.shape[1], bins).flatten(0, 1)
             yield part, self.sums[source], scale, rate
 
-    def _log_background(self, part: slice, bins: int, scale: Tensor) -> Tensor:
+    def _log_background(self, part: slice, bins: int, scale: Tensor, nuisance: Nuisance | None) -> Tensor:
         """ln p(B | A) of rows of one source."""
         shape = self.shape[part][0, 0]
         if float(shape) == 0.0:
             return scale.new_zeros(())
-        counts, mean = self.background[part][0, 0, :bins], self.mean[part][0, :bins]
+        counts, ratio = self.background[part][0, 0, :bins], self.mean[part][0, :bins] / shape
         constant = torch.lgamma(counts + shape) - torch.lgamma(shape) - torch.lgamma(counts + 1.0)
-        expected = mean * scale
-        part_ = expected / (shape + expected)
-        value = constant + shape * torch.log1p(-part_) + torch.xlogy(counts, part_)
-        return value.sum(-1)
+        met = (constant + torch.xlogy(counts, ratio)).sum()
+        value = met - torch.log1p(scale * ratio) @ (counts + shape)
+        # ln A is a sum over nuisances, so B ln A needs no logarithm
+        return value if nuisance is None else value + nuisance @ (counts @ self.basis[part][0, :bins])
 
     def _of_background(self, nuisance: Nuisance | None) -> tuple[Tensor, Tensor]:
         """(source, draw, bin) slope of ln p(B | A) with ln A, and its information."""
