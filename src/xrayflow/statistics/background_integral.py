@@ -93,8 +93,12 @@ class Integrand:
         """Natural log relative to the peak, d away from it in ln beta."""
         terms = self.bins.alpha, self.bins.counts, self.n, self.f, self.e
         alpha, s, n, f, e = (one[..., None] for one in terms) if d.ndim > self.mu.ndim else terms
-        x = torch.expm1(d)
-        return alpha * d + s * torch.log1p(f * x) - (n * torch.log1p(e * x) if self.bins.s2 > 0 else e * x)
+        x, found = torch.expm1(d), alpha * d
+        if self.bins.s2 > 0:
+            found.addcmul_(n, (e * x).log1p_(), value=-1.0)
+        else:
+            found.addcmul_(e, x, value=-1.0)
+        return found.addcmul_(s, x.mul_(f).log1p_())
 
     def value(self, integral: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
         """ln p(S).
@@ -191,8 +195,8 @@ def hermite_sum(one: Integrand, width: Float[Tensor, "draw bin"]) -> Float[Tenso
     nodes = next((nodes for least, nodes in HERMITE.items() if known >= least), HERMITE[WELL_KNOWN])
     total = torch.zeros_like(width)
     for x, log_weight in zip(*(values.tolist() for values in hermite_nodes(nodes)), strict=True):
-        total += torch.exp(one.below(x * width) + log_weight)
-    return total * width
+        total.add_(one.below(x * width).exp_(), alpha=math.exp(log_weight))
+    return total.mul_(width)
 
 
 def hermite(
