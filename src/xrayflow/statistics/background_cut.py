@@ -13,7 +13,7 @@ from the peak, at which T = mu + y and the slope is c (0, but at y = 0), it is w
     S (ln(1 + d / T) - d / T) + c d - d^2 / (2 A^2 sigma^2),
 
 to 1e-8 in ln p. A systematic error is integrated over outside that, by Gauss and Hermite's nodes of ln F about its
-peak: to 3e-5 while s^2 S <= 1, to 4e-3 where many counts leave source and background to each other.
+peak: to 1e-5 while s^2 S <= 1, to 4e-3 where many counts leave source and background to each other.
 
 Source: derived here; checked against mpmath in tests/statistics/test_background_cut.py.
 """
@@ -29,14 +29,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.statistics.background_integral import Density, hermite_nodes
+from xrayflow.statistics.background_integral import HERMITE, WELL_KNOWN, Density, hermite_nodes
 from xrayflow.statistics.count_density import log_saturated_poisson, stirling_remainder
 
 NODES, DROP, UPDATES = 32, 24.0, 6
 """Of the integral: how many, how far in natural log below the peak it goes, and steps to find where that is."""
 
-FACTORS, CLIMB, LONGEST = 12, 5, 0.7
-"""Nodes of ln F, steps to where it is likeliest, and how long one may be."""
+CLIMB, LONGEST, CLOSE = 6, 0.7, 0.03
+"""Steps to the likeliest ln F, how long one may be, and how short the last, in its standard deviations."""
 
 LEAST = 1e-30
 """Expected counts that are none."""
@@ -81,19 +81,21 @@ class CutNormals:
         """The same as `_of` with a systematic error."""
         k = 1.0 / self.s2
         u = torch.zeros_like(mu)
-        for step in range(CLIMB + 1):
+        for _ in range(CLIMB):
             own = torch.exp(u)
             _, by_mu, _, bend = self._of(own * mu, scale)
             up = k * (1.0 - own) + own * mu * by_mu
             # of minus the logarithm, with ln F
             bend = (k * own + (own * mu) ** 2 * bend - own * mu * by_mu).clamp(min=k * own)
-            if step < CLIMB:
-                u = u + (up / bend).clamp(-LONGEST, LONGEST)
+            step = (up / bend).clamp(-LONGEST, LONGEST)
+            u = u + step
+            if bool((step.abs() * torch.sqrt(bend) < CLOSE).all()):
+                break
         width = torch.rsqrt(bend)
         # ln of k^k exp(-k) / Gamma(k), without loss where k is large
         constant = 0.5 * math.log(k / (2.0 * math.pi)) - float(stirling_remainder(torch.tensor(self.s2).double()))
         logs, by_mus, by_levels = [], [], []
-        for x, log_weight in zip(*hermite_nodes(FACTORS), strict=True):
+        for x, log_weight in zip(*hermite_nodes(self._factors()), strict=True):
             at = u + width * x
             factor = torch.exp(at)
             value, by_mu, by_level, _ = self._of(factor * mu, scale)
@@ -103,6 +105,12 @@ class CutNormals:
         log = torch.stack(logs)
         share = torch.softmax(log, 0)
         return torch.logsumexp(log, 0), (share * torch.stack(by_mus)).sum(0), (share * torch.stack(by_levels)).sum(0)
+
+    def _factors(self) -> int:
+        """How many nodes of ln F: few where it is nearly normal, and the counts do not say what it is."""
+        if bool((self.s2 * self.counts > 1.0).any()):
+            return HERMITE[WELL_KNOWN]
+        return next((nodes for least, nodes in HERMITE.items() if self.s2 * least <= 1.0), HERMITE[WELL_KNOWN])
 
     def _of(self, mu: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """ln p(S) without a systematic error, its slope with mu, with ln A, and minus the slope's slope with mu."""
