@@ -33,6 +33,7 @@ HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("XRAYFLOW_TEST_DATA", HERE.parents[1] / "shared" / "data"))
 TREATMENTS = ("marginalised", "known", "profile")
 SWIFT = "swift_xrt_GRB070110_interval0pc", "swift_xrt_GRB190114C_00883832000"
+RXTE = "10258-01-02-00", "10408-01-42-00", "20402-01-15-00", "50125-01-03-00"
 FILES: tuple[tuple[str, dict[str, str], str, dict[str, Any]], ...] = (
     (
         "xmm_pn_NGC7793-ULX4_0693760101/PN_spectrum_grp20.fits",
@@ -63,7 +64,7 @@ FILES: tuple[tuple[str, dict[str, str], str, dict[str, Any]], ...] = (
     ),
     *(
         (f"{folder}/src_pcu2.pha", {"background": f"{folder}/bkg_pcu2.pha"}, "TBabs*(diskbb+powerlaw)", {})
-        for folder in ("rxte_pca_GRS1915+105_10258-01-02-00", "rxte_pca_GRS1915+105_20402-01-15-00")
+        for folder in (f"rxte_pca_GRS1915+105_{one}" for one in RXTE)
     ),
 )
 """Spectrum, files that its header does not name, model, settings."""

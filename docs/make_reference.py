@@ -152,8 +152,9 @@ def background_table() -> list[str]:
             found = case[treatment]
             covered = [f"{100.0 * share:.0f}" for share in found["coverage"]["68"].values()]
             cells += [" / ".join(covered), " / ".join(f"{bias:+.1f}" for bias in found["bias_in_sd"].values())]
-        rows.append([name, *cells, number(case["marginalised"]["p_value_ks"])])
-    headings = ["source + background per channel", "integrated: 68 %", "bias", "known: 68 %", "bias"]
+        spectra = f"{case['marginalised']['spectra']}, {case['known']['spectra']}"
+        rows.append([name, spectra, *cells, number(case["marginalised"]["p_value_ks"])])
+    headings = ["source + background per channel", "spectra", "integrated: 68 %", "bias", "known: 68 %", "bias"]
     return table([*headings, "W or PGStat: 68 %", "bias", "p uniform"], rows)
 
 

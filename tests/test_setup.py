@@ -98,6 +98,11 @@ def test_wrong_names_are_refused_with_the_nearest(toy: Observation) -> None:
         ({"prior": ["powerlaw.nrm=1:2"]}, PriorError, r"powerlaw\.norm"),
         ({"statistic": "cstats"}, DataError, "did you mean 'cstat'"),
         ({"systematic": 0.7}, DataError, "it is a fraction of the model"),
+        ({"background_scale": "x"}, DataError, "--background-scale 'x': it is no number"),
+        ({"background_scale": True}, DataError, "--background-scale True: it is no number"),
+        ({"freeze": {"background.lnA": 0.0}}, ModelError, r"background\.lnA is a nuisance .*--background known takes"),
+        ({"link": {"Background.tilt": "1"}}, ModelError, r"Background\.tilt is a nuisance of the likelihood"),
+        ({"prior": ["background.lna=-1:1"]}, ModelError, r"background\.lna is a nuisance .*--background-scale says"),
     ):
         with pytest.raises(error, match=message):
             build_problem([toy], FitSetup(**{"model": "powerlaw", **change}))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xrayflow.dataset import DataSet
-from xrayflow.errors import DataError
+from xrayflow.errors import DataError, ModelError
 from xrayflow.folding import Forward, Grid
 from xrayflow.models import Model, parse_model
 from xrayflow.ogip import DEFAULT_BAND, Observation, Spectrum
@@ -17,6 +17,7 @@ from xrayflow.problem import Problem
 from xrayflow.statistics import (
     KNOWN,
     MODELLED_SCALE,
+    NUISANCES,
     BackgroundTreatment,
     StatisticChoice,
     Systematic,
@@ -96,6 +97,7 @@ class FitSetup:
             ModelError: An expression, a name, a value or a link that cannot be.
             PriorError: A change of the prior that cannot be.
         """
+        self._refuse_nuisances()
         model = self.model or DEFAULT_MODEL
         if isinstance(model, str):
             model = parse_model(model, self.abund or "wilm")
@@ -107,6 +109,18 @@ class FitSetup:
             prior = Prior.of(model, changes)
         model.check_links({marginal.name: (marginal.lo, marginal.hi) for marginal in prior.marginals})
         return model, prior
+
+    def _refuse_nuisances(self) -> None:
+        """Level and tilt of a background look like parameters in every table, and are none of the model's."""
+        nuisances = {name.lower() for name in NUISANCES}
+        changes = () if isinstance(self.prior, Prior) else self.prior or ()
+        for name in (*(self.freeze or {}), *(self.link or {}), *(name_of(change) for change in changes)):
+            if name.strip().lower() in nuisances:
+                raise ModelError(
+                    f"{name.strip()} is a nuisance of the likelihood and no parameter of the model: it cannot be "
+                    "frozen, linked or given a prior; --background-scale says how far a modelled level may be off (0: "
+                    "not at all), and --background known takes the whole background at its word"
+                )
 
     def bin(self, observation: Observation) -> Spectrum:
         """The noticed bins of one observation.

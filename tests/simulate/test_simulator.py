@@ -235,6 +235,19 @@ def test_a_batch_knows_its_likelihood(toy: Observation, layout: Layout) -> None:
     assert bool((likelihood.log_saturated() >= value - 1.0).all())
 
 
+def test_counts_scatter_about_a_background_that_its_file_does_not_know(toy: Observation, layout: Layout) -> None:
+    """The file is what the network sees; false-alarm probability 1e-6."""
+    changes = {"without_background": 0.0, "without_systematic": 1.0, "rate": (0.1, 0.11), "exposure": (1e4, 1.01e4)}
+    plain, off = (
+        simulator_of(toy, layout, **changes, background_level=level).sample(300, generator(2)) for level in (0.0, 0.3)
+    )
+    assert torch.equal(plain.background, off.background)
+    for batch, sd in ((plain, 0.0), (off, 0.3)):
+        behind = batch.background.sum(-1)
+        level = torch.log((batch.counts - batch.expected).sum(-1) / behind)[behind > 3000.0]
+        assert abs(float(level.std()) - sd) < 0.05
+
+
 def test_a_prior_of_other_parameters_is_refused(toy: Observation, layout: Layout) -> None:
     other = TrainingPrior(Prior.of(parse_model("powerlaw")))
     with pytest.raises(PriorError, match=r"training prior of powerlaw.PhoIndex, powerlaw.norm; TBabs\*powerlaw has"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from xrayflow.errors import DataError
@@ -27,6 +28,30 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_it_goes_through_json_unchanged() -> None:
     training = TrainingPrior(BOX, rate=(0.1 + 0.2, 1e4), background_slope=1.0 / 7.0)
     assert TrainingPrior.from_dict(json.loads(json.dumps(training.to_dict()))) == training
+
+
+def test_an_error_of_the_background_is_named_only_where_there_is_one() -> None:
+    """Headers of older networks and libraries stay what they are."""
+    assert not any("background_error" in name or "background_level" in name for name in TrainingPrior(BOX).to_dict())
+    training = TrainingPrior(BOX, background_error=0.2, background_level=0.1)
+    assert training.to_dict()["background_error"] == 0.2
+    assert TrainingPrior.from_dict(json.loads(json.dumps(training.to_dict()))) == training
+
+
+def test_a_background_is_its_files_or_scatters_about_it_as_the_likelihood_believes() -> None:
+    """Means and spreads of a gamma distribution and a cut normal; false-alarm probability 1e-5."""
+    files = torch.tensor([[40.0, 3.0, 0.0]], dtype=torch.float64).expand(4000, 3)
+    assert torch.equal(TrainingPrior(BOX).draw_truth(files, generator()), files)
+    for error, level in ((0.2, 0.1), (0.9, 0.0)):
+        training = TrainingPrior(BOX, background_error=error, background_level=level)
+        truth = training.draw_truth(files, generator(1)).numpy()
+        assert (truth[:, 2] == 0.0).all()
+        for bin_, middle in ((0, 40.0), (1, 3.0)):
+            known = scipy.stats.truncnorm(-1.0 / error, np.inf, loc=middle, scale=error * middle)
+            mean = known.mean() * np.exp(0.5 * level**2)
+            spread = mean * np.sqrt(np.exp(level**2) * (1.0 + known.var() / known.mean() ** 2) - 1.0)
+            assert abs(truth[:, bin_].mean() - mean) < 4.5 * spread / 4000**0.5
+            assert truth[:, bin_].std() == pytest.approx(spread, rel=0.08)
 
 
 def test_what_is_left_out_has_its_default() -> None:

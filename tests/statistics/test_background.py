@@ -83,6 +83,18 @@ def test_a_modelled_background_has_the_moments_of_its_cut_normal(modelled: Spect
     assert prior_of(modelled, 0.0).scale == ()
 
 
+def test_a_wide_error_is_a_cut_normal_and_no_gamma_distribution(modelled: Spectrum) -> None:
+    assert modelled.background is not None
+    sd = np.where(np.arange(modelled.counts.size) % 2, 0.29, 0.31) * np.abs(modelled.background)
+    found = prior_of(replace(modelled, background_err=sd))
+    np.testing.assert_allclose(found.error[::2], sd[::2] / 4.0)
+    np.testing.assert_allclose(found.middle[::2], modelled.background[::2] / 4.0)
+    assert (found.error[1::2] == 0).all()
+    far = prior_of(replace(modelled, background=-100.0 * np.ones_like(sd), background_err=np.ones_like(sd)))
+    assert (far.error == 0).all()
+    np.testing.assert_allclose(far.alpha, 1.0, rtol=1e-2)
+
+
 def test_a_modelled_background_may_be_negative_or_without_an_error_in_some_bins(modelled: Spectrum) -> None:
     assert modelled.background is not None
     odd = np.where(np.arange(modelled.counts.size) % 3 == 0, -2.0, modelled.background)

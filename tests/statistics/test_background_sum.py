@@ -95,8 +95,8 @@ def test_every_bin_of_a_source_is_evaluated_as_its_counts_ask() -> None:
         ("FewBehind", [6]),
     ]
     assert found.alike[0].tolist() == [7]
-    assert (found.known[0].tolist(), found.rest[0].tolist()) == ([8], [9])
+    assert ([at.tolist() for at, _ in found.known], found.rest[0].tolist()) == ([[8]], [9])
     both = found(mu, rate)
-    torch.testing.assert_close(found.value(mu, rate), both.value, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.value(mu, rate), both.value, rtol=1e-9, atol=1e-7)
     exact = [convolution(*case) for case in cases[:7]]
     torch.testing.assert_close(both.value[0, :7], tensor(*exact), rtol=1e-9, atol=1e-6)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from likelihood_zoo import CSTAT, counts_of, score_of
 from xrayflow.ogip import Spectrum
-from xrayflow.statistics import CountLikelihood, likelihood_of
+from xrayflow.statistics import CountLikelihood, background_in_source, likelihood_of
 from xrayflow.statistics.statistic import cstat, pstat
 
 
@@ -137,6 +137,28 @@ def test_matching_costs_little_against_the_exact_sum_with_a_background(systemati
         errors.append(abs(ours - exact))
     assert max(errors) < worst
     assert np.median(errors) < 2e-4
+
+
+def test_a_posterior_rests_on_the_exact_sum(measured: Spectrum) -> None:
+    """On a background that is taken as known, with a systematic error; in any company, and each bin's."""
+    likelihood = likelihood_of([measured, measured], [CSTAT] * 2, 0.05)
+    behind = background_in_source(measured)
+    mu = np.linspace(1.0, 200.0, measured.counts.size)
+    exact = [
+        exact_sum(int(counts), m, max(b, 1e-12), 0.05) for counts, m, b in zip(measured.counts, mu, behind, strict=True)
+    ]
+    at = torch.from_numpy(mu)[None, None]
+    ours = likelihood.log_density_per_bin(at.expand(2, -1, -1))[1, 0].numpy()
+    np.testing.assert_allclose(ours, exact, rtol=1e-9, atol=1e-9)
+    alone = likelihood.select(torch.tensor([1]))
+    assert float(alone.log_density(at)) == pytest.approx(sum(exact), rel=1e-10)
+    step = 1e-4
+    slope = (alone.log_density_per_bin(at + step) - alone.log_density_per_bin(at - step)) / (2 * step)
+    torch.testing.assert_close(score_of(alone, at), slope, rtol=1e-6, atol=1e-8)
+    # observed and replicated counts are compared by one measure
+    replica = alone.replicate(at.expand(1, 300, -1), torch.Generator().manual_seed(2))
+    deviance = replica.deviance(at.expand(1, 300, -1))[0]
+    assert abs(float(deviance.mean()) - mu.size) < 5.0 * float(deviance.std()) / np.sqrt(300) + 0.1 * mu.size
 
 
 def test_the_matched_probabilities_sum_to_one() -> None:

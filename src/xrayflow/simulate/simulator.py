@@ -44,7 +44,7 @@ class SimulatedSpectra:
         theta: Free parameters in their units.
         v: The same as probit of the training prior's box.
         counts: Noisy counts in the noticed channels of each bin, the background included.
-        background: Known background counts in the source's exposure, in the noticed channels.
+        background: Counts in the source's exposure that the background file says, in the noticed channels.
         noticed: Noticed channels / channels of each bin.
         exposure: s.
         area: Effective area / reference.
@@ -65,7 +65,7 @@ class SimulatedSpectra:
     expected: Float[Tensor, "source bin"]
 
     def likelihood(self) -> CountLikelihood:
-        """What the counts were drawn from."""
+        """What the counts were drawn from, but for an error of the background, which is taken at its file's word."""
         used = (self.noticed > 0).to(self.counts.dtype)
         return CountLikelihood.of(self.counts, self.background, self.systematic, used)
 
@@ -265,7 +265,7 @@ class Simulator:
             noticed = self.noticed(*training.draw_band(*self.layout.band, rows, generator))
             background = background * exposure[:, None] * noticed
             expected = rates * (exposure * area)[:, None] * noticed
-            counts = sample_counts(expected, background, systematic, generator)
+            counts = sample_counts(expected, training.draw_truth(background, generator), systematic, generator)
         v = training.prior.to_probit(theta)
         return SimulatedSpectra(
             theta, v, counts, background, noticed, exposure, area, systematic, rates.sum(-1), expected

@@ -37,11 +37,13 @@ from torch import Tensor
 
 from xrayflow.errors import DataError, Place, in_words
 from xrayflow.prior import Marginal, Prior
-from xrayflow.statistics import MOST_SYSTEMATIC
+from xrayflow.statistics import MOST_SYSTEMATIC, sample_modelled
 
 TABLE = "training_prior"
 LARGEST = 1e30
 """The largest rate, exposure, area or energy, in its unit."""
+NEWER = "background_error", "background_level"
+"""Names that headers of older networks and libraries do not have; 0 in all of them."""
 MOST_VALUES = 1000
 """The longest list."""
 
@@ -104,6 +106,9 @@ class TrainingPrior:
         background_shares: Share of the background in each; inside a band it falls as 1 / E.
         background_slope: Standard deviation of the exponent of a factor E^x, the scatter from file to file.
         without_background: Share of spectra without a background.
+        background_error: Of a bin's background, what its file says of its own error: the truth scatters about the file
+            as the likelihood believes it. 0: the file is the truth.
+        background_level: Standard deviation of the logarithm of the factor by which the file's level is off.
         area: Effective area / reference, uniform: the number of detectors that are on.
         partial: Share of spectra that are noticed in part: cut below, above, or on both sides, a third each.
         highest_start: keV; a cut below is uniform from the lowest energy up to here.
@@ -123,6 +128,8 @@ class TrainingPrior:
     background_shares: Shares = (0.15, 0.20, 0.20, 0.17, 0.16, 0.12)
     background_slope: Annotated[Number, Field(ge=0, le=5)] = 0.15
     without_background: Share = 1.0 / 3.0
+    background_error: Share = 0.0
+    background_level: Share = 0.0
     area: Range = (0.3, 1.0)
     partial: Share = 0.3
     highest_start: Energy = 1.0
@@ -148,9 +155,9 @@ class TrainingPrior:
             return read(values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a header in JSON."""
+        """Plain values for a header in JSON; an error of the background is named only where there is one."""
         found: dict[str, Any] = TypeAdapter(TrainingPrior).dump_python(self, mode="json")
-        return found
+        return {key: value for key, value in found.items() if key not in NEWER or value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingPrior:
@@ -203,6 +210,22 @@ class TrainingPrior:
         middle = torch.from_numpy(0.5 * np.log(lo * hi / (edges[0] * edges[-1])))
         shape = share * torch.exp(slope[:, None] * middle)
         return rate[:, None] * shape * (share.sum() / shape.sum(-1, keepdim=True))
+
+    def draw_truth(
+        self, background: Float[Tensor, "source bin"], generator: torch.Generator
+    ) -> Float[Tensor, "source bin"]:
+        """Backgrounds that spectra have whose files say another: those of the files where they have no error.
+
+        Args:
+            background: Counts that the files say.
+            generator: Source of randomness.
+        """
+        if self.background_error > 0:
+            background = sample_modelled(background, self.background_error * background, generator)
+        if self.background_level > 0:
+            level = torch.randn((background.shape[0], 1), generator=generator, dtype=torch.float64)
+            background = background * torch.exp(self.background_level * level)
+        return background
 
     def draw_band(
         self, lowest: float, highest: float, rows: int, generator: torch.Generator

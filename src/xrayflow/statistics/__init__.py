@@ -1,7 +1,7 @@
 """LIKELIHOOD: XSPEC's statistics for people, and the normalised likelihood that the posterior rests on."""
 
 from xrayflow.statistics.auto import STATISTICS, StatisticChoice, background_in_source, choose
-from xrayflow.statistics.background import MODELLED_SCALE
+from xrayflow.statistics.background import MODELLED_SCALE, NUISANCES, sample_modelled
 from xrayflow.statistics.batch import (
     KNOWN,
     TREATMENTS,
@@ -26,6 +26,7 @@ __all__ = [
     "KNOWN",
     "MODELLED_SCALE",
     "MOST_SYSTEMATIC",
+    "NUISANCES",
     "STATISTICS",
     "TREATMENTS",
     "BackgroundTreatment",
@@ -44,4 +45,5 @@ __all__ = [
     "choose",
     "likelihood_kind",
     "likelihood_of",
+    "sample_modelled",
 ]

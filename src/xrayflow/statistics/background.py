@@ -1,4 +1,4 @@
-r"""What is believed of a background before the source region is seen: a gamma distribution in every bin.
+r"""What is believed of a background before the source region is seen: a gamma distribution in nearly every bin.
 
 beta, the background counts in the source region of a bin, is gamma distributed with shape alpha and rate g, where the
 level lnA and, of a counted background, the tilt are common to all bins:
@@ -12,7 +12,8 @@ level lnA and, of a counted background, the tilt are common to all bins:
   are left free: else a smooth background would seem known better than its counts know it. A vague prior of its own in
   every bin would act hundreds of times and pull the source by many standard deviations.
 * *Modelled* (B +- sigma from a background model): the truth scatters about the model, a normal cut at zero whose mean
-  and variance the gamma distribution has; A is what the model's level is off by.
+  and variance the gamma distribution has; A is what the model's level is off by. Where sigma is more than
+  `WIDEST_GAMMA` of B, so that the two differ, it is the cut normal itself.
 
 Source: derived here; Casella 1985 (Am. Stat. 39, 83) on empirical Bayes; Loredo 1992 on source and background regions.
 """
@@ -23,15 +24,17 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import gammaln, log_ndtr
+from torch import Tensor
 
 from xrayflow.ogip import Spectrum
 from xrayflow.prior import Marginal
 
 Array = NDArray[np.float64]
 
-SCALE, TILT = "background.lnA", "background.tilt"
+SCALE, TILT = NUISANCES = ("background.lnA", "background.tilt")
 """Names of the nuisances."""
 
 COUNTED_SCALE, WIDEST_SCALE = 1.0, 2.0
@@ -52,6 +55,9 @@ UNSEEN = 0.5
 SMALLEST_ERROR = 1e-3
 """Of a modelled background: an error below this part of it changes nothing."""
 
+WIDEST_GAMMA = 0.3
+"""Of a modelled background: error / value up to which the gamma distribution stands for the cut normal."""
+
 DEEP = -30.0
 """Standard deviations below zero from which the moments of a cut normal are taken from their series."""
 
@@ -68,6 +74,8 @@ class BackgroundPrior:
         shape: a; 0 where the background is modelled.
         sd: Standard deviation of the nuisances; 0 holds A at 1.
         basis: (nuisance, bin) what each adds to ln A: ones for the level, x for the tilt.
+        middle, error: Of the cut normal in the source's counts, where it takes the gamma distribution's place; 0 and 0
+            elsewhere.
     """
 
     alpha: Array
@@ -78,6 +86,8 @@ class BackgroundPrior:
     shape: float
     sd: float
     basis: Array
+    middle: Array
+    error: Array
 
     @property
     def scale(self) -> tuple[Marginal, ...]:
@@ -114,7 +124,19 @@ def counted(spectrum: Spectrum) -> BackgroundPrior:
     reach = np.ptp(energy)
     x = 2.0 * (energy - energy.min()) / reach - 1.0 if reach > 0 else np.zeros_like(energy)
     basis = np.stack([np.ones_like(x), x])
-    return BackgroundPrior(counts + shape, fixed, shape * fixed / mean, counts, mean, shape, COUNTED_SCALE, basis)
+    nothing = np.zeros_like(x)
+    return BackgroundPrior(
+        alpha=counts + shape,
+        fixed=fixed,
+        scaled=shape * fixed / mean,
+        counts=counts,
+        mean=mean,
+        shape=shape,
+        sd=COUNTED_SCALE,
+        basis=basis,
+        middle=nothing,
+        error=nothing,
+    )
 
 
 def modelled(spectrum: Spectrum, scale: float = MODELLED_SCALE) -> BackgroundPrior:
@@ -129,9 +151,54 @@ def modelled(spectrum: Spectrum, scale: float = MODELLED_SCALE) -> BackgroundPri
     middle = _background(spectrum) * ratio
     sd = np.maximum(error * ratio, SMALLEST_ERROR * np.maximum(np.abs(middle), SMALLEST_ERROR))
     mean, variance = cut_normal(middle, sd)
-    nothing = np.zeros_like(mean)
-    level = np.ones((1, mean.size))
-    return BackgroundPrior(mean**2 / variance, nothing, mean / variance, nothing, nothing, 0.0, scale, level)
+    nothing, is_wide = np.zeros_like(mean), _is_wide(middle, sd)
+    return BackgroundPrior(
+        alpha=mean**2 / variance,
+        fixed=nothing,
+        scaled=mean / variance,
+        counts=nothing,
+        mean=nothing,
+        shape=0.0,
+        sd=scale,
+        basis=np.ones((1, mean.size)),
+        middle=np.where(is_wide, middle, 0.0),
+        error=np.where(is_wide, sd, 0.0),
+    )
+
+
+def sample_modelled(middle: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
+    """Backgrounds that a model says to be middle +- sd, as `modelled` believes them, at A = 1.
+
+    Args:
+        middle: >= 0, of any shape; where it is 0 there is none.
+        sd: Of the same shape, > 0 where middle is.
+        generator: Source of randomness.
+    """
+    b, error = (one.numpy() for one in (middle.clamp(min=1e-300), sd.clamp(min=1e-300)))
+    mean, variance = (torch.from_numpy(one) for one in cut_normal(b, error))
+    gamma = torch._standard_gamma(mean**2 / variance, generator=generator) * variance / mean
+    wide = torch.from_numpy(_is_wide(b, error))
+    if bool(wide.any()):
+        gamma = torch.where(wide, sample_cut_normal(middle, sd.clamp(min=1e-300), generator), gamma)
+    return torch.where(middle > 0, gamma, 0.0)
+
+
+def sample_cut_normal(middle: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
+    """Draws of a normal cut at zero, by its upper tail.
+
+    Args:
+        middle, sd: Of the normal before it was cut; middle > `DEEP` sd.
+        generator: Source of randomness.
+    """
+    share = torch.rand(middle.shape, generator=generator, dtype=middle.dtype)
+    tail = torch.special.ndtri((share * torch.special.ndtr(middle / sd)).clamp(min=1e-300))
+    drawn: Tensor = (middle - sd * tail).clamp(min=0.0)
+    return drawn
+
+
+def _is_wide(middle: Array, sd: Array) -> NDArray[np.bool_]:
+    """Where the cut normal is no gamma distribution; far below zero it is exponential, which is one."""
+    return np.asarray((sd > WIDEST_GAMMA * middle) & (middle > DEEP * sd))
 
 
 def cut_normal(middle: Array, sd: Array) -> tuple[Array, Array]:

@@ -23,8 +23,9 @@ from xrayflow.statistics.count_density import log_saturated_poisson, stirling_re
 NODES, DROP, UPDATES = 28, 22.0, 8
 """Of the quadrature: how many, how far in natural log below the peak it goes, and steps to find where that is."""
 
-WELL_KNOWN, HERMITE = 30.0, 12
-"""alpha from which so many of Gauss and Hermite's nodes are exact to 2e-8."""
+WELL_KNOWN, BETTER_KNOWN, BEST_KNOWN = 30.0, 100.0, 1000.0
+HERMITE = {BEST_KNOWN: 4, BETTER_KNOWN: 7, WELL_KNOWN: 12}
+"""Shapes from which so many of Gauss and Hermite's nodes are exact, to 2e-7, 7e-7 and 1e-7; slopes take the most."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Bins:
         """ln Poisson(S | S)."""
         return log_saturated_poisson(self.counts)
 
+    @cached_property
+    def known(self) -> Float[Tensor, " bin"]:
+        """How near a normal the integrand is: the smaller shape of the two gamma distributions."""
+        return self.alpha if self.s2 == 0.0 else self.alpha.clamp(max=1.0 / self.s2)
+
     def select(self, chosen: Tensor) -> Bins:
         """Some of them."""
         return Bins(self.counts[chosen], self.alpha[chosen], self.s2)
@@ -87,14 +93,18 @@ class Integrand:
         """Natural log relative to the peak, d away from it in ln beta."""
         terms = self.bins.alpha, self.bins.counts, self.n, self.f, self.e
         alpha, s, n, f, e = (one[..., None] for one in terms) if d.ndim > self.mu.ndim else terms
-        x = torch.expm1(d)
-        return alpha * d + s * torch.log1p(f * x) - (n * torch.log1p(e * x) if self.bins.s2 > 0 else e * x)
+        x, found = torch.expm1(d), alpha * d
+        if self.bins.s2 > 0:
+            found.addcmul_(n, (e * x).log1p_(), value=-1.0)
+        else:
+            found.addcmul_(e, x, value=-1.0)
+        return found.addcmul_(s, x.mul_(f).log1p_())
 
-    def value(self, weight: Float[Tensor, "draw bin node"]) -> Float[Tensor, "draw bin"]:
-        """ln p(S), from the integrand at places relative to the peak times their distance.
+    def value(self, integral: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
+        """ln p(S).
 
         Args:
-            weight: Of each place.
+            integral: Over ln beta, relative to the peak.
         """
         bins, top = self.bins, self.mu + (1.0 + self.rate) * self.peak
         last = self.n * torch.log1p(bins.s2 * top) if bins.s2 > 0 else top
@@ -104,7 +114,7 @@ class Integrand:
             + bins.alpha * torch.log(self.rate * self.peak / bins.alpha)
             + bins.counts * torch.log((self.mu + self.peak) / bins.counts.clamp(min=1.0))
             + (bins.alpha + bins.counts - last)
-            + torch.log(weight.sum(-1))
+            + torch.log(integral)
         )
 
     def density(self, d: Float[Tensor, "draw bin node"], weight: Float[Tensor, "draw bin node"]) -> Density:
@@ -121,7 +131,7 @@ class Integrand:
         share = weight / weight.sum(-1, keepdim=True)
         by_mu = (share * (bins.counts[:, None] / (mu + beta) - spread)).sum(-1)
         by_rate = bins.alpha / self.rate - (share * beta * spread).sum(-1)
-        return Density(self.value(weight), by_mu, by_rate)
+        return Density(self.value(weight.sum(-1)), by_mu, by_rate)
 
 
 def quadrature(
@@ -139,6 +149,14 @@ def quadrature(
         rate: g.
         nodes, drop: How fine, and how far in natural log below the peak.
     """
+    one, d, weight = trapezoids(bins, mu, rate, nodes, drop)
+    return one.density(d, weight)
+
+
+def trapezoids(
+    bins: Bins, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"], nodes: int = NODES, drop: float = DROP
+) -> tuple[Integrand, Float[Tensor, "draw bin node"], Float[Tensor, "draw bin node"]]:
+    """The integrand, the places of `quadrature` relative to its peak, and the weight of each."""
     one = Integrand(bins, mu, rate)
     left = torch.sqrt(2.0 * drop / one.bend)
     right = left.clamp(max=3.5)
@@ -150,7 +168,7 @@ def quadrature(
     size = right[..., None] / -torch.expm1(-c)
     x = torch.linspace(-1.0, 1.0, nodes, dtype=torch.float64)
     d = size * -torch.expm1(-c * x)
-    return one.density(d, size * c * torch.exp(one.below(d) - c * x) * (2.0 / (nodes - 1)))
+    return one, d, size * c * torch.exp(one.below(d) - c * x) * (2.0 / (nodes - 1))
 
 
 def near_normal(
@@ -164,17 +182,35 @@ def near_normal(
         rate: g.
         slopes: Whether they are wanted; else they are empty.
     """
-    one, (x, log_weight) = Integrand(bins, mu, rate), _hermite(HERMITE)
+    if slopes:
+        one, d, weight = hermite(bins, mu, rate)
+        return one.density(d, weight)
+    one = Integrand(bins, mu, rate)
+    return Density(one.value(hermite_sum(one, torch.rsqrt(one.bend))), mu[:0], mu[:0])
+
+
+def hermite_sum(one: Integrand, width: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
+    """The integral relative to the peak, node by node: a short last axis would be slow."""
+    known = float(one.bins.known.min())
+    nodes = next((nodes for least, nodes in HERMITE.items() if known >= least), HERMITE[WELL_KNOWN])
+    total = torch.zeros_like(width)
+    for x, log_weight in zip(*(values.tolist() for values in hermite_nodes(nodes)), strict=True):
+        total.add_(one.below(x * width).exp_(), alpha=math.exp(log_weight))
+    return total.mul_(width)
+
+
+def hermite(
+    bins: Bins, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]
+) -> tuple[Integrand, Float[Tensor, "draw bin node"], Float[Tensor, "draw bin node"]]:
+    """The integrand, the places of `near_normal` relative to its peak, and the weight of each."""
+    one, (x, log_weight) = Integrand(bins, mu, rate), hermite_nodes(HERMITE[WELL_KNOWN])
     width = torch.rsqrt(one.bend)[..., None]
     d = x * width
-    weight = torch.exp(one.below(d) + log_weight) * width
-    if slopes:
-        return one.density(d, weight)
-    return Density(one.value(weight), mu[:0], mu[:0])
+    return one, d, torch.exp(one.below(d) + log_weight) * width
 
 
 @cache
-def _hermite(nodes: int) -> tuple[Tensor, Tensor]:
+def hermite_nodes(nodes: int) -> tuple[Tensor, Tensor]:
     """Places and ln(weights exp(x^2 / 2)) for integrals over x."""
     x, weight = np.polynomial.hermite_e.hermegauss(nodes)
     return torch.from_numpy(x), torch.from_numpy(np.log(weight) + 0.5 * x * x)

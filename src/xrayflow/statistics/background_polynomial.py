@@ -69,12 +69,12 @@ class Polynomial:
             mu: Of the source.
             rate: g.
         """
-        return self._whole(mu, rate, _horner(self.coefficients, self._power(mu, rate)))
+        return self._whole(mu, rate, horner(self.coefficients, self._power(mu, rate)))
 
     def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
         """That, and its slopes."""
         bins, spread, r = self.bins, 1.0 + self.bins.s2 * mu, self._power(mu, rate)
-        value, slope = _horner_and_slope(self.coefficients, r)
+        value, slope = horner_and_slope(self.coefficients, r)
         ratio = slope / value
         by_mu = ratio * (1.0 + rate) / (self.unit * spread**2) - 1.0 / spread
         behind = bins.counts - r * ratio
@@ -130,7 +130,7 @@ class FewBehind:
             rate: g.
         """
         x, r = self._power(mu, rate)
-        found = self._whole(mu, rate, x, _horner(self.coefficients, r))
+        found = self._whole(mu, rate, x, horner(self.coefficients, r))
         far = x * self.reach < 1.0
         if bool(far.any()):
             found[far] = self._beyond(mu, rate, far, slopes=False).value[0]
@@ -140,7 +140,7 @@ class FewBehind:
         """That, and its slopes."""
         bins, spread = self.bins, 1.0 + self.bins.s2 * mu
         x, r = self._power(mu, rate)
-        value, slope = _horner_and_slope(self.coefficients, r)
+        value, slope = horner_and_slope(self.coefficients, r)
         behind = r * slope / value
         by_mu = ((bins.counts - behind) / mu.clamp(min=1e-300) - 1.0) / spread
         by_rate = bins.alpha / rate - (bins.alpha + behind) / (1.0 + rate)
@@ -170,7 +170,7 @@ class FewBehind:
         return self.largest + _before(self.bins, mu, rate) + power + torch.log(polynomial)
 
 
-def _horner(coefficients: Float[Tensor, "power bin"], r: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
+def horner(coefficients: Float[Tensor, "power bin"], r: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
     """The polynomial at r."""
     value = coefficients[-1].expand(r.shape)
     for coefficient in coefficients[:-1].flip(0):
@@ -178,7 +178,7 @@ def _horner(coefficients: Float[Tensor, "power bin"], r: Float[Tensor, "draw bin
     return value
 
 
-def _horner_and_slope(coefficients: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+def horner_and_slope(coefficients: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """That, and its slope with r."""
     value, slope = coefficients[-1].expand(r.shape), torch.zeros_like(r)
     for coefficient in coefficients[:-1].flip(0):

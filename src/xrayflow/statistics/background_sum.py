@@ -20,6 +20,8 @@ Every limit is a case of it: s = 0 is a Poisson source, alpha -> infinity at alp
   is nearly a normal, and Gauss and Hermite's nodes do (`near_normal`). A background that leaves a bin nearly a negative
   binomial of the sum's mean and variance (`is_matched`) is that (`matched`).
 
+A background that is a cut normal (`background_cut`) has an integral of its own.
+
 `background_polynomial` has the sums, `background_integral` the integral. Each gives the slopes with mu and with g too:
 that with mu is the expected number of source counts in disguise.
 
@@ -29,6 +31,7 @@ Source: derived here; checked against mpmath in tests/statistics.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +40,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.statistics.background_integral import WELL_KNOWN, Bins, Density, near_normal, quadrature
+from xrayflow.statistics.background_cut import CutNormals
+from xrayflow.statistics.background_integral import (
+    BEST_KNOWN,
+    BETTER_KNOWN,
+    HERMITE,
+    WELL_KNOWN,
+    Bins,
+    Density,
+    near_normal,
+    quadrature,
+)
 from xrayflow.statistics.background_polynomial import AWAY, BEHIND, FewBehind, Polynomial, most_behind
 from xrayflow.statistics.count_density import log_counts, log_counts_slope
 
@@ -47,7 +60,10 @@ FEW = 64
 CLASSES = 8, 16, 32, FEW
 """Bins are evaluated together up to these counts."""
 
-TOGETHER = 16_384
+SUMMED = (BEST_KNOWN, 64.0), (BETTER_KNOWN, 128.0)
+"""Shapes (`Bins.known`) from which sums of more terms than these give way to the integral: it takes few nodes then."""
+
+TOGETHER = 32_768
 """Draws times bins of one evaluation: more leave the processor's cache."""
 
 LEFT_OUT, REACH = 1e-6, 3.0
@@ -111,42 +127,64 @@ class BackgroundSum:
         size: How many bins.
         few: Places of bins and their polynomials, few counts first.
         alike: Bins that are matched.
-        known: Others whose background is well known.
+        known: Others whose background is well known, the best known first.
         rest: The others.
+        cut: Those on a background that is a cut normal.
     """
 
     size: int
     few: tuple[tuple[Tensor, Polynomial | FewBehind], ...]
     alike: tuple[Tensor, Bins]
-    known: tuple[Tensor, Bins]
+    known: tuple[tuple[Tensor, Bins], ...]
     rest: tuple[Tensor, Bins]
+    cut: tuple[Tensor, CutNormals | None]
 
     @classmethod
-    def of(cls, bins: Bins, rate: Float[Tensor, " bin"]) -> BackgroundSum:
+    def of(
+        cls,
+        bins: Bins,
+        rate: Float[Tensor, " bin"],
+        middle: Float[Tensor, " bin"] | None = None,
+        error: Float[Tensor, " bin"] | None = None,
+    ) -> BackgroundSum:
         """Sort bins.
 
         Args:
             bins: Of one source.
             rate: g where most evaluations will be.
+            middle, error: Of the normal that is cut at zero, where the background is one; error 0 elsewhere.
         """
         counts, few = bins.counts, list[tuple[Tensor, Polynomial | FewBehind]]()
-        alike = is_matched(bins, rate) & (counts > FEW)
+        is_cut = torch.zeros_like(counts, dtype=torch.bool) if error is None else error > 0
+        alike = is_matched(bins, rate) & (counts > FEW) & ~is_cut
         # where there may be no source at all, the sum from its other end would not reach
         bright = counts - bins.alpha / rate > AWAY * torch.sqrt(counts + bins.alpha / rate**2)
-        many = (counts > FEW) & ~alike
+        many = (counts > FEW) & ~alike & ~is_cut
         behind = torch.where(many & bright, most_behind(bins, rate), torch.inf)
         degree = torch.where(many & (bright | (counts > BEHIND[-1])), torch.inf, counts)
-        degree = torch.where(alike, torch.inf, degree)
+        degree = torch.where(alike | is_cut, torch.inf, degree)
+        # a few nodes are quicker than a long sum
+        for least, longest in SUMMED:
+            behind = torch.where((bins.known >= least) & (behind > longest), torch.inf, behind)
+            degree = torch.where((bins.known >= least) & (degree > longest), torch.inf, degree)
         for size, ends, kind in ((degree, (*CLASSES, *BEHIND[-2:]), Polynomial), (behind, BEHIND, FewBehind)):
             for least, most in itertools.pairwise((-1.0, *ends)):
                 at = ((size > least) & (size <= most)).nonzero()[:, 0]
                 if at.numel():
                     few.append((at, kind.of(bins.select(at), rate[at], int(most))))
         left = many & torch.isinf(behind) & torch.isinf(degree)
-        well = bins.alpha >= WELL_KNOWN
-        groups = [where.nonzero()[:, 0] for where in (alike, left & well, left & ~well)]
-        first, second, third = ((at, bins.select(at)) for at in groups)
-        return cls(counts.numel(), tuple(few), first, second, third)
+        well = torch.where(bins.alpha >= WELL_KNOWN, bins.known.clamp(min=WELL_KNOWN), 0.0)
+        classes = [left & (well < most) & (well >= least) for most, least in itertools.pairwise((math.inf, *HERMITE))]
+        first, *known, last = (
+            (at, bins.select(at))
+            for at in (where.nonzero()[:, 0] for where in (alike, *classes, left & (well < WELL_KNOWN)))
+        )
+        at = is_cut.nonzero()[:, 0]
+        cut = None
+        if middle is not None and error is not None and at.numel():
+            cut = CutNormals(counts[at], middle[at], error[at], rate[at], bins.s2)
+        some = tuple((place, one) for place, one in known if place.numel())
+        return cls(counts.numel(), tuple(few), first, some, last, (at, cut))
 
     def value(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
         """ln p(S) of each bin.
@@ -169,19 +207,26 @@ class BackgroundSum:
             yield at, polynomial.value
         for (at, bins), of in (
             (self.alike, matched_value),
-            (self.known, _near_normal_value),
+            *((one, _near_normal_value) for one in self.known),
             (self.rest, _quadrature_value),
         ):
             if at.numel():
                 yield at, partial(of, bins)
+        at, cut = self.cut
+        if cut is not None:
+            yield at, cut.value
 
     def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
         """That, and its slopes."""
         found = mu.new_empty((3, *mu.shape))
         parts = [(at, polynomial(mu[:, at], rate[:, at])) for at, polynomial in self.few]
-        for (at, bins), of in ((self.alike, matched), (self.known, near_normal), (self.rest, quadrature)):
+        known = ((one, near_normal) for one in self.known)
+        for (at, bins), of in ((self.alike, matched), *known, (self.rest, quadrature)):
             if at.numel():
                 parts.append((at, of(bins, mu[:, at], rate[:, at])))
+        at, cut = self.cut
+        if cut is not None:
+            parts.append((at, cut(mu[:, at], rate[:, at])))
         for at, one in parts:
             for row, values in zip(found, (one.value, one.by_mu, one.by_rate), strict=True):
                 row[:, at] = values

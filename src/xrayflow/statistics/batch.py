@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -55,6 +56,8 @@ class BackgroundTreatment:
     def __post_init__(self) -> None:
         if self.kind not in TREATMENTS:
             raise DataError(f"--likelihood {self.kind}: no such likelihood{nearest(self.kind, TREATMENTS)}")
+        if isinstance(self.scale, bool) or not isinstance(self.scale, Real):
+            raise DataError(f"--background-scale {self.scale!r}: it is no number; give a fraction of the level, 0 .. 1")
         if not 0.0 <= self.scale <= WIDEST_LEVEL:
             raise DataError(f"--background-scale {self.scale:g}: it is a fraction of the background; give 0 .. 1")
 
@@ -177,7 +180,7 @@ def _seen_rightly(
             )
         _check_counts(spectrum)
     counts = _padded([spectrum.counts for spectrum in spectra], bins, 0.0)
-    return CountLikelihood.of(counts, _padded(backgrounds, bins, 0.0), s[:, 0], used, lacking)
+    return CountLikelihood.of(counts, _padded(backgrounds, bins, 0.0), s[:, 0], used, lacking).exact()
 
 
 def _check_background(spectrum: Spectrum) -> None:

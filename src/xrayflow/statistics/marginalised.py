@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xrayflow.prior import Marginal
-from xrayflow.statistics.background import BackgroundPrior
+from xrayflow.statistics.background import BackgroundPrior, sample_cut_normal
 from xrayflow.statistics.background_integral import Bins
 from xrayflow.statistics.background_sum import BackgroundSum
 from xrayflow.statistics.count_density import log_counts, log_saturated_poisson
@@ -43,6 +43,7 @@ class MarginalisedCounts(Likelihood):
         shape: (source, 1) of the rates about the mean; 0 where the background is modelled.
         scale: Priors of the nuisances; empty where A is 1.
         basis: (source, bin, nuisance) what each adds to ln A of a bin.
+        middle, error: (source, bin) of the cut normal in the place of the gamma distribution; error 0 elsewhere.
         sums: Of every source of the whole batch, its bins.
         rows: (source,) places in `sums`.
         shortfalls: Empty: it lacks nothing.
@@ -59,6 +60,8 @@ class MarginalisedCounts(Likelihood):
     shape: Tensor
     scale: tuple[Marginal, ...]
     basis: Tensor
+    middle: Tensor
+    error: Tensor
     sums: tuple[BackgroundSum, ...]
     rows: Int[Tensor, " source"]
     shortfalls: tuple[Shortfall, ...] = ()
@@ -87,7 +90,8 @@ class MarginalisedCounts(Likelihood):
         sums = []
         for own, prior, s in zip(counts, priors, systematic, strict=True):
             bins = Bins(torch.from_numpy(own), torch.from_numpy(prior.alpha), s**2)
-            sums.append(BackgroundSum.of(bins, torch.from_numpy(prior.fixed + prior.scaled)))
+            middle, error = torch.from_numpy(prior.middle), torch.from_numpy(prior.error)
+            sums.append(BackgroundSum.of(bins, torch.from_numpy(prior.fixed + prior.scaled), middle, error))
         return cls(
             counts=padded(counts, 0.0)[:, None],
             systematic=torch.tensor(list(systematic), dtype=torch.float64)[:, None],
@@ -102,6 +106,8 @@ class MarginalisedCounts(Likelihood):
             basis=torch.stack([padded([one.basis[k] for one in priors], 0.0) for k in range(len(priors[0].scale))], -1)
             if priors[0].scale
             else torch.zeros((len(counts), most, 0), dtype=torch.float64),
+            middle=padded([one.middle for one in priors], 0.0),
+            error=padded([one.error for one in priors], 0.0),
             sums=tuple(sums),
             rows=torch.arange(len(counts)),
         )
@@ -132,7 +138,8 @@ class MarginalisedCounts(Likelihood):
         found = expected.new_empty(expected.shape[:2])
         for part, of, scale, rate in self._runs(expected, nuisance):
             value = of.value(expected[part, :, : of.size].flatten(0, 1), rate).sum(-1)
-            found[part] = value.reshape(found[part].shape) + self._log_background(part, of.size, scale)
+            own = None if nuisance is None else nuisance[part]
+            found[part] = value.reshape(found[part].shape) + self._log_background(part, of.size, scale, own)
         return found
 
     def log_density_per_bin(self, expected: Expected) -> Expected:
@@ -150,11 +157,21 @@ class MarginalisedCounts(Likelihood):
         return (value * self.used[:, None]).sum(-1)
 
     def deviance(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
-        """That of S about mean and variance of the sum: a negative binomial's."""
+        """That of S about mean and variance of the sum: a negative binomial's.
+
+        A negative binomial cannot be as wide as a cut normal. Where there is one it is the squared distance from the
+        normal before it was cut, which a bin without a usable error meets.
+        """
         phi, total = self._phi(expected, nuisance), self.total(expected, nuisance)
         saturated = log_saturated_poisson(self.counts)
         met = log_counts(self.counts, self.counts, phi, saturated)
         away = met - log_counts(self.counts, total.clamp(min=1e-300), phi, saturated)
+        if bool((self.error > 0).any()):
+            scale, middle = self._scale(nuisance), self.middle[:, None]
+            spread = expected + scale * middle.clamp(min=0.0) + (scale * self.error[:, None]) ** 2
+            spread = spread + (self.systematic[:, None] * expected) ** 2
+            square = (self.counts - expected - scale * middle) ** 2 / spread.clamp(min=1e-300)
+            away = torch.where(self.error[:, None] > 0, 0.5 * square, away)
         return 2.0 * (away * self.used[:, None]).sum(-1)
 
     def curvature(
@@ -224,6 +241,10 @@ class MarginalisedCounts(Likelihood):
         beta = torch.where(
             is_counted, in_background / self.fixed[:, None].clamp(min=1e-300), unit / self.scaled[:, None] * scale
         )
+        if bool((self.error > 0).any()):
+            middle, error = (one[:, None].expand(expected.shape) for one in (self.middle, self.error))
+            drawn = scale * sample_cut_normal(middle, error.clamp(min=1e-300), generator)
+            beta = torch.where(self.error[:, None] > 0, drawn, beta)
         used = self.used[:, None]
         counts = torch.poisson((mean + beta) * used, generator=generator)
         background = torch.poisson(torch.where(is_counted, in_background, 0.0) * used, generator=generator)
@@ -245,6 +266,8 @@ class MarginalisedCounts(Likelihood):
             mean=self.mean[sources, :bins],
             shape=self.shape[sources],
             basis=self.basis[sources, :bins],
+            middle=self.middle[sources, :bins],
+            error=self.error[sources, :bins],
             rows=self.rows[sources],
         )
 
@@ -263,17 +286,17 @@ class MarginalisedCounts(Likelihood):
             rate = rate.expand(run, expected.shape[1], bins).flatten(0, 1)
             yield part, self.sums[source], scale, rate
 
-    def _log_background(self, part: slice, bins: int, scale: Tensor) -> Tensor:
+    def _log_background(self, part: slice, bins: int, scale: Tensor, nuisance: Nuisance | None) -> Tensor:
         """ln p(B | A) of rows of one source."""
         shape = self.shape[part][0, 0]
         if float(shape) == 0.0:
             return scale.new_zeros(())
-        counts, mean = self.background[part][0, 0, :bins], self.mean[part][0, :bins]
+        counts, ratio = self.background[part][0, 0, :bins], self.mean[part][0, :bins] / shape
         constant = torch.lgamma(counts + shape) - torch.lgamma(shape) - torch.lgamma(counts + 1.0)
-        expected = mean * scale
-        part_ = expected / (shape + expected)
-        value = constant + shape * torch.log1p(-part_) + torch.xlogy(counts, part_)
-        return value.sum(-1)
+        met = (constant + torch.xlogy(counts, ratio)).sum()
+        value = met - torch.log1p(scale * ratio) @ (counts + shape)
+        # ln A is a sum over nuisances, so B ln A needs no logarithm
+        return value if nuisance is None else value + nuisance @ (counts @ self.basis[part][0, :bins])
 
     def _of_background(self, nuisance: Nuisance | None) -> tuple[Tensor, Tensor]:
         """(source, draw, bin) slope of ln p(B | A) with ln A, and its information."""

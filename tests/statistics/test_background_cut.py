@@ -1,0 +1,116 @@
+"""A background that is a cut normal: its integral against mpmath, its slopes, its sum, its limits."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sum_zoo import tensor
+from xrayflow.statistics.background_cut import CutNormals
+from xrayflow.statistics.count_density import log_counts, log_saturated_poisson
+
+Case = tuple[float, float, float, float, float]
+"""S, mu, b, sigma, A."""
+
+
+def integral(counts: float, mu: float, middle: float, error: float, scale: float) -> float:
+    """ln p(S) without a systematic error, with 30 digits."""
+    with mpmath.workdps(30):
+        s, m, b, sd, a = (mpmath.mpf(float(one)) for one in (counts, mu, middle, error, scale))
+
+        def log(y: mpmath.mpf) -> mpmath.mpf:
+            met = s * mpmath.log(m + a * y) if s > 0 else mpmath.mpf(0)
+            return met - m - a * y - (y - b) ** 2 / (2 * sd**2)
+
+        lo, hi = mpmath.mpf(0), max(b, 0) + 12 * sd + s / a
+        for _ in range(150):
+            left, right = lo + (hi - lo) / 3, hi - (hi - lo) / 3
+            lo, hi = (left, hi) if log(left) < log(right) else (lo, right)
+        peak = (lo + hi) / 2
+        width = 1 / mpmath.sqrt(1 / sd**2 + a * a * s / (m + a * peak) ** 2)
+        steps = [k * width for k in (-14, -10, -6, -3, -1, 0, 1, 3, 6, 10, 14, 20, 30)]
+        places = {mpmath.mpf(0)} | {max(peak + step, mpmath.mpf(0)) for step in steps}
+        places |= {peak + k / a for k in (1, 4, 12, 30, 70)}
+        total = mpmath.quad(lambda y: mpmath.exp(log(y) - log(peak)), sorted(places))
+        norm = sd * mpmath.sqrt(2 * mpmath.pi) * mpmath.ncdf(b / sd)
+        return float(mpmath.log(total / norm) + log(peak) - mpmath.loggamma(s + 1))
+
+
+def random_cases(number: int) -> list[Case]:
+    """Wherever the source stands, and the background too."""
+    random, found = np.random.default_rng(1), []
+    for _ in range(number):
+        counts = float(random.choice([0, 1, 3, 10, 64, 300, 1e4, 1e6]))
+        middle = float(10.0 ** random.uniform(-2, 5) * random.choice([1.0, 1.0, 1.0, -0.3, 0.0]))
+        error = float(random.uniform(0.3, 3.0) * max(abs(middle), 0.05))
+        mu = float(random.choice([10.0 ** random.uniform(-6, 5), max(counts - middle, 0.1)]))
+        found.append((counts, mu, middle, error, float(np.exp(0.2 * random.normal()))))
+    return found
+
+
+def bins_of(cases: list[Case], systematic: float = 0.0) -> tuple[CutNormals, Tensor, Tensor]:
+    """Bins, mu and g of one draw; g is 1 at A = 1."""
+    counts, mu, middle, error, scale = (tensor(*column) for column in zip(*cases, strict=True))
+    return CutNormals(counts, middle, error, torch.ones_like(counts), systematic**2), mu[None], 1.0 / scale[None]
+
+
+def test_its_integral_is_exact_to_a_millionth() -> None:
+    cases = random_cases(60)
+    exact = np.array([integral(*case) for case in cases])
+    bins, mu, rate = bins_of(cases)
+    np.testing.assert_allclose(bins.value(mu, rate)[0].numpy(), exact, rtol=1e-9, atol=1e-7)
+
+
+@pytest.mark.parametrize(("systematic", "worst"), [(0.01, 2e-6), (0.03, 2e-6), (0.1, 1e-5), (0.3, 3e-5)])
+def test_a_systematic_error_is_integrated_over_too(systematic: float, worst: float) -> None:
+    """Against 8001 places of ln F; a source that is twice or half what the counts say is not lost."""
+    n = 1.0 / systematic**2
+    cases: list[Case] = [
+        (0.0, 0.3, 0.2, 0.2, 1.1),
+        (5.0, 3.0, 2.0, 2.0, 1.1),
+        (10.0, 8.0, 3.0, 5.0, 0.9),
+        *((round(n), share * n, 0.3 * n, 0.1 * n, 1.1) for share in (0.5, 0.7, 0.9)),
+        *((round(10.0 * n), share * n, 0.1 * n, 0.1 * n, 1.1) for share in (5.0, 20.0)),
+    ]
+    k, u = n, torch.linspace(-max(10.0 * systematic, 1.0), max(8.0 * systematic, 0.9), 8001, dtype=torch.float64)
+    log_weight = torch.log_softmax(k * (u - torch.expm1(u)), 0)[:, None]
+    bins, mu, rate = bins_of(cases)
+    known = torch.logsumexp(bins.value(torch.exp(u)[:, None] * mu, rate.expand(8001, -1)) + log_weight, 0)
+    ours, mu, rate = bins_of(cases, systematic)
+    torch.testing.assert_close(ours.value(mu, rate)[0], known, rtol=1e-6, atol=worst)
+
+
+@pytest.mark.parametrize("systematic", [0.0, 0.05])
+def test_slopes_are_those_of_differences(systematic: float) -> None:
+    cases: list[Case] = [
+        (0.0, 0.5, 0.4, 0.4, 1.0),
+        (7.0, 3.0, 5.0, 2.5, 1.2),
+        (40.0, 35.0, -3.0, 6.0, 0.8),
+        (300.0, 200.0, 90.0, 60.0, 1.0),
+        (2e4, 1.5e4, 6e3, 2e3, 1.1),
+    ]
+    bins, mu, rate = bins_of(cases, systematic)
+    found, step = bins(mu, rate), 1e-4
+    by_mu = (bins.value(mu * (1 + step), rate) - bins.value(mu * (1 - step), rate)) / (2 * step * mu)
+    by_rate = (bins.value(mu, rate * (1 + step)) - bins.value(mu, rate * (1 - step))) / (2 * step * rate)
+    torch.testing.assert_close(found.by_mu, by_mu, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(found.by_rate, by_rate, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("systematic", [0.0, 0.1])
+def test_the_probabilities_of_all_counts_add_up_to_one(systematic: float) -> None:
+    bins, mu, rate = bins_of([(float(s), 12.0, 5.0, 4.0, 1.1) for s in range(150)], systematic)
+    assert bins.value(mu, rate).exp().sum().item() == pytest.approx(1.0, abs=1e-7)
+
+
+def test_a_small_error_goes_over_to_a_known_background_and_a_huge_one_says_nothing() -> None:
+    counts = tensor(0.0, 4.0, 80.0)
+    cases: list[Case] = [(float(s), 3.0, 20.0, 1e-4, 1.0) for s in counts]
+    bins, mu, rate = bins_of(cases)
+    poisson = log_counts(counts, torch.full_like(counts, 23.0), 0.0, log_saturated_poisson(counts))
+    torch.testing.assert_close(bins.value(mu, rate)[0], poisson, rtol=1e-6, atol=1e-6)
+    bins, mu, rate = bins_of([(float(s), 3.0, 20.0, 1e10, 1.0) for s in range(10, 200)])
+    assert float(np.ptp(bins.value(mu, rate).numpy())) < 1e-3
