@@ -244,18 +244,9 @@ class Problem:
         Args:
             theta: Where, of each source.
         """
-        parts = zip(self.sets, self._split(self.expected(theta)), self._nuisances(theta), strict=True)
-        sets = tuple(replace(data, likelihood=data.likelihood.centred(part, own)) for data, part, own in parts)
-        return self if _same_likelihoods(sets, self.sets) else replace(self, sets=sets)
-
-    def judged_like(self, other: Problem) -> Problem:
-        """The problem with the likelihoods of another one of the same data, wherever those are exact.
-
-        Args:
-            other: The other.
-        """
-        sets = tuple(replace(a, likelihood=b.likelihood) for a, b in zip(self.sets, other.sets, strict=True))
-        return self if _same_likelihoods(sets, self.sets) else replace(self, sets=sets)
+        own = theta[..., : len(self.model.free)]
+        sets = tuple(data.centred(own, part) for data, part in zip(self.sets, self._nuisances(theta), strict=True))
+        return self if all(new is old for new, old in zip(sets, self.sets, strict=True)) else replace(self, sets=sets)
 
     def replicate(self, expected: Expected, theta: Theta, generator: torch.Generator) -> Problem:
         """The problem of data as another observation would give them: draw i of a replica has data of its own.
@@ -545,7 +536,3 @@ class Problem:
         """Cut along the draws; at least one draw in a piece."""
         draws = max(PIECE // (self.energies * theta.shape[0] * copies), 1)
         return torch.split(theta, draws, dim=1)
-
-
-def _same_likelihoods(sets: Sequence[DataSet], others: Sequence[DataSet]) -> bool:
-    return all(one.likelihood is other.likelihood for one, other in zip(sets, others, strict=True))

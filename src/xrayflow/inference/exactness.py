@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.folding import FINER
+from xrayflow.folding import EXACT, FINER
 from xrayflow.inference.answer import Candidate, best_points, picked_rows
 from xrayflow.inference.checks.grid import DRAWS, FINER_DRAWS, GridChange
 from xrayflow.inference.checks.verdict import GRID_SPREAD
@@ -148,7 +148,7 @@ def _climbed(one: Candidate, again: State) -> Candidate:
     missing = missing_tails(again)[0]
     return replace(
         one,
-        exact=one.exact.judged_like(again.problem),
+        exact=again.problem.at(EXACT),
         problem=again.problem,
         modes=again.modes,
         drawn=again.drawn(0),

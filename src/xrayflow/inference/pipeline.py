@@ -16,7 +16,7 @@ from typing import Literal, overload
 import torch
 
 from xrayflow.errors import DataError, XrayflowError
-from xrayflow.folding import Grid
+from xrayflow.folding import EXACT, Grid
 from xrayflow.inference.amortised import answer_amortised
 from xrayflow.inference.answer import judge
 from xrayflow.inference.clock import Clock
@@ -344,7 +344,7 @@ def infer_problem(
         own = None if guide is None else guide.select(torch.tensor([source]))
         return _climbed(problem, own, budget, [generators[source]], told, exactly)
 
-    candidates = weighed_exactly(state, problem.judged_like(state.problem), own_grid, climb_again)
+    candidates = weighed_exactly(state, state.problem.at(EXACT), own_grid, climb_again)
     told("checking", 0.9)
     answers = []
     for source, one in enumerate(candidates):
@@ -369,7 +369,8 @@ def _climbed(
     with clock.charged("optimise", range(problem.sources)):
         modes, corrected = find_modes(problem, budget.starts, generators, guide, exactly)
         told("following ridges", 0.25)
-        first, modes, corrected = first_proposal(corrected, modes, guide, problem)
+        exact = problem if exactly else corrected.at(EXACT)
+        first, modes, corrected = first_proposal(corrected, modes, guide, exact)
     state = State(corrected, budget, generators, modes, first, clock=clock)
     told("proposing", 0.35)
     for now in climb(state, LADDER):

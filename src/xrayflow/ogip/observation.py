@@ -56,6 +56,8 @@ class Spectrum:
         channels: First and last channel asked for, where the choice was by channels.
         shown: The bins that were asked for, where these are others because the counts had decided those: XSPEC's
             statistic, its degrees of freedom and figures are theirs. None where these are the bins asked for.
+        gain: Offset [keV] and slope by which the energies of its channels are taken to read too high: the edges of its
+            bins are lower than they say by offset + slope x energy.
     """
 
     observation: Observation = field(repr=False)
@@ -75,6 +77,7 @@ class Spectrum:
     background_sys_err: NDArray[np.float64] | None = field(default=None, repr=False)
     channels: tuple[int, int] | None = None
     shown: Spectrum | None = field(default=None, repr=False)
+    gain: tuple[float, float] = (0.0, 0.0)
 
     def undecided(self) -> Spectrum:
         """The same band in bins that the counts did not decide, for a likelihood.

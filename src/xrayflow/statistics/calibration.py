@@ -280,6 +280,37 @@ class CalibratedLikelihood(Likelihood):
         bases = tuple(run.basis.centred(run.expected[:1], run.amplitude[:1], run.seen) for run in runs)
         return replace(self, bases=bases, rows=torch.arange(len(bases)))
 
+    def energy_scale(
+        self, expected: Float[Tensor, "source one bin"], nuisance: Nuisance | None = None
+    ) -> list[tuple[float, float]]:
+        """Offset [keV] and slope by which channels read too high where a model fits, of each source.
+
+        Args:
+            expected: mu there.
+            nuisance: As for `log_density`.
+        """
+        found = []
+        for run in self._runs(expected, nuisance):
+            own = run.basis.scale_of(run.expected[:1], run.amplitude[:1], run.seen)
+            offset, slope = own.tolist() if own.numel() else (0.0, 0.0)
+            found.append((offset * self.modes.gain_offset, slope * self.modes.gain_slope))
+        return found
+
+    def holding(self, scales: Sequence[tuple[float, float]]) -> CalibratedLikelihood:
+        """The same behind a fold that has the energy scale of each source already.
+
+        Args:
+            scales: Of each source of the whole batch, as `energy_scale` has it.
+        """
+        unit = torch.tensor([self.modes.gain_offset, self.modes.gain_slope], dtype=torch.float64).clamp(min=1e-30)
+        bases = tuple(
+            replace(
+                self.bases[row], held=(torch.tensor(scale, dtype=torch.float64) / unit)[: self.bases[row].held.numel()]
+            )
+            for row, scale in zip(self.rows.tolist(), scales, strict=True)
+        )
+        return replace(self, bases=bases, rows=torch.arange(len(bases)))
+
     def select(self, sources: Int[Tensor, " chosen"]) -> CalibratedLikelihood:
         """The likelihood of some of the sources."""
         return self._about(self.inner.select(sources), self.modes, self.bases, self.rows[sources])

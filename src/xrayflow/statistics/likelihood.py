@@ -128,15 +128,6 @@ class Likelihood(ABC):
             sources: Their numbers in the batch, from 0; repeats are allowed.
         """
 
-    def centred(self, expected: Float[Tensor, "source one bin"], nuisance: Nuisance | None = None) -> Likelihood:
-        """The likelihood, exact where a model fits if it is approximated elsewhere.
-
-        Args:
-            expected: mu there.
-            nuisance: As for `log_density`.
-        """
-        return self
-
     def log_density(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
         """ln p(counts | expected, nuisance), all bins.
 

@@ -123,6 +123,7 @@ class ModeBasis:
         mixing: (gain, mode) the energy scale's modes in the basis.
         moved: (gain, bin) what `psi` has of T mu / mu.
         nominal: A0.
+        held: (gain,) standard deviations of the energy scale that the fold of the spectrum has already.
     """
 
     psi: Float[Tensor, "bin mode"]
@@ -132,6 +133,7 @@ class ModeBasis:
     mixing: Float[Tensor, "gain mode"]
     moved: Float[Tensor, "gain bin"]
     nominal: float
+    held: Float[Tensor, " gain"]
 
     @classmethod
     def of(cls, modes: BinModes, likelihood: Likelihood) -> ModeBasis:
@@ -154,7 +156,8 @@ class ModeBasis:
         keep = int((rest * (STRONGEST * modes.nominal) ** 2 > LEFT_OUT).sum()) + 1
         vector = vector[:, :keep]
         mixing = vector[vector.shape[0] - gain.shape[0] :]
-        return cls(psi @ vector, value[:keep], weight, gain, mixing, moved, modes.nominal)
+        held = torch.zeros(gain.shape[0], dtype=torch.float64)
+        return cls(psi @ vector, value[:keep], weight, gain, mixing, moved, modes.nominal, held)
 
     def centred(self, expected: Float[Tensor, "one bin"], amplitude: Tensor, seen: Seen) -> ModeBasis:
         """The basis of a model that fits.
@@ -170,6 +173,16 @@ class ModeBasis:
         value, vector = _eigen(psi.T @ (weight[:, None] * psi))
         moved = self.moved + peak.away[:, 0]
         return replace(self, psi=psi @ vector, strength=value, weight=weight, mixing=self.mixing @ vector, moved=moved)
+
+    def scale_of(self, expected: Float[Tensor, "one bin"], amplitude: Tensor, seen: Seen) -> Float[Tensor, " gain"]:
+        """The energy scale of a model that fits, in standard deviations at A = 1.
+
+        Args:
+            expected: mu.
+            amplitude: (1, 1) A.
+            seen: The spectrum.
+        """
+        return amplitude[0, 0] * (self.mixing @ self.peak(expected, amplitude, seen).z[0])
 
     def inverse(self, amplitude: Float[Tensor, "draw one"]) -> Float[Tensor, "draw mode"]:
         """1 / (1 + A^2 Lambda)."""
@@ -198,7 +211,7 @@ class ModeBasis:
         """
         away, inverse = _relative(expected, self.gain) - self.moved[:, None], self.inverse(amplitude)
         z = expected.new_zeros((expected.shape[0], self.strength.numel())) if start is None else start
-        eta = self._eta(z, away, amplitude)
+        eta = self._eta(z, away, amplitude) - self._held(away)
         way, before, old = torch.zeros_like(z), torch.zeros_like(z), expected.new_ones((expected.shape[0], 1))
         enough: Tensor | float = SETTLED
         for number in range(STEPS + 1):
@@ -303,7 +316,7 @@ class ModeBasis:
         columns = jacobian.mT
         found, relative = columns, self.gain_at(peak)
         for g, mixing in enumerate(self.mixing):
-            level = amplitude * (peak.z @ mixing)[:, None]
+            level = amplitude * (peak.z @ mixing)[:, None] - self.held[g]
             moved = gain_moved(columns, self.gain[None, g : g + 1])[0]
             found = found + level[..., None] * (moved - relative[g][:, None] * columns)
         return (found * peak.bent[:, None]).mT
@@ -318,7 +331,7 @@ class ModeBasis:
         """
         z = torch.randn((expected.shape[0], self.strength.numel()), generator=generator, dtype=expected.dtype)
         away = _relative(expected, self.gain) - self.moved[:, None]
-        return _bent(z, self._eta(z, away, amplitude), expected, away).expected
+        return _bent(z, self._eta(z, away, amplitude) - self._held(away), expected, away).expected
 
     def _eta(self, z: Tensor, away: Tensor, amplitude: Tensor) -> Draws:
         """A Psi z."""
@@ -326,6 +339,13 @@ class ModeBasis:
         for moves, mixing in zip(away, self.mixing, strict=True):
             eta = eta + moves * (z @ mixing)[:, None]
         return amplitude * eta
+
+    def _held(self, away: Tensor) -> Draws:
+        """What the fold has of eta already, and z stands for too."""
+        found = away.new_zeros(away.shape[1:])
+        for moves, moved, held in zip(away, self.moved, self.held, strict=True):
+            found = found + held * (moves + moved)
+        return found
 
     def _finished(
         self,

@@ -96,8 +96,7 @@ def first_proposal(
     Returns:
         The proposal, the modes with the evaluations that the ridges cost, and the problem, exact at more places.
     """
-    exact = problem if exact is None else exact.judged_like(problem)
-    points, evaluations, problem = followed_ridges(problem, modes, exact)
+    points, evaluations, problem = followed_ridges(problem, modes, problem if exact is None else exact)
     every = range(problem.sources)
     ridges: list[list[Density]] = [[*ridges_of(points, i)] if points else [] for i in every]
     guided = _guided(problem, modes, modes.distinct(), guide) if guide is not None else [None for _ in every]
