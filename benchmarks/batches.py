@@ -84,8 +84,8 @@ def simulated_spectra(count: int) -> list[Observation]:
 
 
 SETS = {
-    "real": (real_spectra, FitSetup(model=MODEL)),
-    "simulated": (simulated_spectra, FitSetup(model=MODEL, grouping="optimal")),
+    "real": (real_spectra, FitSetup(systematic=0.0, model=MODEL)),
+    "simulated": (simulated_spectra, FitSetup(systematic=0.0, model=MODEL, grouping="optimal")),
 }
 """How the spectra of a set are made, and what is asked of them."""
 
@@ -94,7 +94,7 @@ def start() -> None:
     """Make a worker ready: one thread, and the first answer of a process, which costs more than others."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", XrayflowWarning)
-    infer_batch(simulated_spectra(1), FitSetup(model=MODEL))
+    infer_batch(simulated_spectra(1), FitSetup(systematic=0.0, model=MODEL))
 
 
 def answer(name: str, count: int, rows: range, together: bool) -> Took:

@@ -84,7 +84,7 @@ def spectra(count: int, seed: int) -> tuple[list[Observation], np.ndarray]:
 
 def ours(observations: Sequence[Observation], truths: np.ndarray, grouping: str, batch: int) -> dict[str, Any]:
     """All answers, and what they cost."""
-    setup, answers, wall, cpu = FitSetup(model=MODEL, grouping=grouping), list[Posterior](), 0.0, 0.0
+    setup, answers, wall, cpu = FitSetup(systematic=0.0, model=MODEL, grouping=grouping), list[Posterior](), 0.0, 0.0
     infer_batch(observations[:1], setup)  # what a process does once
     for first in range(0, len(observations), batch):
         started, used = time.perf_counter(), time.process_time()
@@ -124,7 +124,7 @@ def ours(observations: Sequence[Observation], truths: np.ndarray, grouping: str,
 
 def optimism(observations: Sequence[Observation]) -> dict[str, float]:
     """Efficiency of first pilots over that of the fresh draws that follow, where no further round was asked for."""
-    problem = build_problem(observations, FitSetup(model=MODEL))
+    problem = build_problem(observations, FitSetup(systematic=0.0, model=MODEL))
     guide = find_network(None, problem, problem.sets[0].spectra).posterior
     generators, budget = problem.generators(0), SamplingBudget()
     modes, corrected = find_modes(problem, budget.starts, generators, guide)
@@ -240,7 +240,7 @@ def rivals(observations: Sequence[Observation], truths: np.ndarray, count: int) 
     chosen = np.argsort(counts)[np.linspace(0, len(counts) - 1, count + 2).astype(int)[1:-1]]
     rows = []
     for i in chosen.tolist():
-        problem = build_problem([observations[i]], FitSetup(model=MODEL))
+        problem = build_problem([observations[i]], FitSetup(systematic=0.0, model=MODEL))
         row: dict[str, Any] = {"counts": float(problem.facts.counts[0])}
         for name, work in (
             ("laplace", partial(laplace, problem)),

@@ -113,7 +113,7 @@ def simulated_spectra(count: int) -> list[Observation]:
     """Draws of the box with 0.1 .. 1e5 counts/s, 50 .. 50 000 s and at least 50 counts, NICER's response."""
     template = read_observation(bundled_pha())
     model = parse_model(MODEL)
-    problem = build_problem([template], FitSetup(model=model, grid=Grid.log(1e-3, 1e3, 900)))
+    problem = build_problem([template], FitSetup(systematic=0.0, model=model, grid=Grid.log(1e-3, 1e3, 900)))
     generator = torch.Generator().manual_seed(2024)
     theta = problem.prior.sample((1, 20 * count), generator)
     rate = problem.expected(theta)[0].sum(-1) / template.pha.exposure
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "optimiser.json")
     options = parser.parse_args()
     warnings.simplefilter("ignore", XrayflowWarning)
-    problem = build_problem(simulated_spectra(options.simulated), FitSetup(model=MODEL))
+    problem = build_problem(simulated_spectra(options.simulated), FitSetup(systematic=0.0, model=MODEL))
     results: dict[str, object] = {
         **provenance(__file__),
         "model": MODEL,
@@ -282,7 +282,7 @@ def main() -> None:
     results["ours_cpu_seconds_per_fit_one_by_one"] = alone
     results["rival_on_the_compiled_library"] = library
     if options.real and DATA.is_dir():
-        real = [build_problem([one], FitSetup(model=MODEL)) for one in real_spectra(options.real)]
+        real = [build_problem([one], FitSetup(systematic=0.0, model=MODEL)) for one in real_spectra(options.real)]
         results["real_nicer"] = compare(real)
         print(json.dumps(results["real_nicer"], indent=1), flush=True)
     options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -101,7 +101,7 @@ def rival_row(evaluation: Evaluation, rmf: str | None, fits: int) -> dict[str, A
     """Fits of the first spectra with the compiled library, and a chain of the one with the median of their counts."""
     files = evaluation.files[:fits]
     reduced, seconds = [], []
-    setup = FitSetup(model=MODEL)
+    setup = FitSetup(systematic=0.0, model=MODEL)
     targets = evaluation.row(TARGETS).theta
     with XspecLibrary() as library:
         for at, (observation,) in enumerate(observations_of(files, rmf, 1)):
@@ -158,7 +158,7 @@ def measure(label: str, evaluation: Evaluation, rmf: str | None, fits: int) -> d
 
 def without_network(evaluation: Evaluation, rmf: str | None) -> dict[str, Any]:
     """Our answers over those that start from no network, with another seed: how much the way changes the answer."""
-    setup = FitSetup(model=MODEL, prior=evaluation.prior)
+    setup = FitSetup(systematic=0.0, model=MODEL, prior=evaluation.prior)
     asked = replace(evaluation.asked, seed=evaluation.asked.seed + 1)
     ours, targets = evaluation.row(EXACT), evaluation.row(TARGETS).theta
     row, computation = exact_row(evaluation.files, rmf, setup, targets, asked, network="none")

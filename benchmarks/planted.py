@@ -60,6 +60,7 @@ class Family:
 FAMILIES = {
     "line": Family(
         FitSetup(
+            systematic=0.0,
             model="TBabs*(powerlaw+gaussian)",
             prior=["powerlaw.PhoIndex=0:4", "powerlaw.norm=1e-3:10", "gaussian.LineE=1:7", "gaussian.norm=1e-4:0.1"],
             freeze={"TBabs.nH": 0.2, "gaussian.Sigma": 0.02},
@@ -81,7 +82,7 @@ FAMILIES = {
         0.5,
     ),
     "cold": Family(
-        FitSetup(model="TBabs*simpl*ezdiskbb", grouping="optimal"),
+        FitSetup(systematic=0.0, model="TBabs*simpl*ezdiskbb", grouping="optimal"),
         "TBabs*simpl*ezdiskbb",
         {
             "TBabs.nH": even_log(2.0, 15.0),
@@ -95,6 +96,7 @@ FAMILIES = {
     ),
     "thermal": Family(
         FitSetup(
+            systematic=0.0,
             model="TBabs*(ezdiskbb+bbodyrad)",
             prior=[
                 "TBabs.nH=0.01:3",

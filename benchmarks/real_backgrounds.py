@@ -118,7 +118,9 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for name, observation, model, settings in observations(options.every):
-        answers = {one: kept(infer(observation, model, likelihood=one, **settings)) for one in TREATMENTS}
+        answers = {
+            one: kept(infer(observation, model, likelihood=one, systematic=0.0, **settings)) for one in TREATMENTS
+        }
         data = observation.pha.counts.sum()
         row = {"spectrum": name, "counts": float(data), "answers": answers}
         row["moved"] = {other: moved(answers["marginalised"], answers[other]) for other in TREATMENTS[1:]}

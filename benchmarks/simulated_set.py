@@ -61,7 +61,7 @@ def simulated_set(training_prior: TrainingPrior, model: str, count: int, seed: i
     generator = torch.Generator().manual_seed(seed)
     template = read_observation(bundled_pha(), rmf, arf, "none")
     layout = Layout.paper()
-    blank, setup = _counted(template, layout, np.ones(240), 1.0, 1.0, ""), FitSetup(model=model)
+    blank, setup = _counted(template, layout, np.ones(240), 1.0, 1.0, ""), FitSetup(systematic=0.0, model=model)
     simulator = Simulator.of(build_problem([blank], setup).model, rmf, arf, layout, training_prior)
     theta, rates = simulator.draw_theta(count, generator)
     exposure = training_prior.draw_exposure(count, generator)

@@ -73,7 +73,7 @@ class Took:
 def problems() -> dict[tuple[str, str], Problem]:
     """By grid and precision."""
     warnings.simplefilter("ignore", XrayflowWarning)
-    default = build_problem([read_observation(bundled_pha())], FitSetup(model=MODEL))
+    default = build_problem([read_observation(bundled_pha())], FitSetup(systematic=0.0, model=MODEL))
     found = {}
     for name, grid in zip(GRIDS, (Grid.log(1e-3, 1e3, 1000), forward_of(default).grid), strict=True):
         for precision, dtype in PRECISIONS.items():

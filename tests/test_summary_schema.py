@@ -113,6 +113,7 @@ SCHEMA: dict[str, Check] = {
     "likelihood": fields(name=text, kind=one_of("exact", "approximate", "profile")),
     "deviance": fields(value=number(), dof=whole()),
     "systematic": number(0.0, 0.5),
+    "calibration": or_null(fields(name=text, sha256=text, amplitude=number(lo=0.0))),
     "parameters": lambda value: value != {} and named(ordered)(value),
     "nuisances": named(ordered),
     "prior": named(text),

@@ -51,6 +51,14 @@ class DataSet:
     treatment: BackgroundTreatment = KNOWN
     systematic: Systematic = field(default_factory=Systematic)
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What is believed of the response of the first source; None where it is taken at its word."""
+        likelihood = self.likelihood
+        if not isinstance(likelihood, CalibratedLikelihood):
+            return None
+        return Calibration(likelihood.modes.name, likelihood.modes.sha256, float(likelihood.nominal[0]))
+
     def centred(self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None) -> DataSet:
         """The data whose likelihood is exact where a model fits, the energy scale that it finds in the fold.
 
@@ -115,6 +123,21 @@ class DataSet:
             self.treatment,
             self.systematic,
         )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is believed of the errors of a response.
+
+    Attributes:
+        name: Of the set of modes.
+        sha256: Of its file.
+        amplitude: A0, the amplitude that the fit is judged at.
+    """
+
+    name: str
+    sha256: str
+    amplitude: float
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from xrayflow.dataset import DataSet, Facts, LinearSet, ObservedData, Prediction, Value
+from xrayflow.dataset import Calibration, DataSet, Facts, LinearSet, ObservedData, Prediction, Value
 from xrayflow.errors import DataError, ModelError, PriorError
 from xrayflow.folding import EXACT, MANY_DRAWS, PIECE, SEARCH, Fidelity, Grid
 from xrayflow.models import Model
@@ -380,6 +380,11 @@ class Problem:
     def likelihood_why(self) -> str:
         """Why the likelihood is not exact, in words; "" where it is."""
         return "; ".join(dict.fromkeys(why for data in self.sets if (why := data.likelihood.why)))
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What is believed of the response: of the first data set."""
+        return self.sets[0].calibration
 
     @property
     def treatment(self) -> BackgroundTreatment:

@@ -81,7 +81,9 @@ def test_draws_of_a_simulated_spectrum_agree_with_emcee(name: str) -> None:
     entry = REFERENCE["spectra"][name]
     observation = simulated(entry)
     channels = (entry["first_channel"][0], entry["last_channel"][-1])
-    answer = infer_batch([observation], FitSetup(channels=channels, grid=same_grid(observation)), budget=BUDGET)[0]
+    answer = infer_batch(
+        [observation], FitSetup(systematic=0.0, channels=channels, grid=same_grid(observation)), budget=BUDGET
+    )[0]
     assert answer.data[0].counts.sum() == entry["total_counts"]
     check(answer, entry)
 
@@ -91,7 +93,9 @@ def test_draws_of_a_real_spectrum_agree_with_emcee(data_folder: Path) -> None:
     entry = REFERENCE["spectra"]["real"]
     files = {kind: data_folder / entry[kind] for kind in ("rmf", "arf", "background")}
     observation = read_observation(data_folder / entry["pha"], **files)
-    answer = infer_batch([observation], FitSetup(grid=same_grid(observation), likelihood="known"), budget=BUDGET)[0]
+    answer = infer_batch(
+        [observation], FitSetup(systematic=0.0, grid=same_grid(observation), likelihood="known"), budget=BUDGET
+    )[0]
     assert answer.data[0].counts.sum() == entry["total_counts"]
     check(answer, entry)
 

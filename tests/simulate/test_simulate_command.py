@@ -148,7 +148,12 @@ def test_the_seed_decides_the_file(run: Run, toy: tuple[str, ...], tmp_path: Pat
         (("--prior-draws", "0"), 1, "a library of 0 spectra; give --prior-draws 1"),
         (("--prior-draws", "-3"), 1, "a library of -3 spectra"),
         (("--prior-draws", "10", "--exposure", "-1"), 1, "training_prior.exposure: -1 .. -1; give lo <= hi, above 0"),
-        (("--prior-draws", "10", "--systematic", "0.7"), 1, "training_prior.systematic: 0.7 .. 0.7"),
+        (("--prior-draws", "10", "--systematic", "0.7"), 1, "--systematic 0.7: it is a fraction"),
+        (
+            ("--prior-draws", "10", "--systematic", "modes"),
+            1,
+            "a library holds errors that are independent in every bin",
+        ),
         (("--prior-draws", "10", "--prior", "TBabs.nH=9"), 1, "--prior 'TBabs.nH=9': not understood"),
         (("--prior-draws", "10", "--out", "no/where"), 1, "no/where: cannot be written"),
         (("--prior-draws", "10", "--out", "."), 1, "is a folder; give --out FILE"),

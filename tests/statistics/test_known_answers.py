@@ -103,7 +103,7 @@ def test_4u_1820_30_before_its_burst_has_the_best_c_statistic_of_xspec(data_fold
     choice = choose(spectrum)
     assert choice.name == "cstat"
     model = parse_model("tbabs*(bbodyrad+powerlaw)")
-    setup = FitSetup(grid=Grid(rmf.energy_edges, "the response's"))
+    setup = FitSetup(systematic=0.0, grid=Grid(rmf.energy_edges, "the response's"))
     problem = problem_of([spectrum], model, Prior.of(model), setup, [choice])
     starts, _ = starting_points(problem, 4, [torch.Generator().manual_seed(0)])
     optima = minimise(problem, starts, objective="scale")
@@ -128,7 +128,7 @@ def test_1e_1048_of_exosat_has_the_best_chi2_of_xspec(data_folder: Path) -> None
     choice = choose(spectrum)
     assert (choice.name, choice.gaussian) == ("chi2", True)
     model = parse_model("phabs*powerlaw", abund="angr")
-    setup = FitSetup(grid=Grid(rmf.energy_edges, "the response's"))
+    setup = FitSetup(systematic=0.0, grid=Grid(rmf.energy_edges, "the response's"))
     problem = problem_of([spectrum], model, Prior.of(model), setup, [choice])
     starts, _ = starting_points(problem, 4, [torch.Generator().manual_seed(0)])
     optima = minimise(problem, starts, objective="scale")

@@ -66,7 +66,7 @@ def test_an_archive_like_set_is_what_it_says(tmp_path: Path, monkeypatch: pytest
         spectrum = one.bin()
         assert spectrum.counts.size == 239
         assert spectrum.background_err is not None
-        problem = build_problem([one], FitSetup(model=MODEL))
+        problem = build_problem([one], FitSetup(systematic=0.0, model=MODEL))
         expected = problem.expected(torch.from_numpy(truth["theta"][row])[None, None])[0, 0].numpy()
         net = spectrum.counts - spectrum.background
         # the model lacks a line, a hump, and calibration: some per cent, no more
@@ -104,7 +104,7 @@ def test_the_rival_folds_and_fits_as_we_do(monkeypatch: pytest.MonkeyPatch) -> N
     room = benchmark("xspec_rival", monkeypatch)
     template = read_observation(bundled_pha(), read_rmf(bundled_rmf()), read_arf(bundled_arf()), "none")
     observation = simulate(template, parse_model(MODEL), TRUTH, 200.0, 3)
-    problem = build_problem([observation], FitSetup(model=MODEL, grouping="optimal"))
+    problem = build_problem([observation], FitSetup(systematic=0.0, model=MODEL, grouping="optimal"))
     best = optimise(observation, MODEL, grouping="optimal", objective="statistic", starts=4)
     theta = torch.tensor([list(TRUTH.values())], dtype=torch.float64)
     with XspecLibrary() as library:

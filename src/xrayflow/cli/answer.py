@@ -67,6 +67,7 @@ def fit(
     """One spectrum -> its posterior, checked: parameters, statistic, verdict. Exit code 3: do not trust it."""
     held, tied = options.assignments(freeze, "--freeze"), options.links(link)
     options.check_fit(held, tied, prior, energies, channels, network, amortised)
+    options.check_systematic(systematic)
     bands, kept = options.bands(energies), options.channels(channels)
     background, treatment = options.background_and_likelihood(background, likelihood)
     with answering(debug):

@@ -29,6 +29,7 @@ def simulate(
 ) -> None:
     """Fake a spectrum with --theta (a PHA file that fit reads), or a library of spectra with --prior-draws."""
     held, values = options.assignments(freeze, "--freeze"), options.assignments(theta, "--theta")
+    options.check_systematic(systematic)
     options.check_simulation(theta, freeze, prior_draws, prior, background)
     with answering(debug):
         from xrayflow.models import parse_model

@@ -290,6 +290,16 @@ def check_fit(
         raise typer.BadParameter("answers from a network; give one, or leave --network out", param_hint="--amortised")
 
 
+def check_systematic(text: str | None) -> None:
+    """A fraction below 0 is no fraction; words are read where sets of modes are known."""
+    try:
+        negative = text is not None and not float(text) >= 0.0
+    except ValueError:
+        return
+    if negative:
+        raise typer.BadParameter(f"{text} is not 0 or more", param_hint="--systematic")
+
+
 def check_simulation(
     theta: Sequence[str] | None,
     freeze: Sequence[str] | None,

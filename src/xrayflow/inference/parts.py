@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from xrayflow.dataset import Value
+from xrayflow.dataset import Calibration, Value
 from xrayflow.problem import Problem
-from xrayflow.statistics import BackgroundTreatment, CalibratedLikelihood
+from xrayflow.statistics import BackgroundTreatment
 
 MAKERS = ("torch", "numpy", "scipy", "astropy")
 """Packages that compute an answer."""
@@ -68,29 +68,6 @@ class BestPoint:
 
 
 @dataclass(frozen=True)
-class CalibrationFacts:
-    """What was believed of a response.
-
-    Attributes:
-        name: Of the set of modes.
-        sha256: Of its file.
-        amplitude: A0, the amplitude that the fit is judged at.
-    """
-
-    name: str
-    sha256: str
-    amplitude: float
-
-    @classmethod
-    def of(cls, problem: Problem) -> CalibrationFacts | None:
-        """Those of a batch of one; None without modes."""
-        likelihood = problem.sets[0].likelihood
-        if not isinstance(likelihood, CalibratedLikelihood):
-            return None
-        return cls(likelihood.modes.name, likelihood.modes.sha256, float(likelihood.nominal[0]))
-
-
-@dataclass(frozen=True)
 class LikelihoodFacts:
     """What the posterior rests on.
 
@@ -108,7 +85,7 @@ class LikelihoodFacts:
     why: str
     systematic: float
     background: BackgroundTreatment = field(default_factory=BackgroundTreatment)
-    calibration: CalibrationFacts | None = None
+    calibration: Calibration | None = None
 
     @classmethod
     def of(cls, problem: Problem) -> LikelihoodFacts:
@@ -120,7 +97,7 @@ class LikelihoodFacts:
             problem.likelihood_why,
             systematic,
             problem.treatment,
-            CalibrationFacts.of(problem),
+            problem.calibration,
         )
 
     @property

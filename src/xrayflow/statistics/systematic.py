@@ -60,7 +60,7 @@ class Systematic:
             value = _number(text)
             if value is None or not 0.0 <= value < MOST_SYSTEMATIC:
                 raise DataError(
-                    f"--systematic {text}: it is a fraction of the model, 0 or more, below {MOST_SYSTEMATIC}, or "
+                    f"--systematic {text}: it is a fraction of the model; give 0 or more, below {MOST_SYSTEMATIC}, or "
                     "modes[:SET][:AMPLITUDE]"
                 )
             return cls(value)

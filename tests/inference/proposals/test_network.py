@@ -42,7 +42,7 @@ def observe() -> Callable[[float], Observation]:
 
 @pytest.fixture(scope="module")
 def guided(observe: Callable[[float], Observation]) -> Posterior:
-    return infer(observe(100.0), ess=400)
+    return infer(observe(100.0), systematic=0.0, ess=400)
 
 
 def said_of(observation: Observation, network: object = None, **words: object) -> NetworkProposal:
@@ -60,7 +60,7 @@ def test_the_shipped_network_starts_the_answer_by_itself(guided: Posterior) -> N
 
 
 def test_the_answer_is_the_same_with_and_without_it(guided: Posterior, observe: Callable[[float], Observation]) -> None:
-    without = infer(observe(100.0), network="none", ess=400)
+    without = infer(observe(100.0), systematic=0.0, network="none", ess=400)
     assert without.network is None
     assert without.computation.status == "certified"
     assert abs(without.log_evidence - guided.log_evidence) < 5 * np.hypot(
@@ -72,7 +72,7 @@ def test_the_answer_is_the_same_with_and_without_it(guided: Posterior, observe: 
 
 
 def test_the_same_seed_gives_the_same_answer(guided: Posterior, observe: Callable[[float], Observation]) -> None:
-    again = infer(observe(100.0), ess=400)
+    again = infer(observe(100.0), systematic=0.0, ess=400)
     assert np.array_equal(again.draws, guided.draws)
     assert np.array_equal(again.log_weight, guided.log_weight)
 
@@ -111,7 +111,7 @@ def test_a_named_network_of_another_model_is_refused(observe: Callable[[float], 
 
 def test_an_unknown_network_offers_the_nearest(observe: Callable[[float], Observation]) -> None:
     with pytest.raises(NetworkError, match="no network 'nicer-bbh'; did you mean 'nicer-bhb'"):
-        infer(observe(100.0), network="nicer-bbh")
+        infer(observe(100.0), systematic=0.0, network="nicer-bbh")
 
 
 def test_data_with_gaussian_errors_get_no_network(observe: Callable[[float], Observation]) -> None:
@@ -127,7 +127,7 @@ def test_a_gap_in_the_energies_is_outside_the_training(observe: Callable[[float]
 
 
 def test_alone_it_answers_without_weights(observe: Callable[[float], Observation], guided: Posterior) -> None:
-    alone = infer(observe(100.0), amortised=True, draws=2000)
+    alone = infer(observe(100.0), systematic=0.0, amortised=True, draws=2000)
     assert alone.mode == "amortised"
     assert alone.network == "nicer-bhb"
     assert alone.computation.status == "approximate"
@@ -147,16 +147,16 @@ def test_alone_it_refuses_what_it_was_not_trained_for(observe: Callable[[float],
 
 def test_alone_it_refuses_a_model_without_a_network(observe: Callable[[float], Observation]) -> None:
     with pytest.raises(NetworkError, match=r"--amortised: no shipped network was made for .*powerlaw"):
-        infer(observe(100.0), "TBabs*powerlaw", amortised=True)
+        infer(observe(100.0), "TBabs*powerlaw", systematic=0.0, amortised=True)
 
 
 def test_a_prior_that_excludes_its_draws_stops_it_alone(observe: Callable[[float], Observation]) -> None:
     with pytest.raises(NetworkError, match="of its draws lie outside the prior's box"):
-        infer(observe(100.0), prior=["TBabs.nH=10:75"], amortised=True)
+        infer(observe(100.0), systematic=0.0, prior=["TBabs.nH=10:75"], amortised=True)
 
 
 def test_a_narrower_prior_is_answered_with_the_network(observe: Callable[[float], Observation]) -> None:
-    answer = infer(observe(100.0), prior=["TBabs.nH=0.28:0.31", "simpl.Gamma~N(2.2,0.1)"])
+    answer = infer(observe(100.0), systematic=0.0, prior=["TBabs.nH=0.28:0.31", "simpl.Gamma~N(2.2,0.1)"])
     assert answer.network == "nicer-bhb"
     assert answer.computation.status == "certified"
     assert 0.28 <= answer.draws[:, 0].min() <= answer.draws[:, 0].max() <= 0.31
@@ -178,7 +178,7 @@ def test_shipped_networks_load_and_name_what_they_were_made_for() -> None:
 
 def test_a_batch_keeps_each_source_to_itself(observe: Callable[[float], Observation]) -> None:
     inside, outside = observe(100.0), observe(0.25)
-    setup = FitSetup()
+    setup = FitSetup(systematic=0.0)
     found = find_network(None, build_problem([inside, outside], setup), [setup.bin(one) for one in (inside, outside)])
     assert found.name(0) == "nicer-bhb"
     assert found.name(1) is None

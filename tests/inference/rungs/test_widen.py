@@ -126,6 +126,7 @@ def test_the_tail_that_was_certified_away_is_found(cases_folder: Path) -> None:
         ),
         parse_model("TBabs*simpl*ezdiskbb", abund="angr"),
         energies=[(0.5, 1.5), (2.3, 10.0)],
+        systematic=0.0,
         seed=1,
     )
     summary = answer.summary()

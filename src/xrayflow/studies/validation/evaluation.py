@@ -216,7 +216,7 @@ def evaluate(
             progress(f"drawing from {network.name}", at / len(networks))
         drawn.append(network_row(network, prior, inputs, targets, asked.draws, asked.seed, timing))
     energies = asked.energies or [first.recipe.layout.energies]
-    setup = FitSetup(model=first.model, prior=prior, energies=energies, grouping=asked.grouping)
+    setup = FitSetup(model=first.model, prior=prior, energies=energies, grouping=asked.grouping, systematic=0.0)
     computation: dict[str, int] = {}
     if asked.exact > 0:
         row, computation = exact_row(files, rmf, setup, targets, asked, progress)
