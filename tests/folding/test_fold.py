@@ -11,10 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
+from calibration_zoo import bright, detector
 from ogip_zoo import ENERGY_EDGES, effective_area, redistribution, toy_files, toy_observation, write_arf, write_rmf
 from xrayflow.errors import DataError, MismatchError, ModelError
-from xrayflow.folding import Fold, Grid, fold
+from xrayflow.folding import Fold, Forward, Grid, fold
+from xrayflow.folding.fold import _binning
 from xrayflow.ogip import Observation, Spectrum, read_observation, read_rmf
 
 Array = NDArray[np.float64]
@@ -343,3 +346,25 @@ def test_a_fold_that_cannot_be_derived_is_left_to_the_response(toy: Observation)
     bent = replace(toy, arf=replace(toy.arf, area=toy.arf.area * np.linspace(0.5, 1.5, toy.arf.area.size)))
     other = bent.bin(energies=((1.0, 6.0),), grouping="none")
     assert Fold.of([*spectra, other], own).on(Grid(own.energy_edges[::5], ""), torch.float64) is None, "areas differ"
+
+
+def test_an_energy_scale_that_is_off_moves_the_edges_of_bins() -> None:
+    """Against the counts of single channels, summed and read at the moved edges by a spline."""
+    one = bright(1e6)
+    whole = detector().bin(energies=[(0.0, 15.0)], grouping="none")
+    channels = one.scale * Forward.of(one.model, [whole]).expected(one.theta[None, None])[0, 0].numpy()
+    edges = np.append(whole.energy_lo, whole.energy_hi[-1])
+    total = CubicSpline(edges, np.concatenate([[0.0], np.cumsum(channels)]))
+    offset, slope = 0.013, -0.004
+    moved = replace(one.spectrum, gain=(offset, slope))
+    found = one.scale * Forward.of(one.model, [moved]).expected(one.theta[None, None])[0, 0].numpy()
+    lo, hi = one.spectrum.energy_lo, one.spectrum.energy_hi
+    wanted = total(hi - offset - slope * hi) - total(lo - offset - slope * lo)
+    plain = one.expected()[0, 0].numpy()
+    assert np.abs(wanted / plain - 1).max() > 0.1
+    assert found == pytest.approx(wanted, rel=3e-3)
+
+
+def test_a_fold_whose_edges_moved_is_another_one_in_the_cache() -> None:
+    spectrum = bright(1e6).spectrum
+    assert _binning(spectrum) != _binning(replace(spectrum, gain=(0.01, 0.0)))

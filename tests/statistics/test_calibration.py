@@ -37,7 +37,7 @@ def sampled(one: Bright, likelihood: CalibratedLikelihood, expected: Tensor, amp
     from xrayflow.statistics.mode_basis import Seen
 
     a = torch.full((1, 1), amplitude, dtype=torch.float64)
-    peak = basis.peak(expected[0], a, Seen(one.inner, None))
+    peak = basis.peak(expected[0], a, Seen.of(one.inner))
     psi = amplitude * basis.psi_at(peak)[0]
     curved = psi.T @ (peak.expected[0][:, None] * psi) + torch.eye(psi.shape[1], dtype=torch.float64)
     root = torch.linalg.cholesky(curved)

@@ -12,7 +12,7 @@ from xrayflow.statistics.mode_basis import ModeBasis, Seen
 
 def exact(one: Bright, basis: ModeBasis, expected: Tensor, amplitude: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """z, ln p - |z|^2 / 2 and ln det H by Newton's method with every matrix in full; the energy scale's modes too."""
-    peak = basis.peak(expected, amplitude, Seen(one.inner, None))
+    peak = basis.peak(expected, amplitude, Seen.of(one.inner))
     psi = amplitude[..., None] * basis.psi_at(peak)
     counts, z = one.inner.counts[0, 0], torch.zeros_like(peak.z)
     unit = torch.eye(z.shape[1], dtype=torch.float64)
@@ -44,7 +44,7 @@ def test_peak_and_determinant_are_those_of_newtons_method(total: float, grouping
     (basis,) = centred.bases
     expected, amplitude = draws(one)
     z, value, determinant = exact(one, basis, expected, amplitude)
-    seen = Seen(one.inner, None)
+    seen = Seen.of(one.inner)
     peak = basis.peak(expected, amplitude, seen)
     assert torch.allclose(peak.z, z, atol=0.06)
     told = one.inner.log_density(peak.expected[None])[0] - 0.5 * (peak.z**2).sum(-1)
@@ -60,7 +60,7 @@ def test_before_a_model_is_known_the_determinant_is_nearly_right() -> None:
     (basis,) = one.likelihood().bases
     expected, amplitude = draws(one)
     _, _, determinant = exact(one, basis, expected, amplitude)
-    seen = Seen(one.inner, None)
+    seen = Seen.of(one.inner)
     peak = basis.peak(expected, amplitude, seen)
     found = basis.log_determinant(peak, seen.weight(peak.expected), amplitude)
     assert (0.5 * (found - determinant).abs()).max() < 1.0
@@ -81,8 +81,8 @@ def test_a_draw_settles_in_its_own_way_whatever_its_company() -> None:
     expected, amplitude = draws(one, 12)
     far = torch.cat([expected, 30.0 * expected[:3], 0.01 * expected[:3]])
     wide = torch.cat([amplitude, amplitude[:6]])
-    alone = basis.peak(expected, amplitude, Seen(one.inner, None))
-    together = basis.peak(far, wide, Seen(one.inner, None))
+    alone = basis.peak(expected, amplitude, Seen.of(one.inner))
+    together = basis.peak(far, wide, Seen.of(one.inner))
     assert torch.allclose(together.z[:12], alone.z, rtol=0, atol=1e-9)
     assert torch.isfinite(together.expected).all()
 
@@ -98,7 +98,7 @@ def test_the_jacobian_at_the_peak_is_that_of_differences() -> None:
     expected = one.expected(about)[0]
     n = one.theta.numel()
     jacobian = ((expected[1 : n + 1] - expected[n + 1 :]) / (2 * step[:, None])).T[None]
-    peak = basis.peak(expected[:1], amplitude, Seen(one.inner, None))
+    peak = basis.peak(expected[:1], amplitude, Seen.of(one.inner))
     found = basis.bent_jacobian(peak, jacobian, amplitude)[0]
 
     def bent(mu: Tensor) -> Tensor:

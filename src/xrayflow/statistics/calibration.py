@@ -165,7 +165,7 @@ class CalibratedLikelihood(Likelihood):
         found = expected.new_empty(expected.shape[:2])
         for run in self._runs(expected, nuisance):
             peak, basis, seen = run.peak(), run.basis, run.seen
-            gradient = basis.gradient(peak, seen.slope(peak.expected), run.amplitude)
+            gradient = basis.gradient(peak, seen.pull(peak.expected), run.amplitude)
             # a draw that the data rule out may not have settled: what is there bounds its ln p from below
             decrement = (gradient**2 * basis.inverse(run.amplitude)).sum(-1).clamp(max=MOST_DECREMENT)
             determinant = basis.log_determinant(peak, seen.weight(peak.expected), run.amplitude)
@@ -333,7 +333,7 @@ class CalibratedLikelihood(Likelihood):
             amplitude = torch.full((1, 1), basis.nominal, dtype=torch.float64)
             if own is not None:
                 amplitude = amplitude * torch.exp(own[:, -1:])
-            seen = Seen(inner, None if own is None or own.shape[-1] == 1 else own[None, :, :-1])
+            seen = Seen.of(inner, None if own is None or own.shape[-1] == 1 else own[None, :, :-1])
             mu = expected[part, :, :bins].flatten(0, 1)
             yield _Run(part, basis, seen, mu, amplitude, (length, expected.shape[1]))
             first += length
@@ -356,33 +356,18 @@ def _curvature(run: _Run, jacobian: Float[Tensor, "draw bin parameter"]) -> Curv
     peak, basis, seen, amplitude = run.peak(), run.basis, run.seen, run.amplitude
     bent = basis.bent_jacobian(peak, jacobian, amplitude)
     told = basis.told(amplitude).expand(peak.z.shape[0], -1)
+    found = seen.likelihood.curvature(peak.expected[None], bent[None], seen.nuisance)
+    gradient, columns = found.gradient[0], bent
     if seen.likelihood.nuisances:
-        gradient, information = _with_nuisances(run, peak, bent)
-    else:
-        gradient = (bent.mT @ seen.slope(peak.expected)[..., None])[..., 0]
-        relative = bent / peak.expected.clamp(min=1e-300)[..., None]
-        information = basis.projected(relative, seen.weight(peak.expected), amplitude)
+        columns = torch.cat([bent, seen.behind_slopes().expand(bent.shape[0], -1, -1)], -1)
+    relative = columns / peak.expected.clamp(min=1e-300)[..., None]
+    information = basis.projected(relative, seen.weight(peak.expected), amplitude)
+    # what is known of the nuisances beside the counts of the source's region
+    own = jacobian.shape[-1]
+    weight = seen.weight(peak.expected)[..., None] / peak.expected.clamp(min=1e-300)[..., None] ** 2
+    beside = found.information[0, :, own:, own:] - columns[..., own:].mT @ (weight * columns[..., own:])
+    information[:, own:, own:] += beside
     by_amplitude = (peak.z**2).sum(-1, keepdim=True) - told.sum(-1, keepdim=True)
     wide = torch.nn.functional.pad(information, (0, 1, 0, 1))
     wide[:, -1, -1] = 2.0 * (told**2).sum(-1)
     return Curvature(torch.cat([gradient, by_amplitude], -1), wide)
-
-
-def _with_nuisances(run: _Run, peak: Peak, bent: Float[Tensor, "draw bin parameter"]) -> tuple[Tensor, Tensor]:
-    """Gradient and information where the inner likelihood has nuisances: z stands among its parameters for a while.
-
-    Args:
-        run: Rows of one source.
-        peak: Where.
-        bent: d (mu exp(eta)) / d parameter.
-    """
-    own, count = bent.shape[-1], peak.z.shape[1]
-    modes = run.amplitude[..., None] * run.basis.psi_at(peak) * peak.expected[..., None]
-    columns = torch.cat([bent, modes], -1)[None]
-    found = run.seen.likelihood.curvature(peak.expected[None], columns, run.seen.nuisance)
-    gradient, whole = found.gradient[0], found.information[0]
-    z = torch.arange(own, own + count)
-    rest = torch.cat([torch.arange(own), torch.arange(own + count, whole.shape[-1])])
-    coupled = whole[:, z[:, None], rest]
-    among = whole[:, z[:, None], z] + torch.eye(count, dtype=whole.dtype)
-    return gradient[:, rest], whole[:, rest[:, None], rest] - coupled.mT @ torch.linalg.solve(among, coupled)

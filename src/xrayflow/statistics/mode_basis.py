@@ -48,6 +48,9 @@ HOPELESS = 1e3
 MOST_ETA = 1.0
 """|eta|: no detector is off by a factor e, and a step may be."""
 
+STEP = 1e-4
+"""Of the nuisances of the inner likelihood, for the slopes of its mean."""
+
 LEAST_WEIGHT = 1e-6
 """Of W beside W0."""
 
@@ -64,14 +67,34 @@ class Seen:
     Attributes:
         likelihood: Of one source.
         nuisance: (1, draw, nuisance) its own; None where it has none.
+        behind: (1 or draw, bin) mean of the counts that are not the source's.
+        noise: (1 or draw, bin) variance of the counts without a source.
+        counted: (bin,) what a count of the source adds to it: 1, or 0 where errors are given.
     """
 
     likelihood: Likelihood
     nuisance: Tensor | None
+    behind: Draws
+    noise: Draws
+    counted: Float[Tensor, " bin"]
+
+    @classmethod
+    def of(cls, likelihood: Likelihood, nuisance: Tensor | None = None) -> Seen:
+        """From the likelihood of one source.
+
+        Args:
+            likelihood: Without a systematic error of its own.
+            nuisance: (1, draw, nuisance) its own.
+        """
+        nothing = torch.zeros((1, 1, likelihood.used.shape[-1]), dtype=torch.float64)
+        noise = likelihood.variance(nothing, nuisance)[0]
+        counted = (likelihood.variance(nothing + 1.0, nuisance)[0] - noise)[0]
+        return cls(likelihood, nuisance, likelihood.total(nothing, nuisance)[0], noise, torch.round(counted))
 
     def pull(self, expected: Draws) -> Draws:
-        """d ln p / d mu, nearly."""
-        return self.likelihood.pull(expected[None], self.nuisance)[0]
+        """d ln p / d mu, by mean and variance of the counts."""
+        away = self.likelihood.counts[0] - self.behind - expected
+        return away / self._variance(expected) * self.likelihood.used[0]
 
     def slope(self, expected: Draws) -> Draws:
         """d ln p / d mu."""
@@ -79,19 +102,31 @@ class Seen:
 
     def weight(self, expected: Draws) -> Draws:
         """W = mu^2 / variance."""
-        variance = self.likelihood.variance(expected[None], self.nuisance)[0]
-        return torch.where(variance > 0, expected**2 / variance.clamp(min=1e-300), 0.0)
+        return expected**2 / self._variance(expected) * self.likelihood.used[0]
 
     @property
     def is_replica(self) -> bool:
         """Whether each draw has data of its own."""
         return self.likelihood.counts.shape[1] > 1
 
-    def of(self, draws: Int[Tensor, " chosen"]) -> Seen:
-        """Some of the draws."""
-        nuisance = self.nuisance
-        wide = nuisance is not None and nuisance.shape[1] > 1
-        return Seen(self.likelihood, nuisance[:, draws] if wide and nuisance is not None else nuisance)
+    def some(self, draws: Int[Tensor, " chosen"]) -> Seen:
+        """For some of the draws."""
+        if self.nuisance is None or self.nuisance.shape[1] == 1:
+            return self
+        behind, noise = (one[draws] if one.shape[0] > 1 else one for one in (self.behind, self.noise))
+        return Seen(self.likelihood, self.nuisance[:, draws], behind, noise, self.counted)
+
+    def behind_slopes(self) -> Float[Tensor, "draw bin nuisance"]:
+        """d mean / d nuisance."""
+        assert self.nuisance is not None
+        nothing, found = torch.zeros((1, 1, self.noise.shape[-1]), dtype=torch.float64), []
+        for step in STEP * torch.eye(self.nuisance.shape[-1], dtype=torch.float64):
+            up, down = (self.likelihood.total(nothing, self.nuisance + sign * step)[0] for sign in (1.0, -1.0))
+            found.append((up - down) / (2.0 * STEP))
+        return torch.stack(found, dim=-1)
+
+    def _variance(self, expected: Draws) -> Draws:
+        return (self.noise + self.counted * expected).clamp(min=1e-300)
 
 
 @dataclass(frozen=True)
@@ -144,9 +179,8 @@ class ModeBasis:
             likelihood: Of one source.
         """
         shape = torch.from_numpy(modes.shape)[None]
-        seen = Seen(likelihood, None)
-        behind = likelihood.total(torch.zeros_like(shape)[None])[0]
-        source = torch.clamp(shape - behind, min=0.0) + SMALLEST * shape
+        seen = Seen.of(likelihood)
+        source = torch.clamp(shape - seen.behind, min=0.0) + SMALLEST * shape
         gain = torch.from_numpy(modes.gain)
         moved = _relative(source, gain)[:, 0]
         psi = torch.cat([torch.from_numpy(modes.psi).T, moved.T], dim=1)
@@ -361,7 +395,7 @@ class ModeBasis:
             return self.peak(expected, amplitude, seen, at.z, left)
         draws = moving.nonzero()[:, 0]
         own = amplitude[draws] if amplitude.shape[0] > 1 else amplitude
-        deeper = self.peak(expected[draws], own, seen.of(draws), at.z[draws], left)
+        deeper = self.peak(expected[draws], own, seen.some(draws), at.z[draws], left)
         z, bent = at.z.index_copy(0, draws, deeper.z), at.bent.index_copy(0, draws, deeper.bent)
         return Peak(z, bent, expected * bent, at.away)
 

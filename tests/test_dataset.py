@@ -1,0 +1,100 @@
+"""Data sets with errors of the response: the fold follows the energy scale that a fit finds, and a fit is linear."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from calibration_zoo import Bright, bright, detector, with_counts
+from xrayflow.folding import EXACT, Forward
+from xrayflow.problem import Problem
+from xrayflow.setup import FitSetup, build_problem
+
+SETUP = FitSetup(
+    model="TBabs*powerlaw", grouping="optimal", systematic="modes:nicer-v1:1", prior=("powerlaw.norm=1:1e9",)
+)
+
+
+def problem_of(one: Bright, offset: float = 0.0) -> tuple[Problem, torch.Tensor]:
+    """Of a spectrum whose channels read too high, and the truth."""
+    whole = replace(detector().bin(energies=[(0.0, 15.0)], grouping="none"), gain=(offset, 0.0))
+    mean = one.scale * Forward.of(one.model, [whole]).expected(one.theta[None, None])[0, 0].numpy()
+    counts = np.random.default_rng(8).poisson(mean).astype(float)
+    problem = build_problem([with_counts(counts, (0.0, 15.0))], SETUP)
+    theta = torch.cat([one.theta * torch.tensor([1.0, 1.0, one.scale]), torch.zeros(1)]).double()
+    return problem, theta[None, None]
+
+
+def test_a_scale_that_is_off_goes_into_the_fold() -> None:
+    problem, theta = problem_of(bright(3e6), 0.025)
+    centred = problem.centred(theta)
+    offset, slope = centred.sets[0].spectra[0].gain
+    assert offset + 1.0 * slope == pytest.approx(0.025, abs=0.006)
+    before, after = (float(one.deviance(one.expected(theta), theta)) for one in (problem, centred))
+    bins = problem.sets[0].spectra[0].counts.size
+    # what is left is no more than noise; linear in 25 eV it was
+    assert after < before
+    assert after < bins + 3.0 * np.sqrt(2.0 * bins)
+
+
+def test_a_scale_that_is_right_leaves_the_fold_alone() -> None:
+    problem, theta = problem_of(bright(1e6))
+    centred = problem.centred(theta)
+    assert centred.sets[0].spectra[0].gain == (0.0, 0.0) or abs(centred.sets[0].spectra[0].gain[0]) < 0.006
+    assert centred.at(EXACT) is centred
+
+
+def test_the_prior_of_the_scale_stays_where_it_was() -> None:
+    """Moving the edges changes no likelihood, but for what is not linear: the scale still pays for all of its shift."""
+    problem, theta = problem_of(bright(3e5), 0.004)
+    data = problem.sets[0]
+    own = data.likelihood
+    moved = [(0.004, 0.0)]
+    shifted = replace(
+        data,
+        spectra=(replace(data.spectra[0], gain=moved[0]),),
+        forward=Forward.of(problem.model, [replace(data.spectra[0], gain=moved[0])], data.forward.family.grid),
+        likelihood=own.holding(moved),
+    )
+    other = replace(problem, sets=(shifted,))
+    values = [float(one.centred(theta).log_likelihood(theta)) for one in (problem, other)]
+    assert values[0] == pytest.approx(values[1], abs=0.1)
+
+
+def test_what_is_asked_for_has_the_edges_of_its_file() -> None:
+    problem, theta = problem_of(bright(3e6), 0.025)
+    centred = problem.centred(theta)
+    assert centred.sets[0].spectra[0].gain != (0.0, 0.0)
+    assert centred.as_asked().sets[0].spectra[0].gain == (0.0, 0.0)
+
+
+def test_a_fit_is_linear_in_the_priors_coordinates() -> None:
+    problem, theta = problem_of(bright(1e6))
+    v = problem.prior.to_probit(theta)[0, 0]
+    (one,) = problem.linear(v)
+    assert one.calibrated
+    assert one.gain_offset == pytest.approx(0.010)
+    assert one.fit.columns.shape[0] == problem.sets[0].spectra[0].counts.size
+    step = torch.zeros_like(v)
+    step[1] = 1e-4
+    up, down = (problem.expected(problem.prior.to_theta((v + sign * step)[None, None]))[0, 0] for sign in (1, -1))
+    # relative to the counts, but for how the energy scale's modes follow the model
+    assert torch.allclose(one.fit.columns[:, 1] / one.fit.expected, torch.log(up / down) / 2e-4, atol=2e-2)
+    lines = one.lines([(6.4, 0.01), (2.0, 0.3)])
+    assert lines.shape == (one.fit.expected.numel(), 2)
+    middle = np.sqrt(one.energy_lo * one.energy_hi)
+    assert middle[int(lines[:, 0].argmax())] == pytest.approx(6.4, abs=0.1)
+
+
+def test_two_sources_get_edges_of_their_own() -> None:
+    one = bright(3e6)
+    problems = [problem_of(one, offset) for offset in (0.02, -0.02)]
+    observations = [p.sets[0].spectra[0].observation for p, _ in problems]
+    both = build_problem(observations, SETUP)
+    theta = torch.cat([t for _, t in problems])
+    gains = [spectrum.gain[0] for spectrum in both.centred(theta).sets[0].spectra]
+    assert gains[0] > 0.01
+    assert gains[1] < -0.01
