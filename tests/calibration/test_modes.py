@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save
 
 from xrayflow.calibration import find_mode_set, read_mode_set, shipped_mode_sets
@@ -66,6 +67,13 @@ def test_amplitudes_follow_the_year_of_a_response() -> None:
     found = find_mode_set("nicer-v1")
     years = (None, 2016, 2020, 2022, 2030)
     assert [found.nominal_of(year) for year in years] == [2.0, 2.0, 2.0, 1.0, 1.0]
+
+
+def test_energy_scales_of_other_detectors_scatter_as_believed() -> None:
+    generator = torch.Generator().manual_seed(1)
+    drawn = np.array([find_mode_set("nicer-v1").drawn_scale(2.0, generator) for _ in range(2000)])
+    assert drawn.std(0) == pytest.approx([0.020, 0.010], rel=0.06)
+    assert find_mode_set("generic-v1").drawn_scale(2.0, generator) == (0.0, 0.0)
 
 
 def test_beyond_its_ends_a_set_stays_as_it_is_there() -> None:

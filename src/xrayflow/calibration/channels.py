@@ -102,7 +102,7 @@ class BinModes:
     def drawn(
         self, expected: Float[Tensor, "source draw bin"], amplitude: float, generator: torch.Generator
     ) -> Float[Tensor, "source draw bin"]:
-        """What other detectors of the same kind would see: every draw by one of its own.
+        """What other detectors of the same kind would see: every draw by one of its own, its energy scale left alone.
 
         Args:
             expected: Counts of the source with the response as it is.
@@ -110,11 +110,8 @@ class BinModes:
             generator: Source of randomness.
         """
         z = torch.randn((*expected.shape[:2], self.psi.shape[0]), generator=generator, dtype=expected.dtype)
-        eta = z @ torch.from_numpy(self.psi)
-        level = torch.randn((self.gain.shape[0], *expected.shape[:2]), generator=generator, dtype=expected.dtype)
-        moved = gain_moved(expected, torch.from_numpy(self.gain)[None]) / expected.clamp(min=1e-300)
-        eta = eta + (level[..., None] * moved).sum(0)
-        return expected * torch.exp((amplitude * eta).clamp(-1.0, 1.0))
+        eta = amplitude * (z @ torch.from_numpy(self.psi))
+        return expected * torch.exp(eta.clamp(-1.0, 1.0))
 
 
 def _gain(spectrum: Spectrum, modes: ModeSet, density: Array, shape: Array) -> Array:

@@ -26,6 +26,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
@@ -84,6 +85,16 @@ class ModeSet:
         known = sorted(self.nominal)
         held = [one for one in known if year is not None and one <= year] or known[:1]
         return self.nominal[held[-1]]
+
+    def drawn_scale(self, amplitude: float, generator: torch.Generator) -> tuple[float, float]:
+        """Offset [keV] and slope by which the channels of another detector of the same kind read too high.
+
+        Args:
+            amplitude: A.
+            generator: Source of randomness.
+        """
+        offset, slope = torch.randn(2, generator=generator, dtype=torch.float64).tolist()
+        return amplitude * self.gain_offset * offset, amplitude * self.gain_slope * slope
 
     def at(self, energy: NDArray[np.float64]) -> NDArray[np.float64]:
         """(mode, energy) phi at other energies; beyond the ends of the set, as at its ends.

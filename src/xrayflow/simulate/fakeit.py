@@ -97,7 +97,7 @@ def simulate(
     expected = Forward.of(model, [spectrum]).expected(theta)
     believed = Systematic.of(systematic).for_spectrum(spectrum)
     if believed.modes and noisy:
-        expected = _another_detector(spectrum, expected, believed, seed)
+        expected = _another_detector(model, spectrum, theta, believed, seed)
     choice = StatisticChoice("cstat" if background is None else "pstat", "simulated", gaussian=False)
     generator = torch.Generator().manual_seed(seed)
     likelihood = likelihood_of([spectrum], [choice], believed.fraction)
@@ -121,17 +121,15 @@ def simulate(
     return replace(template, pha=pha, background=background)
 
 
-def _another_detector(spectrum: Spectrum, expected: Tensor, believed: Systematic, seed: int) -> Tensor:
-    """Expected counts with errors of the response as the modes have them."""
+def _another_detector(model: Model, spectrum: Spectrum, theta: Tensor, believed: Systematic, seed: int) -> Tensor:
+    """Expected counts with errors of the response as the modes have them, edges of channels moved exactly."""
     generator = torch.Generator().manual_seed(seed + 1)
-    # where the energy scale is off, the density at the ends of a channel is that of the source
-    counts = np.zeros(spectrum.bin_of_channel.size)
-    used = spectrum.bin_of_channel >= 0
-    counts[used] = expected[0, 0].numpy()[spectrum.bin_of_channel[used]]
-    observation = replace(spectrum.observation, pha=replace(spectrum.observation.pha, counts=counts))
-    modes = BinModes.of(replace(spectrum, observation=observation), find_mode_set(believed.modes), believed.amplitude)
+    modes = BinModes.of(spectrum, find_mode_set(believed.modes), believed.amplitude)
     level = float(torch.randn((), generator=generator, dtype=torch.float64))
-    return modes.drawn(expected, modes.nominal * math.exp(AMPLITUDE_SPREAD * level), generator)
+    amplitude = modes.nominal * math.exp(AMPLITUDE_SPREAD * level)
+    if modes.modes.has_gain:
+        spectrum = replace(spectrum, gain=modes.modes.drawn_scale(amplitude, generator))
+    return modes.drawn(Forward.of(model, [spectrum]).expected(theta), amplitude, generator)
 
 
 def _observed_anew(background: PHA, name: Path, generator: torch.Generator) -> PHA:
