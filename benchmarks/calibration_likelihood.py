@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/calibration_likelihood.py [--draws 200] [--spectra 8]
 
-*Exactness.* Draws of theta and A about the truth of a spectrum whose response is off by 2 %: ln L against Newton in full
+*Exactness.* Draws about the truth of a spectrum whose response is off by 2 %: ln L against Newton with whole matrices
 (what the frozen basis and its determinant cost), and that against importance sampling in z
 with 20 000 draws (what Laplace costs). *Price.* Of ln L with modes beside ln L without, photons and fold included,
 in one run. *Binning.* Widths of posteriors of the same counts in 60, 240 and 969 bins.

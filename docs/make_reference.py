@@ -17,6 +17,8 @@ RESULTS = DOCS.parent / "benchmarks" / "results"
 PAGES = DOCS / "reference" / "components"
 GUIDE = DOCS / "guides" / "how-exact-is-it.md"
 BACKGROUNDS = DOCS / "guides" / "backgrounds.md"
+BRIGHT = DOCS / "guides" / "bright-spectra.md"
+DECADES = (0.0, 1e5), (1e5, 1e6), (1e6, 3e6), (3e6, 1e7), (1e7, 1e9)
 BEGIN, END = "<!-- {name}: made by docs/make_reference.py -->", "<!-- end of {name} -->"
 GENERATED = "*Made from the code by `docs/make_reference.py`; change that instead.*"
 SINGLE_REACH = 1e-4
@@ -158,6 +160,94 @@ def background_table() -> list[str]:
     return table([*headings, "W or PGStat: 68 %", "bias", "p uniform"], rows)
 
 
+def calibration_tables() -> dict[str, list[str]]:
+    """Bright spectra: coverage, what is seen, real ones before and after, exactness."""
+    measured = json.loads((RESULTS / "calibration.json").read_text(encoding="utf-8"))
+    rows = []
+    for kind, treatments in measured["coverage"].items():
+        for treatment, one in treatments.items():
+            covered = [
+                " / ".join(f"{100.0 * share:.0f}" for share in one["coverage"][level].values())
+                for level in ("68", "90")
+            ]
+            fits = f"{100.0 * one['fit'].get('acceptable', 0) / one['spectra']:.0f} %"
+            rows.append([kind, f"`{treatment}`", str(one["spectra"]), *covered, number(one["deviance_per_dof"]), fits])
+    names = " / ".join(name.split(".")[1] for name in measured["parameters"])
+    headings = ["detectors", "`--systematic`", "spectra", f"68 % hold {names}", "90 %", "deviance / dof", "acceptable"]
+    coverage = table(headings, rows)
+    seen = [
+        [
+            kind,
+            str(one["spectra"]),
+            *(f"{100.0 * share:.0f} %" for share in (one["p_below_0.01"], one["line_suspected"], one["gain"])),
+            f"{100.0 * (1.0 - one['fit'].get('acceptable', 0) / one['spectra']):.0f} %",
+        ]
+        for kind, one in measured["seen"].items()
+    ]
+    misfits = table(["what is there", "spectra", "p < 0.01", "line suspected", "energy scale", "not acceptable"], seen)
+    before, after = (
+        {row["path"]: row for row in json.loads((RESULTS / name).read_text(encoding="utf-8"))["rows"]}
+        for name in ("real-spectra.json", "bright-spectra.json")
+    )
+    verdicts = []
+    for lo, hi in DECADES:
+        paths = [path for path, row in after.items() if lo <= row["counts"] < hi]
+        cells = [
+            " / ".join(
+                str(sum(rows[path]["fit"] == status for path in paths)) for status in ("acceptable", "poor", "bad")
+            )
+            for rows in (before, after)
+        ]
+        certified = sum(after[path]["computation"] == "certified" for path in paths)
+        lines = sum("line_suspected" in after[path]["flags"] for path in paths)
+        verdicts.append([f"{lo:.0e} - {hi:.0e}", str(len(paths)), *cells, str(certified), str(lines)])
+    headings = ["counts", "spectra", "`0`: acceptable / poor / bad", "`modes`", "certified", "a line suspected"]
+    exact = json.loads((RESULTS / "calibration-likelihood.json").read_text(encoding="utf-8"))
+    modes = [
+        [
+            f"{row['counts']:.0e}",
+            str(row["bins"]),
+            str(row["modes"]),
+            number(row["ms_per_draw"]["modes"]),
+            f"{row['price']:.2f}",
+            number(row["error_mean_sd_max"][1]),
+            number(row["error_mean_sd_max"][2]),
+            number(max(abs(one) for one in row["laplace"])),
+        ]
+        for row in exact["rows"]
+    ]
+    costs = ["ms per draw", "whole likelihood / without", "ln L off: sd", "the most", "Laplace off, at most"]
+    return {
+        "calibration": coverage,
+        "misfits": misfits,
+        "bright": table(headings, verdicts),
+        "published": published_table(),
+        "modes": table(["counts", "bins", "modes", *costs], modes),
+    }
+
+
+def published_table() -> list[str]:
+    """MAXI J1535-571: XSPEC's logged fits beside ours."""
+    measured = json.loads((RESULTS / "real-agreement.json").read_text(encoding="utf-8"))
+    rows = []
+    for treatment, apart in measured["apart_from_xspec"].items():
+        fits = measured["fit"][treatment]
+        cells = [
+            f"{number(one['median_difference'])} ({one['in_half_widths_median']:.1f} half widths)"
+            for one in apart.values()
+        ]
+        rows.append(
+            [f"`{treatment}`", *cells, " / ".join(str(fits[status]) for status in ("acceptable", "poor", "bad"))]
+        )
+    names = [f"{name}: median difference" for name in next(iter(measured["apart_from_xspec"].values()))]
+    note = (
+        f"{measured['spectra']} spectra of MAXI J1535-571 with the settings of their logged XSPEC fits "
+        "(`tbabs*(simpl*diskbb)`, angr, nH 3.21 frozen, PGStat): how far XSPEC's best fits are from our medians, in the "
+        "half widths of our 68 % intervals too."
+    )
+    return [paragraph(note), "", *table(["`--systematic`", *names, "acceptable / poor / bad"], rows)]
+
+
 def with_tables(text: str, tables: dict[str, list[str]]) -> str:
     """A page with the parts between its markers made anew."""
     for name, lines in tables.items():
@@ -180,6 +270,7 @@ def make() -> dict[Path, str]:
     tables = guide_tables(components, results) | {"grids": grid_table(), "groupings": grouping_table()}
     pages[GUIDE] = with_tables(GUIDE.read_text(encoding="utf-8"), tables)
     pages[BACKGROUNDS] = with_tables(BACKGROUNDS.read_text(encoding="utf-8"), {"backgrounds": background_table()})
+    pages[BRIGHT] = with_tables(BRIGHT.read_text(encoding="utf-8"), calibration_tables())
     return pages
 
 
