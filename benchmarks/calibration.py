@@ -40,6 +40,7 @@ from xrayflow.data import bundled_arf, bundled_rmf
 from xrayflow.errors import XrayflowWarning
 from xrayflow.folding import Forward
 from xrayflow.inference import Posterior, SamplingBudget, infer_batch
+from xrayflow.inference.checks.misfit import Misfit
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, read_arf, read_observation, read_rmf
 from xrayflow.ogip.blank import blank_pha
@@ -176,6 +177,20 @@ class Detector:
         return self.observed(expected, f"{what}-{seed}-{number}.pha", random)
 
 
+def score(p_value: float, misfit: Misfit) -> float:
+    """How much speaks against a fit: the smallest p of deviance, lines and energy scale, as -log10; ties by size."""
+    lines = [one for one in (misfit.line, misfit.iron) if one is not None]
+    evidence = max(misfit.gain_evidence, 0.0) / np.log(10.0)
+    largest = max(abs(one.significance) for one in lines)
+    return max(-np.log10(p_value), *(-np.log10(one.p_value) for one in lines), evidence) + 0.01 * largest
+
+
+def area(clean: Sequence[float], lacking: Sequence[float]) -> float:
+    """Share of pairs in which the spectrum that lacks something scores higher: the area under the ROC curve."""
+    a, b = np.asarray(clean)[:, None], np.asarray(lacking)
+    return float(((b > a) + 0.5 * (b == a)).mean())
+
+
 def row(answer: Posterior, truth: Array | None) -> dict[str, Any]:
     """What is kept of one answer."""
     found: dict[str, Any] = {
@@ -189,6 +204,9 @@ def row(answer: Posterior, truth: Array | None) -> dict[str, Any]:
         "seconds": answer.provenance.seconds["total"],
         "efficiency": answer.efficiency,
     }
+    misfit = answer.misfit
+    if misfit is not None:
+        found["misfit"] = score(answer.fit.p_value, misfit)
     if truth is not None:
         columns = answer.draws[:, : truth.size].T
         mean = columns @ answer.weights
@@ -315,6 +333,11 @@ def main() -> None:
             "cpu_seconds": state["cpu"],
             "coverage": {k: {t: figures(rows, names) for t, rows in state["rows"][k].items()} for k in KINDS},
             "seen": {k: figures(state["rows"][k]["modes:1"], names) for k in SEEN if k in state["rows"]},
+            "area_under_roc": {
+                k: area(*([one["misfit"] for one in state["rows"][kind]["modes:1"]] for kind in ("clean", k)))
+                for k in SEEN[1:]
+                if k in state["rows"]
+            },
         }
         options.out.write_text(json.dumps(result, indent=1) + "\n")
         draw(result, HERE.parent / "docs" / "images" / "calibration.png")

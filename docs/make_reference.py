@@ -18,6 +18,7 @@ PAGES = DOCS / "reference" / "components"
 GUIDE = DOCS / "guides" / "how-exact-is-it.md"
 BACKGROUNDS = DOCS / "guides" / "backgrounds.md"
 BRIGHT = DOCS / "guides" / "bright-spectra.md"
+STATUSES = "acceptable", "poor", "bad"
 DECADES = (0.0, 1e5), (1e5, 1e6), (1e6, 3e6), (3e6, 1e7), (1e7, 1e9)
 BEGIN, END = "<!-- {name}: made by docs/make_reference.py -->", "<!-- end of {name} -->"
 GENERATED = "*Made from the code by `docs/make_reference.py`; change that instead.*"
@@ -181,10 +182,13 @@ def calibration_tables() -> dict[str, list[str]]:
             str(one["spectra"]),
             *(f"{100.0 * share:.0f} %" for share in (one["p_below_0.01"], one["line_suspected"], one["gain"])),
             f"{100.0 * (1.0 - one['fit'].get('acceptable', 0) / one['spectra']):.0f} %",
+            f"{measured['area_under_roc'][kind]:.2f}" if kind in measured["area_under_roc"] else "",
         ]
         for kind, one in measured["seen"].items()
     ]
-    misfits = table(["what is there", "spectra", "p < 0.01", "line suspected", "energy scale", "not acceptable"], seen)
+    misfits = table(
+        ["what is there", "spectra", "p < 0.01", "line suspected", "energy scale", "not acceptable", "AUC"], seen
+    )
     before, after = (
         {row["path"]: row for row in json.loads((RESULTS / name).read_text(encoding="utf-8"))["rows"]}
         for name in ("real-spectra.json", "bright-spectra.json")
@@ -242,7 +246,7 @@ def published_table() -> list[str]:
     names = [f"{name}: median difference" for name in next(iter(measured["apart_from_xspec"].values()))]
     note = (
         f"{measured['spectra']} spectra of MAXI J1535-571 with the settings of their logged XSPEC fits "
-        "(`tbabs*(simpl*diskbb)`, angr, nH 3.21 frozen, PGStat): how far XSPEC's best fits are from our medians, in the "
+        "(`tbabs*(simpl*diskbb)`, angr, nH 3.21 frozen, PGStat): how far XSPEC's best fits are from our medians, in "
         "half widths of our 68 % intervals too."
     )
     return [paragraph(note), "", *table(["`--systematic`", *names, "acceptable / poor / bad"], rows)]

@@ -83,6 +83,14 @@ def ordered(value: Any) -> bool:
     return check(value) and [value[name] for name in levels] == sorted(value[name] for name in levels)
 
 
+LINE = fields(
+    energy=number(lo=0.0),
+    width=number(lo=0.0),
+    significance=number(),
+    p_value=number(0.0, 1.0),
+    equivalent_width=number(),
+)
+
 SCHEMA: dict[str, Check] = {
     "schema_version": one_of(1),
     "source": lambda value: isinstance(value, str),
@@ -129,6 +137,16 @@ SCHEMA: dict[str, Check] = {
         p_value=number(0.0, 1.0),
         worst_energies=each(pair),
         reasons=each(text),
+    ),
+    "misfit": or_null(
+        fields(
+            line=LINE,
+            iron=or_null(LINE),
+            gain_evidence=number(),
+            gain_offset=number(),
+            gain_slope=number(),
+            gain_sd=number(lo=0.0),
+        )
     ),
     "flags": each(text),
     "verdict": one_of("certified", "approximate", "do-not-trust"),

@@ -142,6 +142,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         best_point=BestPoint(best.numpy(), statistic, deviance),
         likelihood=likelihood,
         predictive=predicted,
+        misfit=misfit,
         computation=judge_computation(evidence),
         fit=judge_fit(predicted, deviance.value, deviance.dof, doubts),
         flags=(

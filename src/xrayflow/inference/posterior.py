@@ -19,6 +19,7 @@ from xrayflow.dataset import ObservedData, Value
 from xrayflow.errors import DataError
 from xrayflow.files import SCHEMA_VERSION
 from xrayflow.fitting import BestFit
+from xrayflow.inference.checks.misfit import Misfit
 from xrayflow.inference.checks.predictive import Predictive
 from xrayflow.inference.checks.verdict import Computation, FitQuality, overall
 from xrayflow.inference.parts import BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
@@ -50,6 +51,7 @@ class Posterior:
         mode: "exact", or "amortised" where a network answered alone: no weights, and no evidence then.
         truth: True values by name, where they are known.
         reconstruction: What the decoder of a network that answered alone makes of its draws; None without one.
+        misfit: Lines, and an energy scale, that a bright fit lacks; None where the response is taken at its word.
     """
 
     model: Model
@@ -67,6 +69,7 @@ class Posterior:
     mode: str = "exact"
     truth: Mapping[str, float] = field(default_factory=dict)
     reconstruction: Reconstruction | None = None
+    misfit: Misfit | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -259,6 +262,7 @@ class Posterior:
                 "worst_energies": [list(pair) for pair in self.fit.worst_energies],
                 "reasons": list(self.fit.reasons),
             },
+            "misfit": None if self.misfit is None else asdict(self.misfit),
             "flags": list(self.flags),
             "verdict": self.verdict,
             "reasons": list(self.reasons),
