@@ -24,6 +24,13 @@ IN_WORDS = {
     ("approximate", "poor"): "the numbers are approximate, and the model describes the data poorly",
     ("approximate", "bad"): "the model does not describe the data, and the numbers are approximate",
 }
+NUISANCES = {
+    "background.lnA": "natural log of the factor on the background's level",
+    "background.tilt": "slope of that in ln energy, over the band",
+    "calibration.lnA": "natural log of the errors of the response over what is known of them",
+}
+"""What the likelihood's own parameters are."""
+
 SPARSE_DATA = "*"
 """Marks parameters whose posterior is mostly the prior."""
 
@@ -116,8 +123,9 @@ def parameter_table(posterior: Posterior) -> Table:
 def marks(posterior: Posterior) -> list[RenderableType]:
     """What the marks in the table mean."""
     found: list[RenderableType] = []
-    if posterior.names[len(posterior.model.names) :]:
-        found.append(Text("background.lnA: natural log of the factor on the background's level", style="dim"))
+    for name in posterior.names[len(posterior.model.names) :]:
+        if name in NUISANCES:
+            found.append(Text(f"{name}: {NUISANCES[name]}", style="dim"))
     if any(flag.startswith("prior_dominated:") for flag in posterior.flags):
         found.append(Text(f"{SPARSE_DATA} the data say little: the interval is mostly the prior's", style="dim"))
     if any(flag.startswith(("upper_limit:", "lower_limit:")) for flag in posterior.flags):
@@ -129,6 +137,7 @@ def quality(posterior: Posterior) -> RenderableType:
     """The numbers by which an answer is judged."""
     statistic, deviance = posterior.statistic, posterior.deviance
     alone = posterior.mode == "amortised"
+    taken_at_its_word = "" if posterior.likelihood.calibration is None else " (the response at its word)"
     draws = f"{posterior.ess:.0f} effective of {posterior.draws.shape[0]}, efficiency {posterior.efficiency:.2f}"
     if alone:
         draws = f"{posterior.draws.shape[0]} of the network {posterior.network}, not weighted"
@@ -138,7 +147,7 @@ def quality(posterior: Posterior) -> RenderableType:
     if seconds is not None:
         draws += f"; {seconds:.1f} s"
     rows = [
-        (f"{statistic.name} / dof", _ratio(statistic.value, statistic.dof)),
+        (f"{statistic.name} / dof", f"{_ratio(statistic.value, statistic.dof)}{taken_at_its_word}"),
         ("deviance / dof", f"{_ratio(deviance.value, deviance.dof)}, p = {posterior.fit.p_value:.2g}"),
         ("draws", draws),
     ]

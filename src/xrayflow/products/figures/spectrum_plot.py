@@ -327,6 +327,8 @@ def _words(figure: Figure, posterior: Posterior, shown: Shown) -> None:
     parts = [reduced, deviance, f"p = {posterior.fit.p_value:.2g}"]
     if posterior.likelihood.systematic:
         parts.append(f"systematic {100 * posterior.likelihood.systematic:g} %")
+    if posterior.likelihood.calibration is not None:
+        parts.append(f"modes {posterior.likelihood.calibration.name}")
     if shown.merged:
         parts.append(f"{shown.bins} bins merged to {shown.lo.size} for display")
     figure.text(0.115, 0.89, "    ".join(parts), fontsize=9.5, va="top", color=GREY)
