@@ -39,6 +39,8 @@ network = { context = 16, blocks = 1, hidden = [16], transforms = 2, splines = 4
 """The run file of `toy_table`, to which a name, [data] and stages are added."""
 WHOLE = {"partial": 0.0, "grouped": 0.0}
 """A training prior whose spectra are all noticed from end to end."""
+CALIBRATED = {"calibration": "nicer-v1", "amplitude": [0.5, 2.0], "without_calibration": 0.2}
+"""A training prior whose responses have errors."""
 
 
 def toy_table(*stages: Table, **changes: Any) -> Table:
@@ -102,8 +104,10 @@ def trained(recipe: Recipe, folder: Path, out: Path) -> list[Progress]:
 
 
 def whole_inputs(counts: Iterable[Iterable[float]], /, **changes: Any) -> NetworkInput:
-    """Spectra of given counts, all noticed, without background, 100 s, the reference area, no systematic error."""
+    """Spectra of given counts, all noticed, without background, 100 s, the reference area, no errors."""
     table = torch.tensor([list(row) for row in counts], dtype=torch.float64)
     one = torch.ones(table.shape[0], dtype=torch.float64)
-    inputs = NetworkInput(table, torch.zeros_like(table), torch.ones_like(table), 100.0 * one, one, 0.0 * one)
+    inputs = NetworkInput(
+        table, torch.zeros_like(table), torch.ones_like(table), 100.0 * one, one, 0.0 * one, 0.0 * one
+    )
     return replace(inputs, **{name: torch.as_tensor(value, dtype=torch.float64) for name, value in changes.items()})

@@ -98,3 +98,12 @@ def test_two_sources_get_edges_of_their_own() -> None:
     gains = [spectrum.gain[0] for spectrum in both.centred(theta).sets[0].spectra]
     assert gains[0] > 0.01
     assert gains[1] < -0.01
+
+
+def test_the_amplitude_of_every_source_is_among_the_facts() -> None:
+    """Each by the year of its own response."""
+    one = bright(1e5).spectrum.observation
+    made = [replace(one, rmf=replace(one.rmf, year=year)) for year in (2018, 2024)]
+    assert build_problem(made, replace(SETUP, systematic="modes:nicer-v1")).facts.amplitude.tolist() == [2.0, 1.0]
+    assert build_problem(made, replace(SETUP, systematic="modes:3")).facts.amplitude.tolist() == [3.0, 3.0]
+    assert build_problem(made, replace(SETUP, systematic=0.0)).facts.amplitude.tolist() == [0.0, 0.0]

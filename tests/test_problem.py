@@ -339,6 +339,7 @@ def test_the_facts_are_those_of_the_files(tmp_path: Path) -> None:
     assert facts.net.tolist() == pytest.approx([spectrum.counts.sum() - spectrum.background.sum() / 4.0])
     assert (facts.systematic.tolist(), facts.bins.tolist()) == ([0.02], [spectrum.counts.size])
     assert facts.are_counts.tolist() == [True]
+    assert facts.amplitude.tolist() == [0.0]
     assert problem.likelihood_kind == "exact"
     kept = problem.observed()[0]
     assert (kept.pha, kept.exposure, kept.energies) == (observation.pha.path, 1000.0, ((1.0, 6.0),))

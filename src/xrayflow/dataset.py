@@ -59,6 +59,14 @@ class DataSet:
             return None
         return Calibration(likelihood.modes.name, likelihood.modes.sha256, float(likelihood.nominal[0]))
 
+    @property
+    def amplitude(self) -> Float[Tensor, " source"]:
+        """A0, at which errors of each source's response are believed; 0 where it is taken at its word."""
+        likelihood = self.likelihood
+        if isinstance(likelihood, CalibratedLikelihood):
+            return likelihood.nominal
+        return torch.zeros(len(self.spectra), dtype=torch.float64)
+
     def centred(self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None) -> DataSet:
         """The data whose likelihood is exact where a model fits, the energy scale that it finds in the fold.
 
@@ -182,6 +190,7 @@ class Facts:
         counts: (source,) all noticed counts.
         background: (source,) those that the background gives.
         systematic: (source,) fractional error of the source model, the largest of the data sets.
+        amplitude: (source,) A0, at which calibration modes are believed, of the first data set; 0 without.
         bins: (source,) noticed bins of all data sets.
         are_counts: (source,) whether all data are counts, not numbers with Gaussian errors.
     """
@@ -190,6 +199,7 @@ class Facts:
     counts: Float[Tensor, " source"]
     background: Float[Tensor, " source"]
     systematic: Float[Tensor, " source"]
+    amplitude: Float[Tensor, " source"]
     bins: Int[Tensor, " source"]
     are_counts: Bool[Tensor, " source"]
 

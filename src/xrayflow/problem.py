@@ -112,6 +112,7 @@ class Problem:
             counts=torch.stack(counts).sum(0),
             background=torch.stack(background).sum(0),
             systematic=systematic.amax(0),
+            amplitude=first.amplitude,
             bins=torch.tensor(
                 [sum(data.spectra[source].counts.size for data in self.sets) for source in range(self.sources)]
             ),

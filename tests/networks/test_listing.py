@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import xrayflow.networks.listing as room
-from network_zoo import toy_network
+from network_zoo import CALIBRATED, toy_network, toy_recipe
 from xrayflow.networks import save_network
 
 
@@ -23,4 +23,14 @@ def test_a_shipped_network_is_listed_with_what_it_was_made_for(tmp_path: Path, m
     assert list(one["parameters"]) == ["powerlaw.PhoIndex", "powerlaw.norm"]
     text = "\n".join(room.list_network_lines())
     assert "toy  powerlaw" in text
-    assert "100-1000 s, 1-1000 counts/s, systematic up to 0.03" in text
+    assert "100-1000 s, 1-1000 counts/s, systematic up to 0.03\n" in text
+    assert one["calibration"] is None
+
+
+def test_a_network_that_knows_an_amplitude_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, _ = toy_network(tmp_path, toy_recipe(training_prior=CALIBRATED))
+    path = save_network(network, tmp_path / "toy.safetensors")
+    monkeypatch.setattr(room, "shipped_networks", lambda: {"toy": path})
+    (one,) = json.loads(json.dumps(room.describe_networks()))["networks"]
+    assert (one["calibration"], one["amplitude"]) == ("nicer-v1", [0.5, 2.0])
+    assert "systematic up to 0.03, calibration modes nicer-v1 up to 2" in "\n".join(room.list_network_lines())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from network_zoo import PAPER, toy_network, toy_recipe, whole_inputs, write_toy
+from network_zoo import CALIBRATED, PAPER, toy_network, toy_recipe, whole_inputs, write_toy
 from ogip_zoo import redistribution, toy_observation, write_rmf
 from xrayflow.errors import DataError, MismatchError, ModelError, PriorError, RecipeError, XrayflowError
 from xrayflow.models import parse_model
@@ -142,6 +142,15 @@ def test_a_network_says_in_what_a_spectrum_lies_outside_its_training(
         ({"without_systematic": 1.0}, {"systematic": [0.01]}, "systematic 0.01, trained on up to 0"),
         ({"without_background": 1.0}, {"background": [[5.0] * 14]}, None),
         ({"without_background": 1.0}, {"background": [[30.0] * 14]}, "a background of 33% of the counts, trained wit"),
+        ({}, {"amplitude": [8.0]}, None),
+        (CALIBRATED, {"amplitude": [2.0]}, None),
+        (CALIBRATED, {"amplitude": [0.0]}, None),
+        (CALIBRATED, {"amplitude": [4.0]}, "calibration amplitude 4, trained on up to 2"),
+        (
+            CALIBRATED | {"without_calibration": 1.0},
+            {"amplitude": [1.0]},
+            "calibration amplitude 1, trained on up to 0",
+        ),
         ({"partial": 0.0}, {"noticed": [[0.0] + [1.0] * 12 + [0.0]]}, None),
         ({"partial": 0.0}, {"noticed": [[0.0] * 2 + [1.0] * 12]}, "energies 1.20-9.00 keV, trained on at least 0.80-8"),
     ],
@@ -175,6 +184,16 @@ def test_weights_follow_the_seed_and_leave_torchs_noise_alone(tmp_path: Path) ->
         ({"instrument": {"arf": "none"}}, RecipeError, r"^toy: instrument\.arf is 'none', and toy\.rmf holds no area;"),
         ({"layout": {"starts": [0, 400]}}, DataError, r"layout: starts \(0, 400\) of channels 0-119"),
         ({"layout": {"starts": [0]}}, DataError, r"layout: widths \(4, 10\); give one for each of the 1 starts"),
+        (
+            {"training_prior": {"calibration": "nicer-v2"}},
+            RecipeError,
+            r"^toy: training_prior\.calibration: .*modes:nicer-v2: no such set of modes; did you mean 'nicer-v1'",
+        ),
+        (
+            {"training_prior": {"calibration": "own.safetensors"}},
+            RecipeError,
+            r"^toy: training_prior\.calibration: .+/own\.safetensors: cannot be read: No such file",
+        ),
         ({"model": {"expression": "(" * 10_000}}, ModelError, "more than 30 brackets within each other"),
         (
             {"network": PAPER | {"convolutions": [[9, 9, 4], [2, 1, 4]]}},

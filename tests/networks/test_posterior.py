@@ -179,10 +179,10 @@ def test_a_source_of_another_instrument_has_no_network(
 ) -> None:
     own = Network.inputs
 
-    def inputs(self: Network, spectrum: Spectrum, systematic: float = 0.0) -> object:
+    def inputs(self: Network, spectrum: Spectrum, systematic: float = 0.0, amplitude: float = 0.0) -> object:
         if spectrum is spectra[0]:
             raise MismatchError("other channels")
-        return own(self, spectrum, systematic)
+        return own(self, spectrum, systematic, amplitude)
 
     monkeypatch.setattr(Network, "inputs", inputs)
     found = amortised(networks["ours"], spectra[:2])

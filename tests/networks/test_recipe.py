@@ -95,7 +95,10 @@ def test_a_recipe_survives_a_networks_header_with_its_hash() -> None:
         ("stage.0.trains", ["head"], "stage.0.trains.0: Input should be 'encoder', 'flow', "),
         ("name", "../etc", "name: String should match pattern"),
         ("name", "checkpoint", "name: 'checkpoint' is another file of the run's folder; give another name"),
-        ("training_prior.rate", "bright", "training_prior.rate: give a number, or numbers in brackets"),
+        ("training_prior.rate", "bright", "training_prior.rate: Input should be a valid tuple (found 'bright')"),
+        ("training_prior.rate", True, "training_prior.rate: give a number, numbers in brackets, or a name"),
+        ("training_prior.calibration", 1.0, "training_prior.calibration: Input should be a valid string (found 1.0)"),
+        ("training_prior.amplitude", [0.1, 11.0], "training_prior.amplitude: 0.1 .. 11; give lo <= hi, above 0, up to"),
         ("training_prior.exposre", 5.0, "toy.toml: unknown key 'training_prior.exposre'; did you mean 'exposure'?"),
         (
             "training_prior.exposure",
@@ -104,7 +107,7 @@ def test_a_recipe_survives_a_networks_header_with_its_hash() -> None:
         ),
         ("training_prior.rate", [5.0, 1.0], "toy.toml: training_prior.rate: 5 .. 1; give lo <= hi, above 0"),
         ("training_prior.self", 5.0, "toy.toml: unknown key 'training_prior.self'; known: prior, rate, exposure"),
-        ("training_prior.rate", [1.0] * 1001, "training_prior.rate: give a number, or numbers in brackets"),
+        ("training_prior.rate", [1.0] * 1001, "training_prior.rate: give a number, numbers in brackets, or a name"),
         ("training_prior.prior", [], "training_prior: its box is that of the model; change it in [model], prior ="),
         (
             "instrument",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 import xrayflow.networks.store as room
-from network_zoo import PAPER, stirred, toy_network, toy_recipe
+from network_zoo import CALIBRATED, PAPER, stirred, toy_network, toy_recipe
 from xrayflow.errors import NetworkError
 from xrayflow.networks import Network, load_network, save_network, shipped_networks
 from xrayflow.networks.inputs import NetworkInput
@@ -63,6 +64,20 @@ def test_a_network_comes_back_exactly(tmp_path: Path, changes: dict[str, Any]) -
     assert torch.equal(one, other)
     assert not any(weight.requires_grad for weight in loaded.core.parameters())
     assert not loaded.core.training
+
+
+@pytest.mark.parametrize("changes", [{}, PAPER, PAPER | {"scaling": "paper"}])
+def test_a_network_that_knows_an_amplitude_comes_back_exactly(tmp_path: Path, changes: dict[str, Any]) -> None:
+    network, simulator = toy_network(tmp_path, toy_recipe(network=changes, training_prior=CALIBRATED))
+    loaded = load_network(save_network(network, tmp_path / "toy.safetensors"))
+    assert loaded.training_prior == network.training_prior
+    assert loaded.training_prior.calibration == "nicer-v1"
+    inputs = NetworkInput.of(simulator.sample(40, generator_for(0, "spectra")))
+    one, other = (n.core.context(inputs) for n in (network, loaded))
+    assert torch.equal(one, other)
+    doubled = replace(inputs, amplitude=2.0 * inputs.amplitude)
+    off = (loaded.core.context(doubled) - other).abs().amax(-1)
+    assert torch.equal(off > 0, inputs.amplitude > 0)
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,16 @@ import scipy.stats
 import torch
 
 import ogip_zoo
-from xrayflow.errors import MismatchError, ModelError, PriorError
-from xrayflow.folding import EXACT, TRAINING, Fold, Grid
+from calibration_zoo import detector
+from network_zoo import WHOLE
+from xrayflow.errors import DataError, MismatchError, ModelError, PriorError
+from xrayflow.folding import EXACT, TRAINING, Fold, Forward, Grid
 from xrayflow.models import Model, parse_model
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
-from xrayflow.simulate import Layout, Simulator, TrainingPrior
+from xrayflow.simulate import Layout, SimulatedSpectra, Simulator, TrainingPrior
 from xrayflow.simulate.simulator import sample_counts
+from xrayflow.statistics import AMPLITUDE_SPREAD
 
 FALSE_ALARM = 1e-5
 
@@ -87,6 +90,91 @@ def test_shares_and_ranges_are_those_of_the_training_prior(toy: Observation, lay
     assert scipy.stats.kstest(((some - 0.005) / 0.025).numpy(), "uniform").pvalue > FALSE_ALARM
     rate = (batch.background / batch.exposure[:, None]).sum(-1)
     assert bool((rate < 10.5).all())
+
+
+NICER: dict[str, object] = {"calibration": "nicer-v1", "amplitude": (0.5, 0.5), "without_calibration": 0.0}
+
+
+def bright_simulator(toy: Observation, layout: Layout, calibration: str) -> Simulator:
+    """Every bin of every spectrum has thousands of counts, and nothing but the response is off."""
+    model = parse_model("powerlaw")
+    quiet = WHOLE | {"without_systematic": 1.0, "without_background": 1.0}
+    training = TrainingPrior(
+        Prior.of(model, ["powerlaw.PhoIndex=1:2"]),
+        rate=(1e4, 1e5),
+        exposure=(2e4, 5e4),
+        **NICER | quiet | {"calibration": calibration},  # type: ignore[arg-type]
+    )
+    return Simulator.of(model, toy.rmf, toy.arf, layout, training)
+
+
+def ln_factor(simulator: Simulator, batch: SimulatedSpectra) -> torch.Tensor:
+    """(source, bin) what errors of the response made of the expected counts, 0 where there are hardly any."""
+    right = simulator.expected(batch.theta, batch.exposure, batch.area) * batch.noticed
+    return torch.log(torch.where(right > 1e-6 * right.sum(-1, keepdim=True), batch.expected / right, 1.0))
+
+
+# Standard deviations of 4000 draws scatter by 1.5 %, more where the amplitude does: 4.5 of them.
+def test_a_response_is_off_as_the_modes_say(toy: Observation, layout: Layout) -> None:
+    simulator = bright_simulator(toy, layout, "generic-v1")
+    assert simulator.modes is not None
+    found = ln_factor(simulator, simulator.sample(4000, generator(2)))
+    # A is off by exp(s n): its mean square is exp(2 s^2) times that of A0
+    wanted = 0.5 * np.exp(AMPLITUDE_SPREAD**2) * np.sqrt((simulator.modes.psi**2).sum(0))
+    assert found.std(0)[1:-1].numpy() == pytest.approx(wanted[1:-1], rel=0.07)
+    assert found.mean(0)[1:-1].abs().max() < 5.0 * wanted.max() / 4000**0.5
+    # neighbours are off alike
+    near, far = (np.corrcoef(found[:, [4, other]].T)[0, 1] for other in (5, simulator.bins - 3))
+    assert near > 0.7 > far + 0.3
+
+
+def test_counts_of_bright_spectra_scatter_as_the_modes_say(toy: Observation, layout: Layout) -> None:
+    simulator = bright_simulator(toy, layout, "nicer-v1")
+    batch = simulator.sample(2000, generator(4))
+    right = simulator.expected(batch.theta, batch.exposure, batch.area) * batch.noticed
+    seen = (right > 1e5).all(0)
+    assert int(seen.sum()) > 10
+    spread = torch.log(batch.counts / right)[:, seen].std(0)
+    assert torch.allclose(spread, ln_factor(simulator, batch)[:, seen].std(0), rtol=0.02)
+    quiet = simulator.at_its_word().sample(200, generator(4))
+    assert float(ln_factor(simulator, quiet).abs().max()) < 1e-4
+    assert float(quiet.amplitude.abs().max()) == 0.0
+
+
+def test_an_energy_scale_that_is_off_moves_counts_as_edges_that_are_moved() -> None:
+    model, nicer = parse_model("TBabs*powerlaw"), detector()
+    training = TrainingPrior(Prior.of(model), calibration="nicer-v1")
+    simulator = Simulator.of(model, nicer.rmf, nicer.arf, Layout.paper(), training)
+    assert simulator.modes is not None
+    scale_alone = replace(simulator.modes, psi=np.zeros_like(simulator.modes.psi))
+    theta, rates = simulator.draw_theta(1, generator())
+    z = torch.randn((1, len(scale_alone.psi) + 2), generator=generator(7), dtype=torch.float64)[0, -2:].tolist()
+    factor = scale_alone.seen_by_others(rates, torch.full((1,), 0.3, dtype=torch.float64), generator(7))[0]
+    (spectrum,) = simulator.forward.family.spectra
+    moved = replace(spectrum, gain=(0.003 * z[0], 0.0015 * z[1]))
+    forwards = (Forward.of(simulator.model, [one]).expected(theta[None])[0, 0] for one in (moved, spectrum))
+    exact = torch.div(*forwards)
+    off = factor - exact
+    assert float(exact.log().abs().max()) > 0.01
+    assert float(off[1:-1].abs().max()) < 3e-3
+    assert float(off[1:-1].abs().median()) < 2e-4
+
+
+def test_without_a_set_of_modes_every_response_is_right(toy: Observation, layout: Layout) -> None:
+    plain = simulator_of(toy, layout)
+    assert plain.modes is None
+    assert "calibration" not in plain.describe()
+    assert float(plain.sample(50, generator()).amplitude.sum()) == 0.0
+    calibrated = simulator_of(toy, layout, **NICER | {"without_calibration": 0.4, "amplitude": (0.1, 4.0)})
+    assert calibrated.describe()["calibration"]["name"] == "nicer-v1"
+    batch = calibrated.sample(2000, generator())
+    none = batch.amplitude == 0
+    assert scipy.stats.binomtest(int(none.sum()), 2000, 0.4).pvalue > FALSE_ALARM
+    off = ln_factor(calibrated, batch).abs().amax(-1)
+    assert float(off[none].max()) < 1e-4
+    assert float(off[~none].median()) > 0.01
+    with pytest.raises(DataError, match="modes:nicer-v2: no such set of modes; did you mean 'nicer-v1'"):
+        simulator_of(toy, layout, calibration="nicer-v2")
 
 
 # False-alarm probability 1e-5 for each of the three parameters and the rate.

@@ -38,6 +38,23 @@ def test_an_error_of_the_background_is_named_only_where_there_is_one() -> None:
     assert TrainingPrior.from_dict(json.loads(json.dumps(training.to_dict()))) == training
 
 
+def test_errors_of_the_response_are_named_only_where_there_are_any() -> None:
+    plain = TrainingPrior(BOX, amplitude=(1.0, 2.0)).to_dict()
+    assert not {"calibration", "amplitude", "without_calibration"} & plain.keys()
+    training = TrainingPrior(BOX, calibration="nicer-v1", without_calibration=0.0)
+    values = json.loads(json.dumps(training.to_dict()))
+    assert (values["calibration"], values["amplitude"], values["without_calibration"]) == ("nicer-v1", [0.1, 4.0], 0.0)
+    assert TrainingPrior.from_dict(values) == training
+
+
+def test_amplitudes_are_log_uniform_or_none() -> None:
+    """False-alarm probability 1e-5 each."""
+    amplitude = TrainingPrior(BOX, calibration="nicer-v1").draw_amplitude(4000, generator(3))
+    assert scipy.stats.binomtest(int((amplitude == 0).sum()), 4000, 0.1).pvalue > 1e-5
+    place = torch.log(amplitude[amplitude > 0] / 0.1) / np.log(40.0)
+    assert scipy.stats.kstest(place.numpy(), "uniform").pvalue > 1e-5
+
+
 def test_a_background_is_its_files_or_scatters_about_it_as_the_likelihood_believes() -> None:
     """Means and spreads of a gamma distribution and a cut normal; false-alarm probability 1e-5."""
     files = torch.tensor([[40.0, 3.0, 0.0]], dtype=torch.float64).expand(4000, 3)

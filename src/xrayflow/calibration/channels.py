@@ -43,6 +43,9 @@ FEW = 1000.0
 DENSE = 64 * 1024 * 1024
 """Elements of a response's part up to which it is multiplied as a dense matrix."""
 
+LARGEST = 1.0
+"""Of what is drawn in an exponent: more than that is no small error any more."""
+
 Array = NDArray[np.float64]
 
 
@@ -111,7 +114,30 @@ class BinModes:
         """
         z = torch.randn((*expected.shape[:2], self.psi.shape[0]), generator=generator, dtype=expected.dtype)
         eta = amplitude * (z @ torch.from_numpy(self.psi))
-        return expected * torch.exp(eta.clamp(-1.0, 1.0))
+        return expected * torch.exp(eta.clamp(-LARGEST, LARGEST))
+
+    def seen_by_others(
+        self,
+        expected: Float[Tensor, "source bin"],
+        amplitude: Float[Tensor, " source"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "source bin"]:
+        """Factors of the counts, exp(A (psi z + T m / m)): every source is seen by a detector of its own.
+
+        The energy scale is linear in its shift, as in the likelihood.
+
+        Args:
+            expected: m, counts or counts/s of the source with the response as it is.
+            amplitude: A.
+            generator: Source of randomness.
+        """
+        rows, modes = expected.shape[0], self.psi.shape[0]
+        z = torch.randn((rows, modes + self.gain.shape[0]), generator=generator, dtype=expected.dtype)
+        eta = z[:, :modes] @ torch.from_numpy(self.psi)
+        if self.modes.has_gain:
+            moved = gain_moved(expected[None], torch.from_numpy(self.gain)[None])[:, 0]
+            eta = eta + (z[:, modes:].T[..., None] * moved).sum(0) / expected.clamp(min=1e-300)
+        return torch.exp((amplitude[:, None] * eta).clamp(-LARGEST, LARGEST))
 
 
 def _gain(spectrum: Spectrum, modes: ModeSet, density: Array, shape: Array) -> Array:

@@ -61,6 +61,7 @@ class NetworkInput(Rows):
         exposure: (source,) s.
         area: (source,) effective area over the reference one.
         systematic: (source,) fractional systematic error of the source model.
+        amplitude: (source,) A0, at which calibration modes are believed; 0 where the response is taken at its word.
     """
 
     counts: Float[Tensor, "source bin"]
@@ -69,6 +70,7 @@ class NetworkInput(Rows):
     exposure: Float[Tensor, " source"]
     area: Float[Tensor, " source"]
     systematic: Float[Tensor, " source"]
+    amplitude: Float[Tensor, " source"]
 
     @classmethod
     def of(cls, simulated: SimulatedSpectra, noisy: bool = True) -> NetworkInput:
@@ -86,6 +88,7 @@ class NetworkInput(Rows):
             simulated.exposure,
             simulated.area,
             simulated.systematic,
+            simulated.amplitude,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from xrayflow.files import SCHEMA_VERSION
@@ -27,6 +28,8 @@ def describe_networks() -> dict[str, Any]:
                 "rate": list(prior.rate),
                 "exposure": list(prior.exposure),
                 "systematic": [0.0, prior.systematic[1] if prior.without_systematic < 1 else 0.0],
+                "calibration": prior.calibration or None,
+                "amplitude": list(prior.amplitude) if prior.calibration else None,
                 "weights": network.weights,
                 "trained": network.trained,
                 "seed": recipe.seed,
@@ -46,8 +49,13 @@ def list_network_lines() -> list[str]:
             f"{one['name']}  {one['model']}  ({one['weights']} weights)",
             f"  {one['description']}",
             f"  trained on {one['trained'].get('spectra', 0)} spectra of {exposure[0]:g}-{exposure[1]:g} s, "
-            f"{rate[0]:g}-{rate[1]:g} counts/s, systematic up to {one['systematic'][1]:g}",
+            f"{rate[0]:g}-{rate[1]:g} counts/s, systematic up to {one['systematic'][1]:g}{_calibration(one)}",
         ]
         lines += [f"    {name:<20} {box}" for name, box in one["parameters"].items()]
     lines.append("use one with: xrayflow fit PHA --network NAME   (fit takes the one that fits by itself)")
     return lines
+
+
+def _calibration(one: Mapping[str, Any]) -> str:
+    """The modes of a network's training, in words; "" without."""
+    return f", calibration modes {one['calibration']} up to {one['amplitude'][1]:g}" if one["calibration"] else ""

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from xrayflow import data
-from xrayflow.errors import MismatchError, RecipeError
+from xrayflow.calibration import SUFFIX, ModeSet, find_mode_set
+from xrayflow.errors import MismatchError, RecipeError, XrayflowError
 from xrayflow.files import package_versions
 from xrayflow.models import Model, Parameter, parse_model
 from xrayflow.networks.inputs import NetworkInput
@@ -87,12 +88,14 @@ class Network:
             if _state(own) != _state(other):
                 raise MismatchError(f"it was made with {own.name} {_state(own)}, not {_state(other)}")
 
-    def inputs(self, spectrum: Spectrum, systematic: float = 0.0) -> NetworkInput:
+    def inputs(self, spectrum: Spectrum, systematic: float = 0.0, amplitude: float = 0.0) -> NetworkInput:
         """What it sees of a spectrum.
 
         Args:
             spectrum: The user's bins; the network fills its own from the same channels.
             systematic: Fractional systematic error of the source model.
+            amplitude: A0, at which calibration modes are believed; 0 without. A network that was trained without does
+                not look at it.
 
         Returns:
             A batch of one.
@@ -113,6 +116,7 @@ class Network:
             filled.exposure * one,
             area * one,
             systematic * one,
+            amplitude * one,
         )
 
     def outside(self, inputs: NetworkInput) -> list[str]:
@@ -135,6 +139,9 @@ class Network:
         largest = prior.systematic[1] if prior.without_systematic < 1 else 0.0
         if float(inputs.systematic) > 1.01 * largest:
             found.append(f"systematic {float(inputs.systematic):g}, trained on up to {largest:g}")
+        most = prior.amplitude[1] if prior.without_calibration < 1 else 0.0
+        if prior.calibration and float(inputs.amplitude) > 1.01 * most:
+            found.append(f"calibration amplitude {float(inputs.amplitude):g}, trained on up to {most:g}")
         if prior.without_background < 1 and background / exposure > 2.0 * prior.background_rate[1]:
             found.append(f"background {background / exposure:.3g} c/s, trained on {_range(prior.background_rate)}")
         if prior.without_background == 1 and background > MOST_BACKGROUND * total:
@@ -181,21 +188,23 @@ def prepare(recipe: Recipe, folder: Path) -> tuple[Network, Simulator]:
     layout = Layout.of(rmf, section.starts, section.widths, section.energies, section.bins)
     prior = Prior.of(model, recipe.model.prior)
     training_prior = TrainingPrior.from_dict({**TrainingPrior(prior).to_dict(), **recipe.training_prior})
-    simulator = Simulator.of(model, rmf, arf, layout, training_prior)
+    simulator = Simulator.of(model, rmf, arf, layout, training_prior, modes=_modes(recipe, training_prior, folder))
     width = torch.from_numpy(simulator.energy_hi - simulator.energy_lo)
-    core = build_core(recipe, prior, width, simulator)
+    core = build_core(recipe, training_prior, width, simulator)
     made = package_versions("torch", "zuko", "numpy")
     response = Response.of(rmf, arf, layout)
     grid = simulator.forward.grid.description
     return Network(recipe, model, training_prior, layout, response, grid, core, {}, made), simulator
 
 
-def build_core(recipe: Recipe, prior: Prior, width: torch.Tensor, simulator: Simulator | None) -> PosteriorEstimator:
+def build_core(
+    recipe: Recipe, training_prior: TrainingPrior, width: torch.Tensor, simulator: Simulator | None
+) -> PosteriorEstimator:
     """Weights as the recipe's seed draws them; torch's own random state stays as it was.
 
     Args:
         recipe: Sizes and seed.
-        prior: The training prior's box.
+        training_prior: Its box, and whether it has calibration modes.
         width: (bin,) keV.
         simulator: For a physical decoder.
 
@@ -205,10 +214,28 @@ def build_core(recipe: Recipe, prior: Prior, width: torch.Tensor, simulator: Sim
     state = torch.random.get_rng_state()
     try:
         torch.manual_seed(generator_for(recipe.seed, "weights").initial_seed())
-        core = PosteriorEstimator(recipe.network, prior, width, recipe.instrument.detectors, simulator)
+        core = PosteriorEstimator(
+            recipe.network,
+            training_prior.prior,
+            width,
+            recipe.instrument.detectors,
+            simulator,
+            calibrated=bool(training_prior.calibration),
+        )
     finally:
         torch.random.set_rng_state(state)
     return core.eval()
+
+
+def _modes(recipe: Recipe, training_prior: TrainingPrior, folder: Path) -> ModeSet | None:
+    """The set of calibration modes, where the training has one: a name, or a file relative to the run file."""
+    name = training_prior.calibration
+    if not name:
+        return None
+    try:
+        return find_mode_set(str(folder / name) if "/" in name or name.endswith(SUFFIX) else name)
+    except XrayflowError as error:
+        raise RecipeError(f"{recipe.name}: training_prior.calibration: {error}") from None
 
 
 def _response(recipe: Recipe, folder: Path) -> tuple[RMF, ARF | None]:

@@ -72,7 +72,13 @@ class NeuralPosterior:
 
     @classmethod
     def of(
-        cls, network: Network, model: Model, prior: Prior, spectra: Sequence[Spectrum], systematic: Sequence[float]
+        cls,
+        network: Network,
+        model: Model,
+        prior: Prior,
+        spectra: Sequence[Spectrum],
+        systematic: Sequence[float],
+        amplitude: Sequence[float] | None = None,
     ) -> NeuralPosterior:
         """Look at every spectrum.
 
@@ -82,6 +88,7 @@ class NeuralPosterior:
             prior: The answer's.
             spectra: The noticed bins.
             systematic: Fractional error of each.
+            amplitude: A0 of each, at which calibration modes are believed, 0 without; None: all without.
 
         Raises:
             MismatchError: The network was made for another model, or gives values without a density.
@@ -93,9 +100,10 @@ class NeuralPosterior:
         mismatch = [""] * len(spectra)
         outside: list[tuple[str, ...]] = [()] * len(spectra)
         seen: list[NetworkInput | None] = [None] * len(spectra)
-        for source, (spectrum, error) in enumerate(zip(spectra, systematic, strict=True)):
+        amplitude = [0.0] * len(spectra) if amplitude is None else amplitude
+        for source, (spectrum, *believed) in enumerate(zip(spectra, systematic, amplitude, strict=True)):
             try:
-                inputs = network.inputs(spectrum, error)
+                inputs = network.inputs(spectrum, *believed)
             except MismatchError as other:
                 mismatch[source] = str(other)
                 continue

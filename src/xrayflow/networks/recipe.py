@@ -292,7 +292,9 @@ class Recipe(Section):
     model: ModelSection
     instrument: InstrumentSection = InstrumentSection()
     layout: LayoutSection = LayoutSection()
-    training_prior: dict[str, Finite | Annotated[tuple[Finite, ...], Field(max_length=MOST_VALUES)]] = {}
+    training_prior: dict[
+        str, Finite | Annotated[tuple[Finite, ...], Field(max_length=MOST_VALUES)] | Annotated[str, Field(strict=True)]
+    ] = {}
     data: DataSection = DataSection()
     network: NetworkSection = NetworkSection()
     stage: Annotated[tuple[StageSection, ...], Field(min_length=1, max_length=20)]
@@ -388,7 +390,9 @@ def parse_recipe(table: Mapping[str, Any], where: str) -> Recipe:
     except ValidationError as error:
         place = [repr(str(part))[1:-1] for part in error.errors()[0]["loc"]]
         if place[:1] == ["training_prior"] and len(place) > 1:
-            raise RecipeError(f"{where}: {'.'.join(place[:2])}: give a number, or numbers in brackets") from None
+            raise RecipeError(
+                f"{where}: {'.'.join(place[:2])}: give a number, numbers in brackets, or a name"
+            ) from None
         raise RecipeError(f"{where}: {explain(error, _known)}") from None
     except DataError as error:  # of the training prior
         raise RecipeError(f"{where}: {error}") from None

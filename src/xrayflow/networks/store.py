@@ -129,7 +129,7 @@ def _core(recipe: Recipe, training_prior: TrainingPrior, bins: int, tensors: dic
     there = sum(tensor.numel() for tensor in tensors.values())
     if recipe.network.inner_weights > there:
         raise NetworkError(f"it has {there} weights, its recipe asks for more; it is broken")
-    core = build_core(recipe, training_prior.prior, torch.ones(bins), None)
+    core = build_core(recipe, training_prior, torch.ones(bins), None)
     own = core.state_dict()
     for name in [*own, *tensors]:
         found = _shape(tensors.get(name))

@@ -53,8 +53,9 @@ def write_library(
     """Draw spectra and write them.
 
     Tensors: `theta` (source, parameter), `counts`, `background`, `noticed` (source, bin), `exposure`, `area`,
-    `systematic`, `rate` (source,), `first_channel`, `last_channel` (bin,); `background` and `noticed` in float32, the
-    others in float64. The header's `xrayflow` is JSON: `Simulator.describe()`, rows, seed, batch, versions.
+    `systematic`, `rate` (source,), `first_channel`, `last_channel` (bin,), and `amplitude` (source,) where the response
+    has errors; `background` and `noticed` in float32, the others in float64. The header's `xrayflow` is JSON:
+    `Simulator.describe()`, rows, seed, batch, versions.
 
     Args:
         out: The file; an existing one is replaced when the new one is complete.
@@ -86,7 +87,7 @@ def write_library(
         generator = torch.Generator().manual_seed(seed)
         for start in range(0, rows, BATCH):
             batch = simulator.sample(min(BATCH, rows - start), generator)
-            for name, values in _columns(batch, noisy).items():
+            for name, values in _columns(batch, noisy, simulator.modes is not None).items():
                 target[name][start : start + len(values)] = values
             if progress is not None:
                 progress("simulating", min(start + BATCH, rows) / rows)
@@ -150,6 +151,7 @@ def _plan(simulator: Simulator, rows: int, seed: int, noisy: bool) -> tuple[byte
         "exposure": (_WIDE, (rows,)),
         "area": (_WIDE, (rows,)),
         "systematic": (_WIDE, (rows,)),
+        **({} if simulator.modes is None else {"amplitude": (_WIDE, (rows,))}),
         "rate": (_WIDE, (rows,)),
         "first_channel": (_WIDE, (bins,)),
         "last_channel": (_WIDE, (bins,)),
@@ -195,7 +197,7 @@ def _reserve(out: Path, size: int) -> tuple[int, Path]:
     return handle, Path(name)
 
 
-def _columns(batch: SimulatedSpectra, noisy: bool) -> dict[str, NDArray[np.float64]]:
+def _columns(batch: SimulatedSpectra, noisy: bool, calibrated: bool) -> dict[str, NDArray[np.float64]]:
     counts = batch.counts if noisy else batch.expected + batch.background
     tensors = {
         "theta": batch.theta,
@@ -205,6 +207,7 @@ def _columns(batch: SimulatedSpectra, noisy: bool) -> dict[str, NDArray[np.float
         "exposure": batch.exposure,
         "area": batch.area,
         "systematic": batch.systematic,
+        **({"amplitude": batch.amplitude} if calibrated else {}),
         "rate": batch.rate,
     }
     return {name: values.numpy() for name, values in tensors.items()}

@@ -8,7 +8,13 @@ box cut by rate. A model without a norm, with several, with a norm that links us
 cut by plain rejection: draw, compute, keep what has an allowed rate. (With several norms a common factor could be drawn
 instead. Its ratios then need a range as wide as both boxes, and no fewer draws are lost.)
 
-The noise is a `statistics.CountLikelihood`, the one that the likelihood asks.
+The noise is a `statistics.CountLikelihood`, the one that the likelihood asks. Where the training prior has a set of
+calibration modes, every spectrum is seen by a detector of its own: the expected counts are multiplied by
+
+    exp(A (Psi z + T m / m)),      z ~ N(0, I),      ln A ~ N(ln A0, AMPLITUDE_SPREAD),
+
+the law of `statistics.CalibratedLikelihood`. A0 is what a network is told. The energy scale, T m, is linear in its
+shift, in the exponent: where an answer finds a large one it moves the edges of bins, and a network only starts it.
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xrayflow.calibration import BinModes, ModeSet, find_mode_set
 from xrayflow.errors import ModelError, PriorError
 from xrayflow.folding import PIECE, TRAINING, Fidelity, Forward, Grid
 from xrayflow.models import Model
@@ -30,7 +37,7 @@ from xrayflow.ogip import ARF, RMF, blank_pha, read_observation
 from xrayflow.simulate.describe import describe_model
 from xrayflow.simulate.layout import Layout
 from xrayflow.simulate.training_prior import TrainingPrior
-from xrayflow.statistics import CountLikelihood
+from xrayflow.statistics import AMPLITUDE_SPREAD, CountLikelihood
 
 FEWEST_KEPT, MOST_TRIED = 1e-4, 200_000
 """A prior of which less than this share has an allowed rate, after so many draws, is refused."""
@@ -49,8 +56,9 @@ class SimulatedSpectra:
         exposure: s.
         area: Effective area / reference.
         systematic: Fraction of the source model.
-        rate: Counts/s of the source in all bins with the reference response.
-        expected: Source counts without noise, in the noticed channels.
+        amplitude: A0, at which errors of the response are believed; 0 where it is right.
+        rate: Counts/s of the source in all bins with the reference response, which is right.
+        expected: Source counts without noise, in the noticed channels, errors of the response included.
     """
 
     theta: Float[Tensor, "source parameter"]
@@ -61,11 +69,12 @@ class SimulatedSpectra:
     exposure: Float[Tensor, " source"]
     area: Float[Tensor, " source"]
     systematic: Float[Tensor, " source"]
+    amplitude: Float[Tensor, " source"]
     rate: Float[Tensor, " source"]
     expected: Float[Tensor, "source bin"]
 
     def likelihood(self) -> CountLikelihood:
-        """What the counts were drawn from, but for an error of the background, which is taken at its file's word."""
+        """What the counts were drawn from, but for errors of background and response: both are taken at their word."""
         used = (self.noticed > 0).to(self.counts.dtype)
         return CountLikelihood.of(self.counts, self.background, self.systematic, used)
 
@@ -85,6 +94,7 @@ class Simulator:
         e_max: (channel,) EBOUNDS [keV].
         first_channel: Number of the first channel of EBOUNDS.
         response: SHA-256 of the RMF and of the ARF ("none" where the RMF includes it).
+        modes: Errors of the response in the bins, at A = 1; None where it is taken at its word.
     """
 
     model: Model
@@ -97,6 +107,7 @@ class Simulator:
     e_max: NDArray[np.float64] = field(repr=False)
     first_channel: int
     response: dict[str, str]
+    modes: BinModes | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -108,6 +119,7 @@ class Simulator:
         training_prior: TrainingPrior,
         grid: Grid | None = None,
         fidelity: Fidelity = TRAINING,
+        modes: ModeSet | None = None,
     ) -> Simulator:
         """Bring model, response and layout together.
 
@@ -119,11 +131,13 @@ class Simulator:
             training_prior: Of the model's free parameters and of the observations.
             grid: Photon energies that the fidelity starts from; default that of an answer.
             fidelity: Grid and precision of photons and folding.
+            modes: The training prior's set of calibration modes, where it has one; None finds it by its name.
 
         Raises:
             PriorError: The training prior is not that of the model's free parameters.
             ModelError: Nothing is free, or a link can leave its limits.
             MismatchError: The layout or the ARF is not that of the RMF.
+            DataError, FileError: There is no such set of modes.
         """
         prior = training_prior.prior
         if not model.free:
@@ -142,6 +156,8 @@ class Simulator:
             grouping[last[-1] - begin + 1] = 1
         observation = read_observation(blank_pha(rmf, grouping), rmf, "none" if arf is None else arf, "none")
         spectrum = observation.bin(channels=(int(first[0]), int(last[-1])), grouping="file")
+        if training_prior.calibration and modes is None:
+            modes = find_mode_set(training_prior.calibration)
         return cls(
             model=model,
             layout=layout,
@@ -153,11 +169,16 @@ class Simulator:
             e_max=rmf.e_max,
             first_channel=begin,
             response={"rmf": rmf.sha256, "arf": "none" if arf is None else arf.sha256},
+            modes=BinModes.of(spectrum, modes, 1.0) if training_prior.calibration and modes is not None else None,
         )
 
     def in_float64(self) -> Simulator:
         """The same with photons and folding in float64."""
         return replace(self, forward=self.forward.at(replace(self.forward.fidelity, dtype=torch.float64)))
+
+    def at_its_word(self) -> Simulator:
+        """The same with a response that is right."""
+        return replace(self, modes=None)
 
     @property
     def bins(self) -> int:
@@ -176,9 +197,11 @@ class Simulator:
 
     def describe(self) -> dict[str, Any]:
         """All that decides what is drawn, for a header in JSON."""
+        modes = None if self.modes is None else self.modes.modes
         return {
             **describe_model(self.model),
             "training_prior": self.training_prior.to_dict(),
+            **({} if modes is None else {"calibration": {"name": modes.name, "sha256": modes.sha256}}),
             "layout": self.layout.to_dict(),
             "response": dict(self.response),
             "grid": {"description": self.forward.grid.description, "bins": self.forward.energies - 1},
@@ -264,11 +287,12 @@ class Simulator:
             background = training.draw_background(self.energy_lo, self.energy_hi, rows, generator)
             noticed = self.noticed(*training.draw_band(*self.layout.band, rows, generator))
             background = background * exposure[:, None] * noticed
-            expected = rates * (exposure * area)[:, None] * noticed
+            amplitude, factor = self._draw_errors(rates, generator)
+            expected = rates * factor * (exposure * area)[:, None] * noticed
             counts = sample_counts(expected, training.draw_truth(background, generator), systematic, generator)
         v = training.prior.to_probit(theta)
         return SimulatedSpectra(
-            theta, v, counts, background, noticed, exposure, area, systematic, rates.sum(-1), expected
+            theta, v, counts, background, noticed, exposure, area, systematic, amplitude, rates.sum(-1), expected
         )
 
     def noticed(self, start: Float[Tensor, " source"], stop: Float[Tensor, " source"]) -> Float[Tensor, "source bin"]:
@@ -284,6 +308,15 @@ class Simulator:
         first, last = (torch.from_numpy(one - self.first_channel) for one in (self.first, self.last))
         kept = torch.clamp(torch.minimum(high, last + 1) - torch.maximum(low, first), min=0)
         return kept / (last - first + 1).to(torch.float64)
+
+    def _draw_errors(self, rates: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A0 of each source, and the factors of its counts, of bins that are noticed or not."""
+        rows = rates.shape[0]
+        if self.modes is None:
+            return rates.new_zeros(rows), rates.new_ones((rows, 1))
+        nominal = self.training_prior.draw_amplitude(rows, generator)
+        level = torch.randn(rows, generator=generator, dtype=torch.float64)
+        return nominal, self.modes.seen_by_others(rates, nominal * torch.exp(AMPLITUDE_SPREAD * level), generator)
 
     def _norm(self) -> int | None:
         """The column of the norm that the rate is proportional to; None where there is no such one."""

@@ -37,13 +37,15 @@ from torch import Tensor
 
 from xrayflow.errors import DataError, Place, in_words
 from xrayflow.prior import Marginal, Prior
-from xrayflow.statistics import MOST_SYSTEMATIC, sample_modelled
+from xrayflow.statistics import MOST_AMPLITUDE, MOST_SYSTEMATIC, sample_modelled
 
 TABLE = "training_prior"
 LARGEST = 1e30
 """The largest rate, exposure, area or energy, in its unit."""
 NEWER = "background_error", "background_level"
 """Names that headers of older networks and libraries do not have; 0 in all of them."""
+CALIBRATED = "calibration", "amplitude", "without_calibration"
+"""Likewise: they mean nothing without a set of modes."""
 MOST_VALUES = 1000
 """The longest list."""
 
@@ -75,6 +77,8 @@ Number = Annotated[float, Field(strict=True)]
 Pair = tuple[Number, Number]
 Range = Annotated[Pair, _above_zero(LARGEST)]
 Fractions = Annotated[Pair, _above_zero(MOST_SYSTEMATIC * (1.0 - 1e-12))]
+Amplitudes = Annotated[Pair, _above_zero(MOST_AMPLITUDE)]
+Name = Annotated[str, Field(strict=True, max_length=MOST_VALUES)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Energy = Annotated[Number, Field(gt=0, le=LARGEST)]
 Energies = Annotated[tuple[Energy, ...], Field(max_length=MOST_VALUES)]
@@ -101,6 +105,11 @@ class TrainingPrior:
         exposure: s, log-uniform.
         systematic: Fraction of the source model, uniform, of the spectra that have one.
         without_systematic: Share of spectra whose systematic error is 0.
+        calibration: Set of calibration modes, by name or file, by which the response of every spectrum is off; "": it
+            is right.
+        amplitude: A0 that the modes are believed at, log-uniform, of the spectra that have any. The A of a spectrum
+            scatters about it as the likelihood believes.
+        without_calibration: Share of spectra whose response is right.
         background_rate: Counts/s in the band of `background_edges`, log-uniform.
         background_edges: keV, of the bands whose shares are known.
         background_shares: Share of the background in each; inside a band it falls as 1 / E.
@@ -123,6 +132,9 @@ class TrainingPrior:
     exposure: Range = (50.0, 50_000.0)
     systematic: Fractions = (0.005, 0.03)
     without_systematic: Share = 0.5
+    calibration: Name = ""
+    amplitude: Amplitudes = (0.1, 4.0)
+    without_calibration: Share = 0.1
     background_rate: Range = (0.3, 10.0)
     background_edges: Energies = (0.3, 0.5, 1.0, 2.0, 4.0, 7.0, 10.0)
     background_shares: Shares = (0.15, 0.20, 0.20, 0.17, 0.16, 0.12)
@@ -155,9 +167,10 @@ class TrainingPrior:
             return read(values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a header in JSON; an error of the background is named only where there is one."""
+        """Plain values for a header in JSON; errors of background and response are named only where there are any."""
         found: dict[str, Any] = TypeAdapter(TrainingPrior).dump_python(self, mode="json")
-        return {key: value for key, value in found.items() if key not in NEWER or value}
+        unsaid = {key for key in NEWER if not found[key]} | (set() if self.calibration else set(CALIBRATED))
+        return {key: value for key, value in found.items() if key not in unsaid}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingPrior:
@@ -180,6 +193,11 @@ class TrainingPrior:
         """Fraction of the source model; 0 where there is none."""
         size = _uniform(self.systematic, rows, generator)
         return torch.where(_chance(rows, generator) < self.without_systematic, 0.0, size)
+
+    def draw_amplitude(self, rows: int, generator: torch.Generator) -> Float[Tensor, " source"]:
+        """A0 of the calibration modes; 0 where there are none."""
+        size = _log_uniform(self.amplitude, rows, generator)
+        return torch.where(_chance(rows, generator) < self.without_calibration, 0.0, size)
 
     def draw_background(
         self, energy_lo: NDArray[np.float64], energy_hi: NDArray[np.float64], rows: int, generator: torch.Generator

@@ -18,13 +18,14 @@ from xrayflow.statistics.gaussian import GaussianLikelihood
 from xrayflow.statistics.likelihood import Curvature, Likelihood
 from xrayflow.statistics.linear import LinearFit
 from xrayflow.statistics.marginalised import MarginalisedCounts
-from xrayflow.statistics.systematic import Systematic
+from xrayflow.statistics.systematic import MOST_AMPLITUDE, Systematic
 
 __all__ = [
     "AMPLITUDE",
     "AMPLITUDE_SPREAD",
     "KNOWN",
     "MODELLED_SCALE",
+    "MOST_AMPLITUDE",
     "MOST_SYSTEMATIC",
     "NUISANCES",
     "STATISTICS",

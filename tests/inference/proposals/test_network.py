@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ogip_zoo import toy_observation
 from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
@@ -83,6 +84,19 @@ def test_outside_the_training_it_stands_aside_and_the_flag_says_so(observe: Call
     assert "outside_training" in answer.flags
     assert any("exposure 0.25 s, trained on 50 .. 50000 s" in reason for reason in answer.reasons)
     assert answer.computation.status in ("certified", "approximate")
+
+
+def test_a_network_that_was_trained_without_modes_starts_an_answer_with_them(
+    observe: Callable[[float], Observation],
+) -> None:
+    plain, told = (said_of(observe(100.0), systematic=said) for said in (0.0, "modes:nicer-v1:8"))
+    assert plain.name(0) == told.name(0) == "nicer-bhb"
+    assert (told.notes, told.outside) == (("",), (False,))
+    assert plain.posterior is not None
+    assert told.posterior is not None
+    amplitudes = [one.posterior.inputs[0].amplitude.tolist() for one in (plain, told)]  # type: ignore[union-attr]
+    assert amplitudes == [[0.0], [8.0]]
+    assert torch.equal(plain.posterior.context, told.posterior.context)
 
 
 def test_another_instrument_gets_no_network_and_the_reason(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_network_without_a_simulator_has_no_physical_decoder(tmp_path: Path) -
     network, _ = toy_network(tmp_path, PHYSICAL)
     from xrayflow.networks.network import build_core
 
-    assert build_core(PHYSICAL, network.training_prior.prior, torch.ones(network.bins), None).decoder is None
+    assert build_core(PHYSICAL, network.training_prior, torch.ones(network.bins), None).decoder is None
 
 
 def test_a_decoder_of_no_kind_reconstructs_nothing() -> None:

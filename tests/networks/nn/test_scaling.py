@@ -10,7 +10,7 @@ import torch
 
 from network_zoo import whole_inputs
 from xrayflow.networks.inputs import NetworkInput
-from xrayflow.networks.nn.scaling import LEAST_SPREAD, NOTICED_SPREAD, LogRateScaler, SqrtFractionScaler
+from xrayflow.networks.nn.scaling import LEAST_SPREAD, NOTICED_SPREAD, LogRateScaler, Scaling, SqrtFractionScaler
 
 WIDTH = torch.tensor([0.1, 0.2, 0.2, 0.5], dtype=torch.float64)
 
@@ -53,6 +53,26 @@ def test_fitted_fractions_are_z_scores() -> None:
     assert float(scaling.spread[1].max()) == float(scaling.global_spread[-1]) == LEAST_SPREAD
     assert float(scaling.spread[2].max()) == NOTICED_SPREAD
     assert features[:, 1:].abs().max() == 0.0
+
+
+@pytest.mark.parametrize("kind", ["fractions", "paper", "paper-centred"])
+def test_an_amplitude_is_the_last_of_the_globals_where_there_are_modes(kind: str) -> None:
+    def scaling(calibrated: bool) -> Scaling:
+        if kind == "fractions":
+            return SqrtFractionScaler(4, calibrated)
+        return LogRateScaler(WIDTH, 52.0, kind == "paper-centred", calibrated)
+
+    amplitude = [0.0, 1e-3, 0.1, 1.0, 4.0]
+    inputs = whole_inputs([[9, 16, 4, 7]] * 5, amplitude=amplitude)
+    plain, told = scaling(False), scaling(True)
+    assert told.globals == plain.globals + 1
+    (features, numbers), (same, fewer) = told(inputs), plain(inputs)
+    assert torch.equal(features, same)
+    assert torch.equal(numbers[:, :-1], fewer)
+    wanted = torch.tensor([-2.0, -2.0, -1.0, 0.0, math.log10(4.0)])
+    torch.testing.assert_close(numbers[:, -1], wanted)
+    told.fit(inputs)
+    torch.testing.assert_close(told(inputs)[1][:, -1], (wanted - wanted.mean()) / wanted.std())
 
 
 def test_the_papers_values_by_hand() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import xrayflow.networks.training.loop as training
-from network_zoo import PAPER, SMALL, stirred, toy_network, toy_recipe, trained
+from network_zoo import CALIBRATED, PAPER, SMALL, stirred, toy_network, toy_recipe, trained
 from xrayflow.errors import NetworkError, TrainingError
 from xrayflow.networks import load_network
 from xrayflow.networks.store import save_network
@@ -55,6 +55,12 @@ def test_a_part_of_another_kind_begins_anew(folder: Path) -> None:
     encoder = {name: tensor for name, tensor in second.core.state_dict().items() if name.startswith("encoder")}
     for name, tensor in encoder.items():
         torch.testing.assert_close(tensor, first.core.state_dict()[name], rtol=1e-5, atol=1e-8)
+
+
+def test_a_network_without_an_amplitude_starts_none_that_knows_one(folder: Path) -> None:
+    message = "training_prior.calibration is nicer-v1, its is none; only one knows an amplitude"
+    with pytest.raises(TrainingError, match=message):
+        begun(folder, {}, training_prior=CALIBRATED)
 
 
 def test_a_stopped_training_does_not_begin_again(folder: Path) -> None:

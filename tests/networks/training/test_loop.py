@@ -18,10 +18,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import ogip_zoo
 import xrayflow.networks.training.loop as room
-from network_zoo import PAPER, toy_recipe, toy_table, trained, write_toy
+from network_zoo import CALIBRATED, PAPER, toy_recipe, toy_table, trained, write_toy
+from xrayflow.calibration import shipped_mode_sets
 from xrayflow.errors import FileError, NetworkError, TrainingError
-from xrayflow.networks import Progress, Recipe, load_network, train
+from xrayflow.networks import NeuralPosterior, Progress, Recipe, load_network, train
 from xrayflow.networks.network import prepare
 from xrayflow.networks.store import read_tensors, write_tensors
 from xrayflow.networks.training.checkpoint import CHECKPOINT, LOG
@@ -30,6 +32,7 @@ from xrayflow.networks.training.spectra import Spectra, simulated_spectra
 from xrayflow.simulate.library import write_library
 
 DECODER = {"name": "decoder", "trains": ["decoder"], "flow": 0.0, "decoder": 1.0}
+LOCAL = {"name": "local", "trains": ["local"], "flow": 0.0, "local": 1.0, "epochs": 1, "steps": 1, "batch": 16}
 TOGETHER = {"name": "end-to-end", "latent": 1.0, "reconstruction": 1.0, "draws": 2}
 PLATEAU = {"schedule": "plateau", "rate": 0.05, "warmup": 2, "patience": 1, "stop": 2, "epochs": 8}
 
@@ -383,3 +386,36 @@ def test_every_latent_space_trains_with_every_decoder(latent: str, decoder: str,
     assert {name for name, weight in losses.items() if weight} | {"loss"} == set(reports[-2].losses)
     network = load_network(tmp_path / "toy.safetensors")
     assert network.core.flow.has_density == (latent != "point")
+
+
+def test_a_network_learns_from_responses_with_errors_and_answers(folder: Path, tmp_path: Path) -> None:
+    recipe = toy_recipe({"epochs": 2}, LOCAL, training_prior=CALIBRATED, network={"local": True}, data={"modes": 64})
+    last = trained(recipe, folder, tmp_path)[-1]
+    assert last.network is not None
+    network = load_network(last.network)
+    assert network.training_prior.calibration == "nicer-v1"
+    observation = ogip_zoo.toy_observation(tmp_path, exposure=500.0, norm=0.5)
+    spectrum = observation.bin(energies=[(0.6, 8.0)], grouping="none")
+    model, prior = network.model, network.training_prior.prior
+    answers = [NeuralPosterior.of(network, model, prior, [spectrum], [0.0], told) for told in ([0.0], [1.0], None)]
+    draws = [answer.sample(50, [torch.Generator().manual_seed(1)])[0] for answer in answers]
+    assert torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0], draws[1])
+    for answer, drawn in zip(answers, draws, strict=True):
+        assert answer.absence(0) == ""
+        assert bool(torch.isfinite(answer.log_density(drawn[None])).all())
+    far = NeuralPosterior.of(network, model, prior, [spectrum], [0.0], [3.0])
+    assert far.absence(0) == "calibration amplitude 3, trained on up to 2"
+
+
+def test_another_set_under_the_same_name_is_another_training(folder: Path, tmp_path: Path) -> None:
+    own = folder / "own.safetensors"
+    own.write_bytes(shipped_mode_sets()["nicer-v1"].read_bytes())
+    recipe = toy_recipe({"epochs": 2}, training_prior={"calibration": "own.safetensors"})
+    next(run := train(recipe, tmp_path, folder))
+    while next(run).validation is None:
+        pass
+    run.close()
+    own.write_bytes(shipped_mode_sets()["generic-v1"].read_bytes())
+    with pytest.raises(TrainingError, match="checkpoint"):
+        trained(recipe, folder, tmp_path)

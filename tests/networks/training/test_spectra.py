@@ -14,7 +14,7 @@ from torch import Tensor
 
 import xrayflow.networks.training.library as room
 import xrayflow.networks.training.loop as training
-from network_zoo import PAPER, toy_network, toy_recipe, trained, write_toy
+from network_zoo import CALIBRATED, PAPER, toy_network, toy_recipe, trained, write_toy
 from xrayflow.errors import NetworkError, TrainingError
 from xrayflow.networks import Recipe
 from xrayflow.networks.network import prepare
@@ -110,6 +110,21 @@ def test_a_library_is_read_as_it_was_simulated(simulator: Simulator, library: Pa
     torch.testing.assert_close(inputs.noticed, drawn.noticed, rtol=1e-6, atol=1e-6)
     for name in ("exposure", "area", "systematic"):
         assert torch.equal(getattr(inputs, name), getattr(drawn, name))
+
+
+def test_a_library_keeps_amplitudes_where_there_are_any(simulator: Simulator, library: Path, tmp_path: Path) -> None:
+    with safe_open(str(library), framework="pt") as file:
+        assert "amplitude" not in file.keys()  # noqa: SIM118
+    assert float(read_library(library, simulator, probit(simulator))[0].amplitude.abs().max()) == 0.0
+    _, calibrated = toy_network(tmp_path, toy_recipe(training_prior=CALIBRATED))
+    path = write_library(tmp_path / "off.safetensors", calibrated, ROWS, seed=3)
+    drawn = calibrated.sample(ROWS, torch.Generator().manual_seed(3))
+    inputs, _, _ = read_library(path, calibrated, probit(calibrated))
+    assert torch.equal(inputs.amplitude, drawn.amplitude)
+    assert torch.equal(inputs.counts, drawn.counts)
+    off = changed(path, amplitude=torch.full((ROWS,), -1.0))
+    with pytest.raises(TrainingError, match="200 of 200 spectra have an amplitude that is negative or not finite"):
+        read_library(off, calibrated, probit(calibrated))
 
 
 def test_a_library_without_noise_has_at_least_a_count(simulator: Simulator, tmp_path: Path) -> None:

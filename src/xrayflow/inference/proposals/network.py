@@ -136,7 +136,8 @@ def find_network(
     try:
         if not bool(facts.are_counts.all()):
             raise MismatchError("it takes counts, and these data come with Gaussian errors")
-        amortised = NeuralPosterior.of(found, problem.model, problem.model_prior, spectra, facts.systematic.tolist())
+        believed = facts.systematic.tolist(), facts.amplitude.tolist()
+        amortised = NeuralPosterior.of(found, problem.model, problem.model_prior, spectra, *believed)
     except MismatchError as other:
         if network is not None:
             raise NetworkError(f"network {found.name}: {other}; use --network none, or train one") from None

@@ -47,6 +47,7 @@ class PosteriorEstimator(nn.Module):
         bin_width: Float[Tensor, " bin"],
         detectors: float,
         simulator: Simulator | None = None,
+        calibrated: bool = False,
     ) -> None:
         """All parts, with random weights.
 
@@ -56,6 +57,7 @@ class PosteriorEstimator(nn.Module):
             bin_width: keV.
             detectors: How many the reference response stands for.
             simulator: For a physical decoder; without it such a network has none, and cannot be trained.
+            calibrated: Whether it is told the amplitude of calibration modes.
 
         Raises:
             RecipeError: The convolutions leave nothing of the bins.
@@ -63,9 +65,9 @@ class PosteriorEstimator(nn.Module):
         super().__init__()
         bins, parameters = bin_width.numel(), len(prior.marginals)
         if section.scaling == "fractions":
-            self.scaling = SqrtFractionScaler(bins)
+            self.scaling = SqrtFractionScaler(bins, calibrated)
         else:
-            self.scaling = LogRateScaler(bin_width, detectors, centred=section.scaling == "paper-centred")
+            self.scaling = LogRateScaler(bin_width, detectors, section.scaling == "paper-centred", calibrated)
         self.coordinates = Probit(prior) if section.coordinates == "probit" else Standardised(prior)
         channels, numbers = self.scaling.channels, self.scaling.globals
         if section.encoder == "residual":

@@ -8,6 +8,9 @@ brightness, the exposure and the rest as a few numbers beside. `LogRateScaler` i
 and detector, and its sigma, both on one min-max scale; `centred` takes each spectrum's mean away and z-scores each bin.
 There a bin of which no channel is noticed is filled from its neighbours: nothing is no spectrum's value.
 
+A network whose training had calibration modes is told their amplitude too, the last of the globals: log10 A0, and
+`LEAST_AMPLITUDE` where the response is right.
+
 Source: Redmen et al. 2025 (the paper's preprocessing).
 """
 
@@ -28,11 +31,21 @@ NOTICED_SPREAD = 0.3
 """Spread of the noticed fraction where that does not vary at all."""
 
 
+LEAST_AMPLITUDE = -2.0
+"""log10 of an amplitude that no spectrum could tell from none."""
+
+
 class Scaling(nn.Module):
-    """NetworkInput -> features (source, channel, bin) and globals (source, number), float32."""
+    """NetworkInput -> features (source, channel, bin) and globals (source, number), float32.
+
+    Attributes:
+        channels, globals: How many there are.
+        calibrated: Whether the amplitude of calibration modes is among the globals.
+    """
 
     channels: int
     globals: int
+    calibrated: bool
 
     def fit(self, inputs: NetworkInput) -> None:
         """Fill the buffers from spectra of the training distribution.
@@ -54,17 +67,25 @@ class Scaling(nn.Module):
 class SqrtFractionScaler(Scaling):
     """sqrt(counts / total), sqrt(background / total), the noticed fraction; globals in logarithms."""
 
-    channels, globals = 3, 7
+    channels = 3
     mean: Tensor
     spread: Tensor
     global_mean: Tensor
     global_spread: Tensor
 
-    def __init__(self, bins: int) -> None:
+    def __init__(self, bins: int, calibrated: bool = False) -> None:
+        """A scaling that is not fitted yet.
+
+        Args:
+            bins: How many.
+            calibrated: See `Scaling`.
+        """
         super().__init__()
-        for name, shape in (("mean", (3, bins)), ("global_mean", (7,))):
+        self.calibrated = calibrated
+        self.globals = 8 if calibrated else 7
+        for name, shape in (("mean", (3, bins)), ("global_mean", (self.globals,))):
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
-        for name, shape in (("spread", (3, bins)), ("global_spread", (7,))):
+        for name, shape in (("spread", (3, bins)), ("global_spread", (self.globals,))):
             self.register_buffer(name, torch.ones(shape, dtype=torch.float64))
 
     def fit(self, inputs: NetworkInput) -> None:
@@ -76,15 +97,14 @@ class SqrtFractionScaler(Scaling):
         self.global_mean, self.global_spread = numbers.mean(0), numbers.std(0).clamp(min=LEAST_SPREAD)
 
     def forward(self, inputs: NetworkInput) -> tuple[Tensor, Tensor]:
-        """Features (source, 3, bin) and globals (source, 7)."""
+        """Features (source, 3, bin) and globals (source, 7 or 8)."""
         features, numbers = self._raw(inputs)
         return (
             ((features - self.mean) / self.spread).float(),
             ((numbers - self.global_mean) / self.global_spread).float(),
         )
 
-    @staticmethod
-    def _raw(inputs: NetworkInput) -> tuple[Tensor, Tensor]:
+    def _raw(self, inputs: NetworkInput) -> tuple[Tensor, Tensor]:
         total = inputs.counts.sum(-1)
         background = inputs.background.sum(-1)
         safe = total.clamp(min=1.0)[:, None]
@@ -104,7 +124,7 @@ class SqrtFractionScaler(Scaling):
             ],
             dim=1,
         )
-        return features, numbers
+        return features, torch.cat([numbers, _amplitude(inputs)], dim=1) if self.calibrated else numbers
 
 
 class LogRateScaler(Scaling):
@@ -124,18 +144,23 @@ class LogRateScaler(Scaling):
     spread: Tensor
     level_mean: Tensor
     level_spread: Tensor
+    amplitude_mean: Tensor
+    amplitude_spread: Tensor
 
-    def __init__(self, bin_width: Float[Tensor, " bin"], detectors: float, centred: bool = False) -> None:
+    def __init__(
+        self, bin_width: Float[Tensor, " bin"], detectors: float, centred: bool = False, calibrated: bool = False
+    ) -> None:
         """A scaling that is not fitted yet.
 
         Args:
             bin_width: keV.
             detectors: How many the reference response stands for.
             centred: See the class.
+            calibrated: See `Scaling`.
         """
         super().__init__()
-        self.centred = centred
-        self.globals = 1 if centred else 0
+        self.centred, self.calibrated = centred, calibrated
+        self.globals = int(centred) + int(calibrated)
         self.register_buffer("per_count", 1.0 / (bin_width.double() * detectors))
         self.register_buffer("lowest", torch.zeros((), dtype=torch.float64))
         self.register_buffer("range", torch.ones((), dtype=torch.float64))
@@ -143,26 +168,35 @@ class LogRateScaler(Scaling):
         self.register_buffer("spread", torch.ones((2, bin_width.numel()), dtype=torch.float64))
         self.register_buffer("level_mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("level_spread", torch.ones((), dtype=torch.float64))
+        if calibrated:
+            self.register_buffer("amplitude_mean", torch.zeros((), dtype=torch.float64))
+            self.register_buffer("amplitude_spread", torch.ones((), dtype=torch.float64))
 
     def fit(self, inputs: NetworkInput) -> None:
-        """The one minimum and maximum of the set; means and spreads of the centred channels."""
+        """The one minimum and maximum of the set; means and spreads of the centred channels and of the globals."""
         value, _ = self.log_value(inputs)
         self.lowest = value.min()
         self.range = (value.max() - self.lowest).clamp(min=LEAST_SPREAD)
         features, level = self._centred(inputs)
         self.mean, self.spread = features.mean(0), features.std(0).clamp(min=LEAST_SPREAD)
         self.level_mean, self.level_spread = level.mean(), level.std().clamp(min=LEAST_SPREAD)
+        if self.calibrated:
+            amplitude = _amplitude(inputs)
+            self.amplitude_mean, self.amplitude_spread = amplitude.mean(), amplitude.std().clamp(min=LEAST_SPREAD)
 
     def forward(self, inputs: NetworkInput) -> tuple[Tensor, Tensor]:
-        """Features (source, 2, bin); as a global the mean log value of a centred spectrum, else none."""
+        """Features (source, 2, bin); as a global the mean log value of a centred spectrum."""
+        numbers = [inputs.counts.new_zeros((inputs.size, 0))]
+        if self.calibrated:
+            numbers = [(_amplitude(inputs) - self.amplitude_mean) / self.amplitude_spread]
         if self.centred:
             features, level = self._centred(inputs)
             scaled = _extrapolated(
                 (features - self.mean) / self.spread, 10.0 ** features[:, 1] / self.spread[0], inputs
             )
-            return scaled.float(), ((level - self.level_mean) / self.level_spread).float()
+            return scaled.float(), torch.cat([(level - self.level_mean) / self.level_spread, *numbers], dim=1).float()
         value, sigma = (part.gather(-1, _nearest_seen(inputs)) for part in self.target(inputs))
-        return torch.stack([value, sigma], dim=1), inputs.counts.new_zeros((inputs.size, 0)).float()
+        return torch.stack([value, sigma], dim=1), numbers[0].float()
 
     def target(self, inputs: NetworkInput) -> tuple[Tensor, Tensor]:
         """What a decoder reconstructs.
@@ -241,6 +275,11 @@ class LogRateScaler(Scaling):
         )
         level = value.mean(-1, keepdim=True)
         return torch.stack([value - level, log_sigma], dim=1), level
+
+
+def _amplitude(inputs: NetworkInput) -> Float[Tensor, "source one"]:
+    """log10 A0."""
+    return torch.log10(inputs.amplitude.clamp(min=10.0**LEAST_AMPLITUDE))[:, None]
 
 
 BEND = 0.07

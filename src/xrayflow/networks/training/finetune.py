@@ -53,6 +53,9 @@ def load_pretrained(network: Network, folder: Path) -> Network | None:
     for word in ("scaling", "coordinates"):
         if getattr(own, word) != getattr(other, word):
             raise TrainingError(f"{where}: network.{word} is '{getattr(own, word)}', its is '{getattr(other, word)}'")
+    if found.core.scaling.calibrated != network.core.scaling.calibrated:
+        mine, its = (one.training_prior.calibration or "none" for one in (network, found))
+        raise TrainingError(f"{where}: training_prior.calibration is {mine}, its is {its}; only one knows an amplitude")
     return found
 
 

@@ -29,6 +29,9 @@ GROUP = "group"
 SPLIT = 0
 """Seed of the order in which groups are held apart: not the recipe's, so that networks can be compared."""
 
+AMPLITUDE = "amplitude"
+"""Only in libraries whose responses have errors."""
+
 PER_BIN, PER_SOURCE = ("counts", "background", "noticed"), ("exposure", "area", "systematic")
 
 
@@ -58,13 +61,15 @@ def read_library(
         if missing:
             raise TrainingError(f"{path}: holds no {', '.join(missing)}; it is no library of spectra")
         tensors = {name: file.get_tensor(name).double() for name in names}
+        none = torch.zeros_like(tensors["systematic"])
+        tensors[AMPLITUDE] = file.get_tensor(AMPLITUDE).double() if AMPLITUDE in file.keys() else none  # noqa: SIM118
         group = file.get_tensor(GROUP) if GROUP in file.keys() else torch.arange(len(tensors["theta"]))  # noqa: SIM118
     _refuse_shapes(path, tensors, simulator)
     if tuple(group.shape) != (len(tensors["theta"]),):
         raise TrainingError(f"{path}: {GROUP} has shape {tuple(group.shape)}, not {(len(tensors['theta']),)}")
     if header.get("noise") is False:
         tensors["counts"] = tensors["counts"].clamp(min=1.0)
-    inputs = NetworkInput(**{name: tensors[name] for name in (*PER_BIN, *PER_SOURCE)})
+    inputs = NetworkInput(**{name: tensors[name] for name in (*PER_BIN, *PER_SOURCE, AMPLITUDE)})
     _refuse_numbers(path, inputs, tensors["theta"], coordinates)
     return inputs, tensors["theta"], group
 
@@ -122,7 +127,7 @@ def _refuse_header(path: Path, header: Mapping[str, Any], simulator: Simulator |
 
 def _refuse_shapes(path: Path, tensors: Mapping[str, Tensor], simulator: Simulator | Network) -> None:
     rows, parameters = tensors["counts"].shape[0] if tensors["counts"].dim() else 0, len(simulator.model.names)
-    wanted = dict.fromkeys(PER_BIN, (rows, simulator.bins)) | dict.fromkeys(PER_SOURCE, (rows,))
+    wanted = dict.fromkeys(PER_BIN, (rows, simulator.bins)) | dict.fromkeys((*PER_SOURCE, AMPLITUDE), (rows,))
     for name, shape in {"theta": (rows, parameters), **wanted}.items():
         if tuple(tensors[name].shape) != shape:
             raise TrainingError(f"{path}: {name} has shape {tuple(tensors[name].shape)}, not {shape}; simulate it anew")
@@ -142,6 +147,7 @@ def _refuse_numbers(path: Path, inputs: NetworkInput, theta: Tensor, coordinates
         "no exposure": ~(_at_least_zero(inputs.exposure) & (inputs.exposure > 0)),
         "no area": ~(_at_least_zero(inputs.area) & (inputs.area > 0)),
         "a systematic error that is negative or not finite": ~_at_least_zero(inputs.systematic),
+        "an amplitude that is negative or not finite": ~_at_least_zero(inputs.amplitude),
     }
     for what, found in wrong.items():
         rows = found.flatten(1).any(1) if found.dim() > 1 else found

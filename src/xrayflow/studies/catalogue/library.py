@@ -208,7 +208,8 @@ def read_partial(path: Path, simulator: Simulator, asked: dict[str, Any]) -> Tar
 def _rows(tensors: dict[str, Tensor], header: dict[str, Any]) -> list[Target]:
     """The rows of a file."""
     names: Sequence[str] = header["groups"]
-    inputs = NetworkInput(**{name: tensors[name].double() for name in (*PER_BIN, *PER_SOURCE)})
+    known = {name: tensors[name].double() for name in (*PER_BIN, *PER_SOURCE)}
+    inputs = NetworkInput(**known, amplitude=torch.zeros_like(known["systematic"]))  # XSPEC's statistic knows no modes
     return [
         Target(
             str(pha),
