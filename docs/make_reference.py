@@ -6,6 +6,7 @@ python docs/make_reference.py          (a test fails where the committed pages a
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ PAGES = DOCS / "reference" / "components"
 GUIDE = DOCS / "guides" / "how-exact-is-it.md"
 BACKGROUNDS = DOCS / "guides" / "backgrounds.md"
 BRIGHT = DOCS / "guides" / "bright-spectra.md"
+IRON = 6.1, 7.2
+"""keV"""
+
 STATUSES = "acceptable", "poor", "bad"
 DECADES = (0.0, 1e5), (1e5, 1e6), (1e6, 3e6), (3e6, 1e7), (1e7, 1e9)
 BEGIN, END = "<!-- {name}: made by docs/make_reference.py -->", "<!-- end of {name} -->"
@@ -203,9 +207,12 @@ def calibration_tables() -> dict[str, list[str]]:
             for rows in (before, after)
         ]
         certified = sum(after[path]["computation"] == "certified" for path in paths)
-        lines = sum("line_suspected" in after[path]["flags"] for path in paths)
-        verdicts.append([f"{lo:.0e} - {hi:.0e}", str(len(paths)), *cells, str(certified), str(lines)])
-    headings = ["counts", "spectra", "`0`: acceptable / poor / bad", "`modes`", "certified", "a line suspected"]
+        usual = sum(after[path]["p_value"] >= 0.01 for path in paths)
+        lines = [sum(is_line(after[path]["fit_reasons"], *ends) for path in paths) for ends in (IRON, (0.0, 1e3))]
+        level = f"{lo:.0e} - {hi:.0e}" if lo else f"below {hi:.0e}"
+        verdicts.append([level, str(len(paths)), *cells, str(certified), str(usual), " / ".join(map(str, lines))])
+    headings = ["counts", "spectra", "`0`: acceptable / poor / bad", "`modes`", "certified", "p >= 0.01"]
+    headings.append("a line suspected: at 6.1-7.2 keV / anywhere")
     exact = json.loads((RESULTS / "calibration-likelihood.json").read_text(encoding="utf-8"))
     modes = [
         [
@@ -228,6 +235,12 @@ def calibration_tables() -> dict[str, list[str]]:
         "published": published_table(),
         "modes": table(["counts", "bins", "modes", *costs], modes),
     }
+
+
+def is_line(reasons: list[str], lo: float, hi: float) -> bool:
+    """Whether a line between two energies [keV] is among the reasons of a verdict."""
+    found = [re.match(r"a (?:line|dip) at ([\d.]+) keV", reason) for reason in reasons]
+    return any(one is not None and lo < float(one[1]) < hi for one in found)
 
 
 def published_table() -> list[str]:
