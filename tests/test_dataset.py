@@ -57,7 +57,7 @@ def test_the_prior_of_the_scale_stays_where_it_was() -> None:
         data,
         spectra=(replace(data.spectra[0], gain=moved[0]),),
         forward=Forward.of(problem.model, [replace(data.spectra[0], gain=moved[0])], data.forward.family.grid),
-        likelihood=own.holding(moved),
+        likelihood=own.holding(moved[0]),
     )
     other = replace(problem, sets=(shifted,))
     values = [float(one.centred(theta).log_likelihood(theta)) for one in (problem, other)]

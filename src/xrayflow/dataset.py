@@ -31,6 +31,11 @@ LINEAR = 0.003
 """keV by which an energy scale may be off before the edges of the bins are moved: a third of NICER's channels."""
 
 
+FARTHEST = 6.0
+"""Standard deviations of what is believed of an energy scale: one that is off by more is the sign of a fit that fails,
+and the fold is left alone."""
+
+
 @dataclass(frozen=True)
 class DataSet:
     """The spectra of one instrument, one per source: how they are folded and how their counts scatter.
@@ -67,6 +72,22 @@ class DataSet:
             return likelihood.nominal
         return torch.zeros(len(self.spectra), dtype=torch.float64)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What there is to say of the first source."""
+        spectrum, found = self.spectra[0], []
+        if spectrum.shown is not None:
+            found.append(
+                f"the counts decided where groups end, so the likelihood and p take {spectrum.counts.size} bins that "
+                f"they did not decide; {spectrum.shown.counts.size} groups are shown"
+            )
+        if self.calibration is not None and not self.systematic.said:
+            found.append(
+                f"so many counts show the errors of the response, so calibration modes ({self.calibration.name}) are "
+                "integrated out; --systematic 0 takes the response at its word"
+            )
+        return tuple(found)
+
     def centred(self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None) -> DataSet:
         """The data whose likelihood is exact where a model fits, the energy scale that it finds in the fold.
 
@@ -74,20 +95,30 @@ class DataSet:
             theta: Of the model, for each source.
             nuisance: Of the likelihood.
         """
-        likelihood = self.likelihood
-        if not isinstance(likelihood, CalibratedLikelihood):
+        if not isinstance(self.likelihood, CalibratedLikelihood):
             return self
-        found, expected = self, self.forward.expected(theta)
-        scales = likelihood.energy_scale(expected, nuisance)
-        off = [_is_off(scale, spectrum) for scale, spectrum in zip(scales, self.spectra, strict=True)]
-        if any(off):
-            # what is off by much is not linear: the spectrum is folded with its own edges
-            own = [scale if wrong else one.gain for scale, wrong, one in zip(scales, off, self.spectra, strict=True)]
-            spectra = tuple(replace(one, gain=gain) for one, gain in zip(self.spectra, own, strict=True))
-            forward = Forward.of(self.forward.family.model, spectra, self.forward.family.grid)
-            likelihood, expected = likelihood.holding(own), forward.expected(theta)
-            found = replace(self, spectra=spectra, forward=forward)
-        return replace(found, likelihood=likelihood.centred(expected, nuisance))
+        # each source alone: the same digits in any company
+        each = [self.select(torch.tensor([i]))._centred(*pair) for i, pair in enumerate(_pairs(theta, nuisance))]
+        likelihood = CalibratedLikelihood.joined(self.likelihood.inner, [one.likelihood for one in each])
+        spectra = tuple(one.spectra[0] for one in each)
+        if all(new is old for new, old in zip(spectra, self.spectra, strict=True)):
+            return replace(self, likelihood=likelihood)
+        forward = Forward.of(self.forward.family.model, spectra, self.forward.family.grid)
+        return replace(self, spectra=spectra, forward=forward, likelihood=likelihood)
+
+    def _centred(self, theta: Tensor, nuisance: Tensor | None) -> DataSet:
+        """Of one source."""
+        likelihood = self.likelihood
+        assert isinstance(likelihood, CalibratedLikelihood)
+        expected, (spectrum,) = self.forward.expected(theta), self.spectra
+        scale, sd = likelihood.energy_scale(expected, nuisance)
+        if not _is_off(scale, spectrum) or sd > FARTHEST:
+            return replace(self, likelihood=likelihood.centred(expected, nuisance))
+        # what is off by much is not linear: the spectrum is folded with its own edges
+        spectrum = replace(spectrum, gain=scale)
+        forward = Forward.of(self.forward.family.model, [spectrum], self.forward.family.grid)
+        own = likelihood.holding(scale).centred(forward.expected(theta), nuisance)
+        return replace(self, spectra=(spectrum,), forward=forward, likelihood=own)
 
     def linear(
         self, theta: Float[Tensor, "one one parameter"], slope: Tensor, v: Tensor, nuisance: Tensor | None
@@ -312,6 +343,11 @@ class Value:
     value: float
     dof: int
     reason: str
+
+
+def _pairs(theta: Tensor, nuisance: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+    """The parameters and the nuisances of each source."""
+    return [(theta[i : i + 1], None if nuisance is None else nuisance[i : i + 1]) for i in range(theta.shape[0])]
 
 
 def _is_off(scale: tuple[float, float], spectrum: Spectrum) -> bool:

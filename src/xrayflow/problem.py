@@ -249,6 +249,14 @@ class Problem:
         sets = tuple(data.centred(own, part) for data, part in zip(self.sets, self._nuisances(theta), strict=True))
         return self if all(new is old for new, old in zip(sets, self.sets, strict=True)) else replace(self, sets=sets)
 
+    def folds_like(self, other: Problem) -> bool:
+        """Whether expected counts are folded with the same edges.
+
+        Args:
+            other: A problem of the same data.
+        """
+        return all(one.spectra is two.spectra for one, two in zip(self.sets, other.sets, strict=True))
+
     def replicate(self, expected: Expected, theta: Theta, generator: torch.Generator) -> Problem:
         """The problem of data as another observation would give them: draw i of a replica has data of its own.
 
@@ -314,12 +322,7 @@ class Problem:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What there is to say of the bins of a batch of one."""
-        return tuple(
-            f"the counts decided where groups end, so the likelihood and p take {spectrum.counts.size} bins that they "
-            f"did not decide; {spectrum.shown.counts.size} groups are shown"
-            for spectrum in (data.spectra[0] for data in self.sets)
-            if spectrum.shown is not None
-        )
+        return tuple(remark for data in self.sets for remark in data.remarks)
 
     def shown_at(self, theta: Float[Tensor, " parameter"], asked: Problem | None = None) -> tuple[Value, Value]:
         """What an answer of a batch of one shows at a point: XSPEC's statistic of the bins asked for, the deviance.

@@ -15,6 +15,7 @@ from xrayflow.ogip import DEFAULT_BAND, Observation, Spectrum
 from xrayflow.prior import Prior, name_of
 from xrayflow.problem import Problem
 from xrayflow.statistics import (
+    AMPLITUDE,
     KNOWN,
     MODELLED_SCALE,
     NUISANCES,
@@ -27,6 +28,13 @@ from xrayflow.statistics import (
 )
 
 DEFAULT_MODEL = "TBabs*simpl*ezdiskbb"
+
+INSTEAD = (
+    "--background-scale says how far a modelled level may be off (0: not at all), and --background known takes the "
+    "whole background at its word",
+    "--systematic modes:A says about which amplitude it lies, and --systematic 0 takes the response at its word",
+)
+"""What can be said of a nuisance of the background, and of the response."""
 
 TOGETHER = 24
 """Spectra that are computed together: each has a folding matrix of its own, 9 to 40 MB for a CCD; more gain no time."""
@@ -112,14 +120,13 @@ class FitSetup:
 
     def _refuse_nuisances(self) -> None:
         """Level and tilt of a background look like parameters in every table, and are none of the model's."""
-        nuisances = {name.lower() for name in NUISANCES}
+        nuisances = {name.lower() for name in (*NUISANCES, AMPLITUDE)}
         changes = () if isinstance(self.prior, Prior) else self.prior or ()
         for name in (*(self.freeze or {}), *(self.link or {}), *(name_of(change) for change in changes)):
             if name.strip().lower() in nuisances:
                 raise ModelError(
                     f"{name.strip()} is a nuisance of the likelihood and no parameter of the model: it cannot be "
-                    "frozen, linked or given a prior; --background-scale says how far a modelled level may be off (0: "
-                    "not at all), and --background known takes the whole background at its word"
+                    f"frozen, linked or given a prior; {INSTEAD[name.strip().lower() == AMPLITUDE.lower()]}"
                 )
 
     def bin(self, observation: Observation) -> Spectrum:

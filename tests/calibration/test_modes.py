@@ -95,6 +95,7 @@ def test_an_unknown_set_gets_the_nearest_name() -> None:
 
 
 GOOD = {
+    "format_version": 1,
     "names": ["a"],
     "gain_offset_keV": 0.01,
     "gain_slope": 0.0,
@@ -112,6 +113,8 @@ GOOD = {
         ({"nominal": {}}, "no amplitude"),
         ({"nominal": {"2017": -1.0}}, "no amplitude"),
         ({"nominal": 3}, "not a set"),
+        ({"nominal": {"2017": 1e300}}, "no amplitude"),
+        ({"format_version": 99}, "not of version 1"),
         ({"nominal": {"soon": 1.0}}, "not a set"),
     ],
 )

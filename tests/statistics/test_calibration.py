@@ -269,3 +269,23 @@ def test_words_say_what_it_is() -> None:
     likelihood = bright(1e6).likelihood()
     assert likelihood.name == "Poisson, calibration modes nicer-v1 marginalised"
     assert (likelihood.kind, likelihood.why) == ("exact", "")
+
+
+def test_a_set_without_an_energy_scale_does_for_any_instrument() -> None:
+    one = bright(1e6, wiggle=0.02)
+    likelihood = one.likelihood(name="generic-v1")
+    expected = one.expected()
+    assert float(likelihood.deviance(expected, NOMINAL)) < 1.5 * one.spectrum.counts.size
+    assert likelihood.energy_scale(expected, NOMINAL) == ((0.0, 0.0), 0.0)
+    found = likelihood.centred(expected, NOMINAL).curvature(expected, expected[..., None], NOMINAL)
+    assert (torch.linalg.eigvalsh(found.information[0, 0]) > 0).all()
+    replica = likelihood.replicate(expected, torch.Generator().manual_seed(1), NOMINAL)
+    assert torch.isfinite(replica.log_density(expected, NOMINAL)).all()
+
+
+def test_xspecs_statistic_knows_no_modes() -> None:
+    spectrum, _ = with_background(3e5, 0.1)
+    treatment = BackgroundTreatment("profile")
+    with pytest.raises(DataError, match="profile is XSPEC's, which knows no calibration modes"):
+        likelihood_of([spectrum], [WSTAT], "modes", treatment)
+    assert not isinstance(likelihood_of([spectrum], [WSTAT], None, treatment), CalibratedLikelihood)

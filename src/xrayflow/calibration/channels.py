@@ -215,4 +215,4 @@ def gain_moved(
         before * gain[:, None, k, :, 0] + counts * gain[:, None, k, :, 1] + after * gain[:, None, k, :, 2]
         for k in range(gain.shape[1])
     ]
-    return torch.stack(parts)
+    return torch.stack(parts) if parts else counts.new_zeros((0, *counts.shape))

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ HEADER = "xrayflow_calibration"
 FORMAT_VERSION = 1
 LARGEST_FILE = 64 * 1024 * 1024
 MOST_MODES, MOST_ENERGIES = 1000, 20_000
+MOST_NOMINAL = 10.0
 MOST_AMPLITUDE = 0.5
 """Of phi: a mode that is off by half is no small error any more."""
 
@@ -153,7 +155,7 @@ def read_mode_set(path: Path) -> ModeSet:
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
     try:
-        header = json.loads(_metadata(content)[HEADER])
+        header = _header(content)
         arrays = {name: _checked(one) for name, one in load(content).items()}
         found = ModeSet(
             name=path.name.removesuffix(SUFFIX),
@@ -173,16 +175,21 @@ def read_mode_set(path: Path) -> ModeSet:
     return found
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file: it begins with the length of its JSON."""
+def _header(content: bytes) -> dict[str, Any]:
+    """Our JSON in the metadata of a safetensors file, which begins with the length of its own."""
     length = int.from_bytes(content[:8], "little")
-    found = json.loads(content[8 : 8 + length])["__metadata__"]
-    return {str(key): str(value) for key, value in found.items()}
+    try:
+        found = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError("its header holds none") from None
+    if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
+        raise ValueError(f"its header is not of version {FORMAT_VERSION}")
+    return found
 
 
 def _checked(array: NDArray[np.generic]) -> NDArray[np.float64]:
     if array.dtype != np.float32:
-        raise ValueError(f"numbers of kind {array.dtype}")
+        raise ValueError(f"numbers of kind {array.dtype}, float32 is needed")
     return array.astype(np.float64)
 
 
@@ -198,6 +205,6 @@ def _wrong(found: ModeSet) -> str:
     spread = (found.gain_offset, found.gain_slope)
     if not all(math.isfinite(one) and 0.0 <= one <= 1.0 for one in spread):
         return "a gain below 0 or above 1"
-    if not found.nominal or not all(math.isfinite(one) and one > 0 for one in found.nominal.values()):
-        return "no amplitude above 0"
+    if not found.nominal or not all(0.0 < one <= MOST_NOMINAL for one in found.nominal.values()):
+        return f"no amplitude above 0, up to {MOST_NOMINAL:g}"
     return ""

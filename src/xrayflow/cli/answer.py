@@ -31,7 +31,7 @@ def demo(
             print(to_json({"schema_version": SCHEMA_VERSION, "fits": summaries}))
         else:
             print("try next:")
-            print(f"  xrayflow fit {folder / 'simulated' / 'simulated.pha'} --out my-first-fit")
+            print(f"  xrayflow fit {folder / 'simulated' / 'simulated.pha'} --systematic 0 --out my-first-fit")
             print("  xrayflow fit YOUR.pha --model 'TBabs*powerlaw'      (any NICER spectrum; see xrayflow fit --help)")
 
 

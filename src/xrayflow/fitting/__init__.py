@@ -3,7 +3,7 @@
 from xrayflow.fitting.fit import BestFit, best_of, optimise, optimise_batch, optimise_problem
 from xrayflow.fitting.intervals import error
 from xrayflow.fitting.levenberg_marquardt import LevenbergMarquardt
-from xrayflow.fitting.multistart import Minima, Modes, corrected_modes, descend, minimise, settle
+from xrayflow.fitting.multistart import Minima, Modes, centred, corrected_modes, descend, minimise, settle
 from xrayflow.fitting.objective import FAR, Objective
 from xrayflow.fitting.parameter_grid import steppar
 from xrayflow.fitting.starts import StartingProposal, starting_points
@@ -17,6 +17,7 @@ __all__ = [
     "Objective",
     "StartingProposal",
     "best_of",
+    "centred",
     "corrected_modes",
     "descend",
     "error",

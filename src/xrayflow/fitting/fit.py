@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from xrayflow.errors import DataError, XrayflowWarning, nearest
-from xrayflow.fitting.multistart import Minima, find_minima
+from xrayflow.fitting.multistart import Minima, centred, find_minima
 from xrayflow.fitting.objective import Objective
 from xrayflow.fitting.starts import StartingProposal, starting_points
 from xrayflow.folding import Grid
@@ -236,4 +236,10 @@ def optimise_problem(
     goal = Objective.of(problem, "statistic" if objective == "statistic" else "scale")
     ends = find_minima(goal, goal.from_theta(problem.prior.to_theta(first)))
     ends = replace(ends, evaluations=ends.evaluations + tried)
+    if objective == "posterior":
+        leader = ends.x[torch.arange(problem.sources), ends.value.argmin(-1)]
+        exact = centred(problem, problem.prior.to_probit(goal.to_theta(leader)))
+        if exact is not problem:
+            problem, goal = exact, Objective.of(exact, "scale")
+            ends = replace(find_minima(goal, ends.x, coarse=False), evaluations=ends.evaluations)
     return [best_of(problem, objective, goal, ends, source) for source in range(problem.sources)]

@@ -23,6 +23,9 @@ from xrayflow.problem import Problem
 ROWS = 256
 """Rows that run together."""
 
+CENTRES = 4
+"""How often an energy scale that is off moves the fold, at most."""
+
 COARSE_ITERATIONS, COARSE_TOLERANCE = 60, 0.01
 ITERATIONS, TOLERANCE = 60, 1e-3
 """A row stops when a step promises to lower the goal (a -2 log posterior, a statistic) by less than the tolerance."""
@@ -147,14 +150,11 @@ def corrected_modes(problem: Problem, starts: Float[Tensor, "source start parame
     x = goal.from_theta(problem.prior.to_theta(starts))
     found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
     information = goal.in_probit(found.x, found.information)
-    # on a grid a quarter as wide as the posterior: the last digits of the ends depend on the company
-    curvature = information.diagonal(dim1=-2, dim2=-1)
-    step = torch.exp2(torch.floor(-0.5 * torch.log2(curvature.clamp(min=1.0)))) / 4.0
-    v = torch.round(goal.to_probit(found.x) / step) * step
+    v = _rounded(goal, found)
     ends = Modes(v, found.value, information, found.evaluations)
     chosen = [index[:MADE_EXACT] for index in ends.distinct(math.inf)]
     best = torch.stack([v[source, index[0] if index.numel() else 0] for source, index in enumerate(chosen)])
-    problem = problem.centred(problem.prior.to_theta(best[:, None]))
+    problem = centred(problem, best)
     known = torch.zeros((problem.sources, max(max(index.numel() for index in chosen), 1)), dtype=torch.bool)
     at = torch.zeros(known.shape, dtype=torch.int64)
     for source, index in enumerate(chosen):
@@ -170,6 +170,32 @@ def corrected_modes(problem: Problem, starts: Float[Tensor, "source start parame
         found.evaluations + made,
     )
     return settle(corrected, led, AT_REST, TOLERANCE), corrected
+
+
+def centred(problem: Problem, v: Float[Tensor, "source parameter"]) -> Problem:
+    """The problem whose likelihoods are exact at a fit, its fold moved until the energy scale stands.
+
+    Args:
+        problem: The batch, on the answer's own grid.
+        v: Probit coordinates of a fit of each source; where the fold moves, a better one is looked for from there.
+    """
+    for _ in range(CENTRES):
+        moved = problem.centred(problem.prior.to_theta(v[:, None]))
+        if moved.folds_like(problem):
+            return moved
+        problem = moved
+        goal = Objective.of(problem.at(SEARCH), "probit")
+        x = goal.from_theta(problem.prior.to_theta(v[:, None]))
+        found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
+        v = _rounded(goal, found)[:, 0]
+    return problem
+
+
+def _rounded(goal: Objective, found: Minima) -> Tensor:
+    """Ends in probit coordinates, on a grid a quarter as wide as the posterior: last digits depend on the company."""
+    curvature = goal.in_probit(found.x, found.information).diagonal(dim1=-2, dim2=-1)
+    step = torch.exp2(torch.floor(-0.5 * torch.log2(curvature.clamp(min=1.0)))) / 4.0
+    return torch.round(goal.to_probit(found.x) / step) * step
 
 
 def settle(problem: Problem, modes: Modes, iterations: int = SETTLING, tolerance: float = 0.0) -> Modes:

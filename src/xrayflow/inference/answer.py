@@ -157,7 +157,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
             notes=(
                 *problem.remarks,
                 *(one.reason for one in scales),
-                *(one.reason for one in far),
+                *(one.reason for one in far if one.name != AMPLITUDE),
                 *(() if misfit is None else misfit.notes),
             ),
         ),

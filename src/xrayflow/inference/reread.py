@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xrayflow.dataset import ObservedData, hashes_of
 from xrayflow.errors import DataError, FileError
-from xrayflow.fitting import BestFit, Objective, best_of, descend
+from xrayflow.fitting import BestFit, Objective, best_of, centred, descend
 from xrayflow.ogip import Observation, read_observation
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
@@ -30,6 +30,7 @@ def fit_again(data: ObservedData, setup: FitSetup, grid: str, best: Float[Tensor
         DataError: The energy grid was the user's own.
     """
     problem = _problem(data, setup, grid)
+    problem = centred(problem, problem.prior.to_probit(best)[None])
     goal = Objective.of(problem, "scale")
     x = goal.from_theta(best)[None, None]
     ends = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), ITERATIONS, TOLERANCE)

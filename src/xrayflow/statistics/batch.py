@@ -100,7 +100,7 @@ def likelihood_kind(
         systematic: What is believed of errors that no count tells of.
     """
     kind = background_kind(spectrum, choice, treatment)
-    modes = "" if kind == "profile" else systematic.for_spectrum(spectrum).modes
+    modes = _modes_of(spectrum, treatment, systematic)
     return f"{kind}, {modes}" if modes else kind
 
 
@@ -130,7 +130,7 @@ def likelihood_of(
         raise DataError(f"a batch of {len(spectra)} spectra with {len(choices)} statistics; give one for each spectrum")
     wanted = Systematic.of(systematic)
     within = _seen_rightly(spectra, choices, wanted.fraction, treatment)
-    sets = {wanted.for_spectrum(one).modes for one in spectra}
+    sets = {_modes_of(one, treatment, wanted) for one in spectra}
     if len(sets) > 1:
         raise DataError("a batch cannot mix sets of calibration modes, or spectra with and without; run them apart")
     name = sets.pop()
@@ -138,6 +138,16 @@ def likelihood_of(
         return within
     modes = find_mode_set(name)
     return CalibratedLikelihood.of(within, [BinModes.of(one, modes, wanted.amplitude) for one in spectra])
+
+
+def _modes_of(spectrum: Spectrum, treatment: BackgroundTreatment, systematic: Systematic) -> str:
+    """The set of modes of one spectrum; "" where there is none."""
+    modes = systematic.for_spectrum(spectrum).modes
+    if treatment.kind != "profile" or not modes:
+        return modes
+    if systematic.said:
+        raise DataError("--likelihood profile is XSPEC's, which knows no calibration modes; leave one of the two out")
+    return ""
 
 
 def _seen_rightly(

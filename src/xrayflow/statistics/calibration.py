@@ -281,35 +281,45 @@ class CalibratedLikelihood(Likelihood):
         return replace(self, bases=bases, rows=torch.arange(len(bases)))
 
     def energy_scale(
-        self, expected: Float[Tensor, "source one bin"], nuisance: Nuisance | None = None
-    ) -> list[tuple[float, float]]:
-        """Offset [keV] and slope by which channels read too high where a model fits, of each source.
+        self, expected: Float[Tensor, "one one bin"], nuisance: Nuisance | None = None
+    ) -> tuple[tuple[float, float], float]:
+        """Offset [keV] and slope by which the channels of one source read too high where a model fits.
 
         Args:
             expected: mu there.
             nuisance: As for `log_density`.
-        """
-        found = []
-        for run in self._runs(expected, nuisance):
-            own = run.basis.scale_of(run.expected[:1], run.amplitude[:1], run.seen)
-            offset, slope = own.tolist() if own.numel() else (0.0, 0.0)
-            found.append((offset * self.modes.gain_offset, slope * self.modes.gain_slope))
-        return found
 
-    def holding(self, scales: Sequence[tuple[float, float]]) -> CalibratedLikelihood:
-        """The same behind a fold that has the energy scale of each source already.
+        Returns:
+            Both, and the larger of them in standard deviations of what is believed at the nominal amplitude.
+        """
+        (run,) = self._runs(expected, nuisance)
+        own = run.basis.scale_of(run.expected[:1], run.amplitude[:1], run.seen)
+        offset, slope = own.tolist() if own.numel() else (0.0, 0.0)
+        sd = max(abs(offset), abs(slope)) / run.basis.nominal
+        return (offset * self.modes.gain_offset, slope * self.modes.gain_slope), sd
+
+    def holding(self, scale: tuple[float, float]) -> CalibratedLikelihood:
+        """The same of one source behind a fold that has its energy scale already.
 
         Args:
-            scales: Of each source of the whole batch, as `energy_scale` has it.
+            scale: As `energy_scale` has it.
         """
+        basis = self.bases[int(self.rows[0])]
         unit = torch.tensor([self.modes.gain_offset, self.modes.gain_slope], dtype=torch.float64).clamp(min=1e-30)
-        bases = tuple(
-            replace(
-                self.bases[row], held=(torch.tensor(scale, dtype=torch.float64) / unit)[: self.bases[row].held.numel()]
-            )
-            for row, scale in zip(self.rows.tolist(), scales, strict=True)
-        )
-        return replace(self, bases=bases, rows=torch.arange(len(bases)))
+        held = (torch.tensor(scale, dtype=torch.float64) / unit)[: basis.held.numel()]
+        return replace(self, bases=(replace(basis, held=held),), rows=torch.zeros(1, dtype=torch.int64))
+
+    @classmethod
+    def joined(cls, inner: Likelihood, each: Sequence[Likelihood]) -> CalibratedLikelihood:
+        """Of a batch, from that of every source alone.
+
+        Args:
+            inner: Of the batch.
+            each: One of each source.
+        """
+        own = [one for one in each if isinstance(one, CalibratedLikelihood)]
+        bases = tuple(one.bases[int(one.rows[0])] for one in own)
+        return cls._about(inner, own[0].modes, bases, torch.arange(len(bases)))
 
     def select(self, sources: Int[Tensor, " chosen"]) -> CalibratedLikelihood:
         """The likelihood of some of the sources."""

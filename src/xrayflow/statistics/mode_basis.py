@@ -42,8 +42,9 @@ FAR_SETTLED = 1e-9
 STEPS, ROUNDS = 8, 3
 """Of conjugate gradients in a round, and rounds, at most."""
 
-HOPELESS = 1e3
-"""Decrement after a round from which the data rule a draw out, whatever the rest: it stays where it is."""
+HOPELESS, PROGRESS = 1e3, 1e-2
+"""Decrement after a round from which the data rule a draw out, whatever the rest, unless it is this part of the first
+one: it stays where it is."""
 
 MOST_ETA = 1.0
 """|eta|: no detector is off by a factor e, and a step may be."""
@@ -247,19 +248,19 @@ class ModeBasis:
         z = expected.new_zeros((expected.shape[0], self.strength.numel())) if start is None else start
         eta = self._eta(z, away, amplitude) - self._held(away)
         way, before, old = torch.zeros_like(z), torch.zeros_like(z), expected.new_ones((expected.shape[0], 1))
-        enough: Tensor | float = SETTLED
+        first, enough = torch.ones_like(old), SETTLED * torch.ones_like(old)
         for number in range(STEPS + 1):
             at = _bent(z, eta, expected, away)
             gradient = self.gradient(at, seen.pull(at.expected), amplitude)
             ahead = gradient * inverse
             decrement = (gradient * ahead).sum(-1, keepdim=True)
             if number == 0:
-                enough = (FAR_SETTLED * decrement).clamp(min=SETTLED)
+                first, enough = decrement, (FAR_SETTLED * decrement).clamp(min=SETTLED)
             moving = decrement > enough
             if not bool(moving.any()):
                 return at
             if number == STEPS:
-                moving &= decrement < HOPELESS
+                moving &= (decrement < HOPELESS) | (decrement < PROGRESS * first)
                 break
             way = ahead + ((decrement - (before * ahead).sum(-1, keepdim=True)) / old).clamp(min=0.0) * way
             along = self._eta(way, away, amplitude)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from xrayflow.calibration import find_mode_set
@@ -20,7 +19,7 @@ OF_ANY = "generic-v1"
 BRIGHT = 1e5
 """Counts in the band from which modes are taken for an instrument that has a set of its own, unless the user says."""
 
-MOST_AMPLITUDE = 10.0
+LEAST_AMPLITUDE, MOST_AMPLITUDE = 0.01, 10.0
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,19 @@ class Systematic:
             return cls(value)
         found = cls(modes=MODES)
         if rest:
-            name, _, last = rest[0].rpartition(":")
+            *names, last = rest[0].split(":")
             amplitude = _number(last)
-            name = name if amplitude is not None else rest[0]
-            if amplitude is not None and not 0.0 < amplitude <= MOST_AMPLITUDE:
-                raise DataError(f"--systematic {text}: the amplitude is above 0, up to {MOST_AMPLITUDE:g}")
-            if name:
-                find_mode_set(name)
-            found = cls(modes=name or MODES, amplitude=amplitude)
+            if amplitude is None and not names:
+                names, last = [last], ""
+            if len(names) > 1 or not all(names) or (amplitude is None and (last or rest[0].endswith(":"))):
+                raise DataError(f"--systematic {text}: write modes[:SET][:AMPLITUDE], as modes:nicer-v1:2")
+            if amplitude is not None and not LEAST_AMPLITUDE <= amplitude <= MOST_AMPLITUDE:
+                raise DataError(
+                    f"--systematic {text}: the amplitude is {LEAST_AMPLITUDE:g} or more, up to {MOST_AMPLITUDE:g}"
+                )
+            if names:
+                find_mode_set(names[0])
+            found = cls(modes=names[0] if names else MODES, amplitude=amplitude)
         return found
 
     def for_spectrum(self, spectrum: Spectrum) -> Systematic:
@@ -96,4 +100,4 @@ def _number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value

@@ -82,3 +82,26 @@ def test_a_right_energy_scale_is_not_suspected() -> None:
 
 def test_a_response_that_is_taken_at_its_word_is_not_searched() -> None:
     assert misfit_of(100.0, 1, systematic="0") is None
+
+
+@pytest.mark.parametrize("energies", [(1.0, 1.09), (6.1, 6.7)])
+def test_a_band_without_a_place_for_lines_is_not_searched(energies: tuple[float, float]) -> None:
+    one = bright(1e6)
+    setup = FitSetup(model=MODEL, energies=[energies], grouping="none", systematic="modes:1")
+    problem = build_problem([one.spectrum.observation], setup)
+    found = find_misfit(problem, torch.zeros(problem.parameters, dtype=torch.float64), torch.Generator().manual_seed(1))
+    assert found is not None
+    assert found.line is None or 6.1 < found.line.energy < 6.7
+
+
+def test_where_few_counts_are_expected_no_line_is_claimed() -> None:
+    """2000 counts, single channels: above 4 keV a bin expects less than one."""
+    one = bright(2e3, "none")
+    setup = FitSetup(model=MODEL, grouping="none", systematic="modes:1", prior=("powerlaw.norm=1:1e9",))
+    problem = build_problem([one.spectrum.observation], setup)
+    theta = torch.cat([one.theta * torch.tensor([1.0, 1.0, one.scale]), torch.zeros(1)]).double()
+    found = find_misfit(problem, problem.prior.to_probit(theta), torch.Generator().manual_seed(1))
+    assert found is not None
+    assert found.line is not None
+    assert found.line.energy < 5.0
+    assert found.iron is None or found.iron.width > 0.1

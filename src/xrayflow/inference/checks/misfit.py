@@ -43,6 +43,9 @@ which it is told of all the same."""
 GAIN_EVIDENCE, GAIN_SD = 5.0, 2.0
 """Natural log of evidence, and standard deviations of what is believed, above which the energy scale is suspected."""
 
+FEWEST = 50.0
+"""Counts that are expected below a line: of fewer a sum is not nearly normal, and chance makes any line."""
+
 SHAKE = 1e-6
 """Added to a correlation of 1, which many lines nearly have."""
 
@@ -78,7 +81,7 @@ class Misfit:
     """What else is in the data of one source.
 
     Attributes:
-        line: The most significant one.
+        line: The most significant one; None in a band without a place to look.
         iron: The most significant of iron's; None where its energies are not in the band.
         gain_evidence: Natural log of how much likelier the data are with an energy scale in doubt.
         gain_offset: By how much it reads too high [eV].
@@ -86,7 +89,7 @@ class Misfit:
         gain_sd: The larger of both in standard deviations of what was believed.
     """
 
-    line: Line
+    line: Line | None
     iron: Line | None
     gain_evidence: float
     gain_offset: float
@@ -104,10 +107,8 @@ class Misfit:
     @property
     def suspected(self) -> tuple[Line, ...]:
         """Lines that chance does not explain."""
-        lines = [self.line] if self.line.p_value < LINE_P else []
-        if self.iron is not None and self.iron.p_value < LINE_P and not lines:
-            lines.append(self.iron)
-        return tuple(lines)
+        found = [one for one in (self.line, self.iron) if one is not None and one.p_value < LINE_P]
+        return tuple(found[:1])
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -117,13 +118,12 @@ class Misfit:
         told = () if self.suspected or not hints else (hints[-1].reason,)
         if self.gain_evidence <= GAIN_EVIDENCE:
             return told
-        what = (
-            "the energy scale is off" if self.gain_sd > GAIN_SD else "the energy scale, or what the model lacks, is off"
-        )
+        belief = "more than is believed of it" if self.gain_sd > GAIN_SD else "within what is believed of it"
+        scale = f"{self.gain_offset:+.1f} eV and {100 * self.gain_slope:+.2f} %"
         return (
             *told,
-            f"{what}: {self.gain_offset:+.1f} eV and {100 * self.gain_slope:+.2f} % make the data e^"
-            f"{self.gain_evidence:.0f} times likelier",
+            f"an energy scale that is off by {scale}, {belief}, makes the data e^{self.gain_evidence:.0f} times "
+            "likelier; what a model lacks can look like that",
         )
 
 
@@ -149,7 +149,7 @@ def find_misfit(problem: Problem, v: Float[Tensor, " parameter"], generator: tor
     offset, slope = coefficient.tolist() if coefficient.numel() else (0.0, 0.0)
     return Misfit(
         line=_searched(one, places, generator),
-        iron=_searched(one, iron, generator) if iron else None,
+        iron=_searched(one, iron, generator),
         gain_evidence=evidence,
         gain_offset=1e3 * offset * one.gain_offset,
         gain_slope=slope * one.gain_slope,
@@ -166,14 +166,18 @@ def _energies(lo: float, hi: float, width: float) -> list[float]:
     return found
 
 
-def _searched(one: LinearSet, places: list[tuple[float, float]], generator: torch.Generator) -> Line:
-    """The most significant line of a search."""
-    shapes = one.lines(places)
+def _searched(one: LinearSet, places: list[tuple[float, float]], generator: torch.Generator) -> Line | None:
+    """The most significant line of a search; None where there is no place with counts enough."""
+    shapes = one.lines(places) if places else one.fit.residual.new_zeros((one.fit.residual.numel(), 0))
+    # counts below a line, as its own shape weighs them
+    below = shapes.sum(0) ** 2 / (shapes**2 / one.fit.variance.clamp(min=1e-300)[:, None]).sum(0).clamp(min=1e-300)
+    enough = (below > FEWEST).nonzero()[:, 0]
+    if enough.numel() == 0:
+        return None
+    shapes, places = shapes[:, enough], [places[i] for i in enough.tolist()]
     amplitude, among = one.fit.amplitudes(shapes)
     root = among.diagonal().clamp(min=1e-300).sqrt()
-    # a line that no count can show is no place that was tried
-    seen = root * shapes.sum(0) > 0
-    significance = torch.where(seen, amplitude * root, 0.0)
+    significance = amplitude * root
     correlation = among / root[:, None] / root + SHAKE * torch.eye(root.numel(), dtype=root.dtype)
     factor, failed = torch.linalg.cholesky_ex(correlation)
     if int(failed):
