@@ -177,7 +177,10 @@ def _searched(one: LinearSet, places: list[tuple[float, float]], generator: torc
     shapes, places = shapes[:, enough], [places[i] for i in enough.tolist()]
     amplitude, among = one.fit.amplitudes(shapes)
     root = among.diagonal().clamp(min=1e-300).sqrt()
+    # counts are skew: in the normal's own units an excess is worth less, and a dip more (Cornish & Fisher 1938)
+    skewness = (one.fit.weighed(shapes) ** 3 * one.fit.variance[:, None]).sum(0) / root**3
     significance = amplitude * root
+    significance = significance - skewness / 6.0 * (significance**2 - 1.0)
     correlation = among / root[:, None] / root + SHAKE * torch.eye(root.numel(), dtype=root.dtype)
     factor, failed = torch.linalg.cholesky_ex(correlation)
     if int(failed):
