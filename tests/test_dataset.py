@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from calibration_zoo import Bright, bright, detector, with_counts
+from xrayflow.fitting import centred
 from xrayflow.folding import EXACT, Forward
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
@@ -95,9 +96,16 @@ def test_two_sources_get_edges_of_their_own() -> None:
     observations = [p.sets[0].spectra[0].observation for p, _ in problems]
     both = build_problem(observations, SETUP)
     theta = torch.cat([t for _, t in problems])
-    gains = [spectrum.gain[0] for spectrum in both.centred(theta).sets[0].spectra]
+    together = centred(both, both.prior.to_probit(theta)[:, 0])
+    gains = [spectrum.gain[0] for spectrum in together.sets[0].spectra]
     assert gains[0] > 0.01
     assert gains[1] < -0.01
+    # and what each would have alone, to the last digit
+    for i, (problem, at) in enumerate(problems):
+        alone = centred(problem, problem.prior.to_probit(at)[:, 0])
+        assert alone.sets[0].spectra[0].gain == together.sets[0].spectra[i].gain
+        own = together.select(torch.tensor([i]))
+        assert torch.equal(own.log_likelihood(at), alone.log_likelihood(at))
 
 
 def test_the_amplitude_of_every_source_is_among_the_facts() -> None:

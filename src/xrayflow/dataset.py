@@ -88,17 +88,23 @@ class DataSet:
             )
         return tuple(found)
 
-    def centred(self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None) -> DataSet:
+    def centred(
+        self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None, sources: Sequence[int]
+    ) -> DataSet:
         """The data whose likelihood is exact where a model fits, the energy scale that it finds in the fold.
 
         Args:
             theta: Of the model, for each source.
             nuisance: Of the likelihood.
+            sources: Those that are asked for.
         """
         if not isinstance(self.likelihood, CalibratedLikelihood):
             return self
-        # each source alone: the same digits in any company
-        each = [self.select(torch.tensor([i]))._centred(*pair) for i, pair in enumerate(_pairs(theta, nuisance))]
+        each = []
+        for i in range(len(self.spectra)):  # each source alone: the same digits in any company
+            own = self.select(torch.tensor([i]))
+            at = slice(i, i + 1)
+            each.append(own._centred(theta[at], None if nuisance is None else nuisance[at]) if i in sources else own)
         likelihood = CalibratedLikelihood.joined(self.likelihood.inner, [one.likelihood for one in each])
         spectra = tuple(one.spectra[0] for one in each)
         if all(new is old for new, old in zip(spectra, self.spectra, strict=True)):
@@ -343,11 +349,6 @@ class Value:
     value: float
     dof: int
     reason: str
-
-
-def _pairs(theta: Tensor, nuisance: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
-    """The parameters and the nuisances of each source."""
-    return [(theta[i : i + 1], None if nuisance is None else nuisance[i : i + 1]) for i in range(theta.shape[0])]
 
 
 def _is_off(scale: tuple[float, float], spectrum: Spectrum) -> bool:

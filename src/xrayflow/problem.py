@@ -239,23 +239,26 @@ class Problem:
                 place += count
         return found
 
-    def centred(self, theta: Float[Tensor, "source one parameter"]) -> Problem:
+    def centred(self, theta: Float[Tensor, "source one parameter"], sources: Sequence[int] | None = None) -> Problem:
         """The problem whose likelihoods are exact where a model fits; itself where they are everywhere.
 
         Args:
             theta: Where, of each source.
+            sources: Those that are asked for; None is all.
         """
-        own = theta[..., : len(self.model.free)]
-        sets = tuple(data.centred(own, part) for data, part in zip(self.sets, self._nuisances(theta), strict=True))
+        own, wanted = theta[..., : len(self.model.free)], range(self.sources) if sources is None else sources
+        pairs = zip(self.sets, self._nuisances(theta), strict=True)
+        sets = tuple(data.centred(own, nuisance, wanted) for data, nuisance in pairs)
         return self if all(new is old for new, old in zip(sets, self.sets, strict=True)) else replace(self, sets=sets)
 
-    def folds_like(self, other: Problem) -> bool:
-        """Whether expected counts are folded with the same edges.
+    def folds_like(self, other: Problem, source: int) -> bool:
+        """Whether the expected counts of a source are folded with the same edges.
 
         Args:
             other: A problem of the same data.
+            source: Its number.
         """
-        return all(one.spectra is two.spectra for one, two in zip(self.sets, other.sets, strict=True))
+        return all(a.spectra[source] is b.spectra[source] for a, b in zip(self.sets, other.sets, strict=True))
 
     def replicate(self, expected: Expected, theta: Theta, generator: torch.Generator) -> Problem:
         """The problem of data as another observation would give them: draw i of a replica has data of its own.

@@ -179,15 +179,19 @@ def centred(problem: Problem, v: Float[Tensor, "source parameter"]) -> Problem:
         problem: The batch, on the answer's own grid.
         v: Probit coordinates of a fit of each source; where the fold moves, a better one is looked for from there.
     """
+    v, moving = v.clone(), list(range(problem.sources))
     for _ in range(CENTRES):
-        moved = problem.centred(problem.prior.to_theta(v[:, None]))
-        if moved.folds_like(problem):
-            return moved
-        problem = moved
-        goal = Objective.of(problem.at(SEARCH), "probit")
-        x = goal.from_theta(problem.prior.to_theta(v[:, None]))
-        found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
-        v = _rounded(goal, found)[:, 0]
+        before = problem
+        problem = before.centred(problem.prior.to_theta(v[:, None]), moving)
+        moving = [source for source in moving if not problem.folds_like(before, source)]
+        if not moving:
+            break
+        for source in moving:  # each alone: the same digits in any company
+            own = problem.select(torch.tensor([source]))
+            goal = Objective.of(own.at(SEARCH), "probit")
+            x = goal.from_theta(own.prior.to_theta(v[source][None, None]))
+            found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
+            v[source] = _rounded(goal, found)[0, 0]
     return problem
 
 
