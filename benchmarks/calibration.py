@@ -269,7 +269,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axis.set(ylabel="68 % intervals that hold the truth [%]", ylim=(0, 100))
     for k, words in enumerate(("errors as modes", "errors of area and channel edges")):
         axis.text(k * (len(names) + 1) + 2, 95, words, ha="center", fontsize=8)
-    axis.legend(title="--systematic", frameon=False, ncols=3, fontsize=7, loc="lower center")
+    axis.legend(
+        title="--systematic", frameon=False, ncols=3, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0.93)
+    )
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
