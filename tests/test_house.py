@@ -27,6 +27,7 @@ ROOMS = (
     "files",
     "seeds",
     "memory",
+    "rows",
     "data",
     "ogip",
     "calibration",

@@ -30,7 +30,6 @@ from xrayflow.statistics import (
 LINEAR = 0.003
 """keV by which an energy scale may be off before the edges of the bins are moved: a third of NICER's channels."""
 
-
 FARTHEST = 6.0
 """Standard deviations of what is believed of an energy scale: one that is off by more is the sign of a fit that fails,
 and the fold is left alone."""
@@ -138,14 +137,8 @@ class DataSet:
             nuisance: Of the likelihood.
         """
         expected, jacobian = self.forward.linearised(theta)
-        likelihood, spectrum = self.likelihood, self.spectra[0]
-        fit = likelihood.linear(expected, jacobian * slope[..., None, :], v, nuisance)
-        gain, calibrated = (0.0, 0.0), isinstance(likelihood, CalibratedLikelihood)
-        if isinstance(likelihood, CalibratedLikelihood):
-            nominal = float(likelihood.nominal[0])
-            gain = likelihood.modes.gain_offset * nominal, likelihood.modes.gain_slope * nominal
-        grid = self.forward.family.grid
-        return LinearSet(spectrum.energy_lo, spectrum.energy_hi, fit, spectrum, grid, *gain, calibrated)
+        fit = self.likelihood.linear(expected, jacobian * slope[..., None, :], v, nuisance)
+        return LinearSet(fit, self.spectra[0], self.forward.family.grid)
 
     def as_asked(self) -> DataSet:
         """The data of one source in the bins that were asked for: XSPEC's statistic and figures are of those."""
@@ -190,22 +183,39 @@ class LinearSet:
     """A fit of one spectrum as linear, and what lines would look like in it.
 
     Attributes:
-        energy_lo, energy_hi: (bin,) keV.
         fit: The fit.
         spectrum: The bins.
         grid: The photon-energy grid.
-        gain_offset, gain_slope: What one standard deviation of the energy scale is [keV, fraction].
-        calibrated: Whether errors of the response are among the fit's columns.
     """
 
-    energy_lo: NDArray[np.float64]
-    energy_hi: NDArray[np.float64]
     fit: LinearFit
     spectrum: Spectrum
     grid: Grid
-    gain_offset: float
-    gain_slope: float
-    calibrated: bool
+
+    @property
+    def energy_lo(self) -> NDArray[np.float64]:
+        """(bin,) keV."""
+        return self.spectrum.energy_lo
+
+    @property
+    def energy_hi(self) -> NDArray[np.float64]:
+        """(bin,) keV."""
+        return self.spectrum.energy_hi
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether errors of the response are among the fit's columns."""
+        return self.fit.unit is not None
+
+    @property
+    def gain_offset(self) -> float:
+        """One standard deviation of the energy scale's offset [keV]."""
+        return 0.0 if self.fit.unit is None else self.fit.unit[0]
+
+    @property
+    def gain_slope(self) -> float:
+        """The same of its slope."""
+        return 0.0 if self.fit.unit is None else self.fit.unit[1]
 
     def lines(self, places: Sequence[tuple[float, float]]) -> Float[Tensor, "bin line"]:
         """Expected counts of Gaussian lines of 1 photon / cm^2 / s.

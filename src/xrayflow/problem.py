@@ -298,14 +298,15 @@ class Problem:
         for data, part, nuisance in zip(self.sets, self._split(expected), self._nuisances(theta), strict=True):
             spectrum, likelihood = data.spectra[0], data.likelihood
             bins = spectrum.counts.size
+            total, variance = likelihood.moments(part, nuisance)
             found.append(
                 Prediction(
                     spectrum.energy_lo,
                     spectrum.energy_hi,
                     likelihood.counts[0, 0, :bins].numpy(),
                     part[0, :, :bins].numpy(),
-                    likelihood.total(part, nuisance)[0, :, :bins].numpy(),
-                    likelihood.variance(part, nuisance)[0, :, :bins].numpy(),
+                    total[0, :, :bins].numpy(),
+                    variance[0, :, :bins].numpy(),
                 )
             )
         return tuple(found)

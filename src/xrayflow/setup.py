@@ -29,12 +29,16 @@ from xrayflow.statistics import (
 
 DEFAULT_MODEL = "TBabs*simpl*ezdiskbb"
 
-INSTEAD = (
-    "--background-scale says how far a modelled level may be off (0: not at all), and --background known takes the "
-    "whole background at its word",
-    "--systematic modes:A says about which amplitude it lies, and --systematic 0 takes the response at its word",
-)
-"""What can be said of a nuisance of the background, and of the response."""
+INSTEAD = {
+    **dict.fromkeys(
+        (name.lower() for name in NUISANCES),
+        "--background-scale says how far a modelled level may be off (0: not at all), and --background known takes the "
+        "whole background at its word",
+    ),
+    AMPLITUDE.lower(): "--systematic modes:A says about which amplitude it lies, and --systematic 0 takes the response "
+    "at its word",
+}
+"""What can be said of each nuisance of the likelihood."""
 
 TOGETHER = 24
 """Spectra that are computed together: each has a folding matrix of its own, 9 to 40 MB for a CCD; more gain no time."""
@@ -119,14 +123,13 @@ class FitSetup:
         return model, prior
 
     def _refuse_nuisances(self) -> None:
-        """Level and tilt of a background look like parameters in every table, and are none of the model's."""
-        nuisances = {name.lower() for name in (*NUISANCES, AMPLITUDE)}
+        """Nuisances look like parameters in every table, and are none of the model's."""
         changes = () if isinstance(self.prior, Prior) else self.prior or ()
         for name in (*(self.freeze or {}), *(self.link or {}), *(name_of(change) for change in changes)):
-            if name.strip().lower() in nuisances:
+            if instead := INSTEAD.get(name.strip().lower()):
                 raise ModelError(
                     f"{name.strip()} is a nuisance of the likelihood and no parameter of the model: it cannot be "
-                    f"frozen, linked or given a prior; {INSTEAD[name.strip().lower() == AMPLITUDE.lower()]}"
+                    f"frozen, linked or given a prior; {instead}"
                 )
 
     def bin(self, observation: Observation) -> Spectrum:

@@ -1,6 +1,15 @@
 """CALIBRATION: what is believed of a detector's errors, and what it does to the bins of a spectrum."""
 
-from xrayflow.calibration.channels import BinModes, gain_moved
+from xrayflow.calibration.channels import MOST_ETA, BinModes, gain_moved
 from xrayflow.calibration.modes import SUFFIX, ModeSet, find_mode_set, read_mode_set, shipped_mode_sets
 
-__all__ = ["SUFFIX", "BinModes", "ModeSet", "find_mode_set", "gain_moved", "read_mode_set", "shipped_mode_sets"]
+__all__ = [
+    "MOST_ETA",
+    "SUFFIX",
+    "BinModes",
+    "ModeSet",
+    "find_mode_set",
+    "gain_moved",
+    "read_mode_set",
+    "shipped_mode_sets",
+]

@@ -43,8 +43,8 @@ FEW = 1000.0
 DENSE = 64 * 1024 * 1024
 """Elements of a response's part up to which it is multiplied as a dense matrix."""
 
-LARGEST = 1.0
-"""Of what is drawn in an exponent: more than that is no small error any more."""
+MOST_ETA = 1.0
+"""Of |eta|, the exponent of the errors: no detector is off by a factor e, and a step of a search may be."""
 
 Array = NDArray[np.float64]
 
@@ -82,23 +82,19 @@ class BinModes:
         photons = np.diff(edges ** (1.0 - REFERENCE_INDEX)) / (1.0 - REFERENCE_INDEX)
         if observation.arf is not None:
             photons = photons * observation.arf.area
-        used = np.flatnonzero(spectrum.bin_of_channel >= 0)
-        rows = observation.channel_row[used]
-        columns = sp.csc_array(observation.rmf.matrix)[:, rows]
+        grouping = spectrum.summed_channels()
         channel = np.asarray(photons @ observation.rmf.matrix)  # reference counts of every channel
-        place = (np.arange(used.size), spectrum.bin_of_channel[used])
-        grouping = sp.csr_array((np.ones(used.size), place), shape=(used.size, spectrum.counts.size))
-        reference = np.asarray(channel[rows] @ grouping)
-        response = sp.csc_array(columns @ grouping)
-        lit = np.flatnonzero(np.diff(sp.csr_array(response).indptr) > 0)
-        part = sp.csr_array(response)[lit]
+        reference = np.asarray(channel @ grouping)
+        response = sp.csr_array(observation.rmf.matrix @ grouping)
+        lit = np.flatnonzero(np.diff(response.indptr) > 0)
+        part = response[lit]
         phi = modes.at(np.sqrt(edges[1:] * edges[:-1])[lit]) * photons[lit]
         is_dense = part.shape[0] * part.shape[1] <= DENSE
         changed = phi @ part.toarray() if is_dense else np.asarray((part.T @ phi.T).T)
         psi = np.where(reference > 0, changed / np.where(reference > 0, reference, 1.0), 0.0)
         density = _density(spectrum, channel)
         width = observation.rmf.e_max - observation.rmf.e_min
-        shape = (density * width)[rows] @ grouping
+        shape = np.asarray((density * width) @ grouping)
         own = modes.nominal_of(observation.rmf.year) if nominal is None else nominal
         return cls(modes, psi, _gain(spectrum, modes, density, shape), shape, own)
 
@@ -114,7 +110,7 @@ class BinModes:
         """
         z = torch.randn((*expected.shape[:2], self.psi.shape[0]), generator=generator, dtype=expected.dtype)
         eta = amplitude * (z @ torch.from_numpy(self.psi))
-        return expected * torch.exp(eta.clamp(-LARGEST, LARGEST))
+        return expected * torch.exp(eta.clamp(-MOST_ETA, MOST_ETA))
 
     def seen_by_others(
         self,
@@ -137,7 +133,7 @@ class BinModes:
         if self.modes.has_gain:
             moved = gain_moved(expected[None], torch.from_numpy(self.gain)[None])[:, 0]
             eta = eta + (z[:, modes:].T[..., None] * moved).sum(0) / expected.clamp(min=1e-300)
-        return torch.exp((amplitude[:, None] * eta).clamp(-LARGEST, LARGEST))
+        return torch.exp((amplitude[:, None] * eta).clamp(-MOST_ETA, MOST_ETA))
 
 
 def _gain(spectrum: Spectrum, modes: ModeSet, density: Array, shape: Array) -> Array:

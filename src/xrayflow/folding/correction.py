@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from xrayflow.models import Parameter
+from xrayflow.rows import runs
 
 Theta = Float[Tensor, "source draw parameter"]
 Expected = Float[Tensor, "source draw bin"]
@@ -155,13 +156,9 @@ class Correction:
 
         A product of batches would first copy a table for every row.
         """
-        sources, runs = torch.unique_consecutive(self.rows, return_counts=True)
         found = columns.new_empty((*columns.shape[:2], tables.shape[-1]))
-        first = 0
-        for source, run in zip(sources.tolist(), runs.tolist(), strict=True):
-            part = slice(first, first + run)
+        for source, part in runs(self.rows):
             torch.matmul(columns[part].flatten(0, 1), tables[source], out=found[part].view(-1, tables.shape[-1]))
-            first += run
         return found
 
     def _seen(self, theta: Theta) -> tuple[Float[Tensor, "source draw column"], Float[Tensor, "source draw place"]]:

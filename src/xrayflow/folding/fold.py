@@ -362,14 +362,10 @@ def _areas(spectra: Sequence[Spectrum]) -> tuple[NDArray[np.float64], NDArray[np
 
 def _bins(spectrum: Spectrum) -> sp.csc_array:
     """The matrix from RMF energies to the bins of one spectrum, AREASCAL included."""
-    used = np.flatnonzero(spectrum.bin_of_channel >= 0)
-    place = (spectrum.observation.channel_row[used], spectrum.bin_of_channel[used])
-    matrix = spectrum.observation.rmf.matrix
-    scale = spectrum.observation.pha.areascal[used]
-    grouping = sp.csr_array((scale, place), shape=(matrix.shape[1], spectrum.counts.size))
+    grouping = spectrum.summed_channels(spectrum.observation.pha.areascal)
     if spectrum.gain != (0.0, 0.0):
         grouping = sp.csr_array(_moved_channels(spectrum) @ grouping)
-    return sp.csc_array(matrix @ grouping)
+    return sp.csc_array(spectrum.observation.rmf.matrix @ grouping)
 
 
 def _moved_channels(spectrum: Spectrum) -> sp.csr_array:

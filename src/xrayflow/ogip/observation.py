@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from xrayflow.errors import DataError, FileError, MismatchError, XrayflowWarning
 from xrayflow.ogip import grouping as rules
@@ -78,6 +79,17 @@ class Spectrum:
     channels: tuple[int, int] | None = None
     shown: Spectrum | None = field(default=None, repr=False)
     gain: tuple[float, float] = (0.0, 0.0)
+
+    def summed_channels(self, scale: NDArray[np.float64] | float = 1.0) -> csr_array:
+        """(channel of the response, bin) sparse: what sums channels into bins.
+
+        Args:
+            scale: (row of the spectrum,) or one number: what each channel is multiplied by.
+        """
+        used = np.flatnonzero(self.bin_of_channel >= 0)
+        place = (self.observation.channel_row[used], self.bin_of_channel[used])
+        weight = np.broadcast_to(scale, self.bin_of_channel.shape)[used]
+        return csr_array((weight, place), shape=(self.observation.rmf.channel.size, self.counts.size))
 
     def undecided(self) -> Spectrum:
         """The same band in bins that the counts did not decide, for a likelihood.

@@ -94,12 +94,13 @@ def simulate(
     )
     whole = (int(template.pha.channel.min()), int(template.pha.channel.max()))
     spectrum = replace(template, pha=blank, background=background).bin(channels=whole, grouping="none")
-    expected = Forward.of(model, [spectrum]).expected(theta)
     believed = Systematic.of(systematic).for_spectrum(spectrum)
     if believed.modes and not noisy:
         raise DataError("--no-noise gives the mean counts, and modes are drawn; leave one of the two out")
     if believed.modes:
         expected = _another_detector(model, spectrum, theta, believed, seed)
+    else:
+        expected = Forward.of(model, [spectrum]).expected(theta)
     choice = StatisticChoice("cstat" if background is None else "pstat", "simulated", gaussian=False)
     generator = torch.Generator().manual_seed(seed)
     likelihood = likelihood_of([spectrum], [choice], believed.fraction)

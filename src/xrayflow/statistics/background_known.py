@@ -32,7 +32,7 @@ from xrayflow.statistics.background_integral import (
     trapezoids,
 )
 from xrayflow.statistics.background_polynomial import horner, horner_and_slope
-from xrayflow.statistics.background_sum import CLASSES, FEW, TOGETHER
+from xrayflow.statistics.background_sum import CLASSES, FEW, pieces
 
 LEAST = 1e-30
 """Expected counts below which a source is none: its rate stays a number."""
@@ -181,8 +181,7 @@ class KnownSum:
         """
         found = torch.empty_like(mu)
         for at, of in self.parts:
-            for rows in torch.split(torch.arange(mu.shape[0]), max(TOGETHER // at.numel(), 1)):
-                part = slice(int(rows[0]), int(rows[-1]) + 1)
+            for part in pieces(mu.shape[0], at.numel()):
                 found[part, at] = of.value(mu[part, at])
         return found
 

@@ -71,6 +71,17 @@ LEFT_OUT, REACH = 1e-6, 3.0
 above: with less it is a negative binomial to 2e-4 in ln p within 3 sd, to 1e-6 in the median."""
 
 
+def pieces(draws: int, bins: int) -> Iterator[slice]:
+    """Draws that are evaluated together.
+
+    Args:
+        draws, bins: How many there are.
+    """
+    size = max(TOGETHER // bins, 1)
+    for first in range(0, draws, size):
+        yield slice(first, min(first + size, draws))
+
+
 def is_matched(bins: Bins, rate: Float[Tensor, " bin"]) -> Tensor:
     """(bin,) whether the sum is a negative binomial nearly enough, by the third moment that this leaves out.
 
@@ -195,9 +206,7 @@ class BackgroundSum:
         """
         found = torch.empty_like(mu)
         for at, of in self._ways():
-            pieces = max(TOGETHER // at.numel(), 1)
-            for rows in torch.split(torch.arange(mu.shape[0]), pieces):
-                part = slice(int(rows[0]), int(rows[-1]) + 1)
+            for part in pieces(mu.shape[0], at.numel()):
                 found[part, at] = of(mu[part, at], rate[part, at])
         return found
 

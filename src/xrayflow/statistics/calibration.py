@@ -31,6 +31,7 @@ from torch import Tensor
 
 from xrayflow.calibration import BinModes, ModeSet
 from xrayflow.prior import Marginal
+from xrayflow.rows import runs
 from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance, trimmed
 from xrayflow.statistics.linear import LinearFit
 from xrayflow.statistics.mode_basis import ModeBasis, Peak, Seen
@@ -154,11 +155,15 @@ class CalibratedLikelihood(Likelihood):
 
     def total(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """Mean of the counts with the likeliest errors of the response."""
-        return self.inner.total(self._at_peaks(expected, nuisance), self._inner(nuisance))
+        return self.moments(expected, nuisance)[0]
 
     def variance(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """Variance of the counts about `total`."""
-        return self.inner.variance(self._at_peaks(expected, nuisance), self._inner(nuisance))
+        return self.moments(expected, nuisance)[1]
+
+    def moments(self, expected: Expected, nuisance: Nuisance | None = None) -> tuple[Expected, Expected]:
+        """Both, with one search for the peaks."""
+        return self.inner.moments(self._at_peaks(expected, nuisance), self._inner(nuisance))
 
     def log_density(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
         """ln p(counts | expected, nuisance) with z integrated out."""
@@ -254,6 +259,7 @@ class CalibratedLikelihood(Likelihood):
             at=torch.cat([coordinates[0, 0], peak.z[0]]),
             expected=peak.expected[0],
             gain=(run.amplitude[0] * basis.gain_at(peak)[:, 0] * peak.expected[0]).T,
+            unit=(self.modes.gain_offset * basis.nominal, self.modes.gain_slope * basis.nominal),
         )
 
     def replicate(
@@ -331,22 +337,18 @@ class CalibratedLikelihood(Likelihood):
 
     def _runs(self, expected: Expected, nuisance: Nuisance | None) -> Iterator[_Run]:
         """Rows of one source that follow each other, and have the same data, as draws of that source."""
-        sources, lengths = torch.unique_consecutive(self.rows, return_counts=True)
-        if self.counts.shape[1] > 1:  # replicas: each row has data of its own
-            sources, lengths = self.rows, torch.ones_like(self.rows)
-        first = 0
-        for source, length in zip(sources.tolist(), lengths.tolist(), strict=True):
-            part = slice(first, first + length)
-            basis, bins = self.bases[source], trimmed(self.used, torch.tensor([first]))
-            inner = self.inner.select(torch.tensor([first]))
+        is_replica = self.counts.shape[1] > 1  # each row has data of its own then
+        alike = ((row, slice(i, i + 1)) for i, row in enumerate(self.rows.tolist())) if is_replica else runs(self.rows)
+        for source, part in alike:
+            one = torch.tensor([part.start])
+            basis, bins, inner = self.bases[source], trimmed(self.used, one), self.inner.select(one)
             own = None if nuisance is None else nuisance[part].flatten(0, 1)
             amplitude = torch.full((1, 1), basis.nominal, dtype=torch.float64)
             if own is not None:
                 amplitude = amplitude * torch.exp(own[:, -1:])
             seen = Seen.of(inner, None if own is None or own.shape[-1] == 1 else own[None, :, :-1])
             mu = expected[part, :, :bins].flatten(0, 1)
-            yield _Run(part, basis, seen, mu, amplitude, (length, expected.shape[1]))
-            first += length
+            yield _Run(part, basis, seen, mu, amplitude, (part.stop - part.start, expected.shape[1]))
 
     def _at_peaks(self, expected: Expected, nuisance: Nuisance | None) -> Expected:
         """mu exp(eta) at the peaks."""

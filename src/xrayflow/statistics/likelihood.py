@@ -110,6 +110,15 @@ class Likelihood(ABC):
     def variance(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """Variance of the counts of each bin."""
 
+    def moments(self, expected: Expected, nuisance: Nuisance | None = None) -> tuple[Expected, Expected]:
+        """`total` and `variance`.
+
+        Args:
+            expected: mu.
+            nuisance: As for `log_density`.
+        """
+        return self.total(expected, nuisance), self.variance(expected, nuisance)
+
     @abstractmethod
     def replicate(self, expected: Expected, generator: torch.Generator, nuisance: Nuisance | None = None) -> Likelihood:
         """The likelihood of counts as another observation would give them: one data set per draw.

@@ -34,6 +34,8 @@ class LinearFit:
         expected: (bin,) the source's counts at the fit, errors of the response included.
         gain: (bin, gain) what one standard deviation of the energy scale's offset and slope changes; no columns where
             it is not in doubt.
+        unit: What one standard deviation of the energy scale is [keV, fraction]; None where the response is taken at
+            its word.
     """
 
     residual: Float[Tensor, " bin"]
@@ -42,6 +44,7 @@ class LinearFit:
     at: Float[Tensor, " column"]
     expected: Float[Tensor, " bin"]
     gain: Float[Tensor, "bin gain"]
+    unit: tuple[float, float] | None = None
 
     def weighed(self, shapes: Float[Tensor, "bin shape"]) -> Tensor:
         """(bin, shape) M t.

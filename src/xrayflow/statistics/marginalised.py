@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xrayflow.prior import Marginal
+from xrayflow.rows import runs
 from xrayflow.statistics.background import BackgroundPrior, sample_cut_normal
 from xrayflow.statistics.background_integral import Bins
 from xrayflow.statistics.background_sum import BackgroundSum
@@ -275,15 +276,11 @@ class MarginalisedCounts(Likelihood):
         self, expected: Expected, nuisance: Nuisance | None
     ) -> Iterator[tuple[slice, BackgroundSum, Tensor, Tensor]]:
         """Rows of one source that follow each other: which, its bins, A, and g of each draw and bin."""
-        sources, runs = torch.unique_consecutive(self.rows, return_counts=True)
-        first = 0
-        for source, run in zip(sources.tolist(), runs.tolist(), strict=True):
-            part = slice(first, first + run)
-            first += run
+        for source, part in runs(self.rows):
             bins = self.sums[source].size
             scale = self._scale(None if nuisance is None else nuisance[part], part)[..., :bins]
             rate = self.fixed[part, None, :bins] + self.scaled[part, None, :bins] / scale
-            rate = rate.expand(run, expected.shape[1], bins).flatten(0, 1)
+            rate = rate.expand(part.stop - part.start, expected.shape[1], bins).flatten(0, 1)
             yield part, self.sums[source], scale, rate
 
     def _log_background(self, part: slice, bins: int, scale: Tensor, nuisance: Nuisance | None) -> Tensor:

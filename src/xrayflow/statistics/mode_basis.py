@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from xrayflow.calibration import BinModes, gain_moved
+from xrayflow.calibration import MOST_ETA, BinModes, gain_moved
 from xrayflow.statistics.likelihood import Likelihood
 
 LEFT_OUT = 0.01
@@ -45,9 +45,6 @@ STEPS, ROUNDS = 8, 3
 HOPELESS, PROGRESS = 1e3, 1e-2
 """Decrement after a round from which the data rule a draw out, whatever the rest, unless it is this part of the first
 one: it stays where it is."""
-
-MOST_ETA = 1.0
-"""|eta|: no detector is off by a factor e, and a step may be."""
 
 STEP = 1e-4
 """Of the nuisances of the inner likelihood, for the slopes of its mean."""

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xrayflow.dataset import LinearSet
+from xrayflow.inference.checks.verdict import in_percent
 from xrayflow.problem import Problem
 
 WIDTHS = 0.01, 0.3, 0.8
@@ -72,7 +73,7 @@ class Line:
         """In words."""
         kind = "line" if self.significance > 0 else "dip"
         shape = f"sigma {self.width:g} keV, equivalent width {self.equivalent_width:.0f} eV"
-        chance = f"{_share(self.p_value)} of searches of simulated spectra"
+        chance = f"{in_percent(self.p_value)} of searches of simulated spectra"
         return f"a {kind} at {self.energy:.2f} keV ({shape}) would be {abs(self.significance):.1f} sd ({chance})"
 
 
@@ -196,7 +197,3 @@ def _searched(one: LinearSet, places: list[tuple[float, float]], generator: torc
     per_kev = float(one.fit.expected[at]) / float(one.energy_hi[at] - one.energy_lo[at])
     width_ev = 1e3 * float(amplitude[best] * shapes[:, best].sum()) / max(per_kev, 1e-300)
     return Line(energy, width, float(significance[best]), p, width_ev)
-
-
-def _share(p: float) -> str:
-    return "fewer than 0.1 %" if p < 1e-3 else f"{100.0 * p:.1f} %"

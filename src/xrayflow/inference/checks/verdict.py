@@ -172,7 +172,7 @@ def judge_fit(predictive: Predictive, deviance: float, dof: int, doubts: Sequenc
     words = []
     if p < ACCEPTABLE_P:
         words.append(
-            f"data like these come from the model in {_share(p)} of simulations (deviance / dof {reduced:.2f})"
+            f"data like these come from the model in {in_percent(p)} of simulations (deviance / dof {reduced:.2f})"
         )
     if regions:
         places = ", ".join(
@@ -186,7 +186,7 @@ def judge_fit(predictive: Predictive, deviance: float, dof: int, doubts: Sequenc
     return FitQuality("bad" if bad else "poor", p, energies, tuple(words))
 
 
-def _share(p: float) -> str:
+def in_percent(p: float) -> str:
     """A p-value in words: the smallest that the simulations can tell is an upper limit."""
     return "less than 0.1 %" if p < BAD_P else f"{100.0 * p:.1f} %"
 
