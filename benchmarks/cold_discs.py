@@ -36,7 +36,7 @@ from xrayflow.inference.answer import judge
 from xrayflow.inference.checks.tails import MATERIAL
 from xrayflow.inference.ladder import State, is_good
 from xrayflow.inference.proposals.draws import WeightedDraws
-from xrayflow.inference.rungs import Refine, Refit
+from xrayflow.inference.rungs import Direct, Refine, Refit
 from xrayflow.inference.weights import log_evidence_error, log_mean_weight
 from xrayflow.problem import Problem
 
@@ -86,7 +86,7 @@ def rows_of(seeds: list[int]) -> list[dict[str, Any]]:
     if (box.lo, box.hi, box.scale) != (COLDEST, HOTTEST, "log"):
         raise SystemExit(f"the default box of T_max is {box.lo}:{box.hi} ({box.scale}); mend COLDEST and HOTTEST")
     started = time.process_time()
-    first = answered(problem, 1, (Refine(), Refit()))
+    first = answered(problem, 1, (Direct(), Refine(), Refit()))
     spent = time.process_time() - started
     last = answered(problem, 1)
     judged = [judge(one, BUDGET.ess, 1) for one in candidates(last, problem)]

@@ -44,7 +44,7 @@ from xrayflow.fitting import optimise_problem
 from xrayflow.inference import Posterior, SamplingBudget, find_network, infer_batch
 from xrayflow.inference.ladder import State, climb
 from xrayflow.inference.proposals.student import DOF, StudentMixture
-from xrayflow.inference.rungs import Refine, find_modes, first_proposal
+from xrayflow.inference.rungs import Direct, Refine, find_modes, first_proposal
 from xrayflow.inference.weights import effective_sample_size
 from xrayflow.models import parse_model
 from xrayflow.networks import load_network
@@ -128,10 +128,10 @@ def optimism(observations: Sequence[Observation]) -> dict[str, float]:
     guide = find_network(None, problem, problem.sets[0].spectra).posterior
     generators, budget = problem.generators(0), SamplingBudget()
     modes, corrected = find_modes(problem, budget.starts, generators, guide)
-    first, modes, corrected = first_proposal(corrected, modes, guide, problem)
-    state = State(corrected, budget, generators, modes, first)
-    for _ in climb(state, (Refine(),)):
-        break
+    first, guided = first_proposal(corrected, modes, guide)
+    state = State(corrected, budget, generators, modes, first, guided)
+    for _ in climb(state, (Direct(), Refine())):
+        pass
     ratio = []
     for history, fresh in zip(state.history, state.fresh, strict=True):
         fresh_draws = 0 if fresh is None else fresh.v.shape[1]

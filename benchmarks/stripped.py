@@ -236,8 +236,8 @@ def climbed(
     """
     generators = problem.generators(seed)
     found, corrected = find_modes(problem, budget.starts, generators, guide) if modes is None else modes
-    first, found, corrected = first_proposal(corrected, found, guide, problem)
-    state = State(corrected, budget, generators, found, first, drawing or ExactDrawing())
+    first, guided = first_proposal(corrected, found, guide)
+    state = State(corrected, budget, generators, found, first, guided, drawing or ExactDrawing())
     for _ in climb(state, rungs):
         pass
     return state
@@ -255,8 +255,8 @@ def candidates(state: State, exact: Problem, searched: bool = True, rungs: Seque
 
     def again(source: int, problem: Problem, exactly: bool) -> State:
         modes = state.modes.select(torch.tensor([source]))
-        first, modes, _ = first_proposal(problem, modes, None)
-        new = State(problem, state.budget, [state.generators[source]], modes, first, state.drawing)
+        first, guided = first_proposal(problem, modes, None)
+        new = State(problem, state.budget, [state.generators[source]], modes, first, guided, state.drawing)
         for _ in climb(new, rungs):
             pass
         return new

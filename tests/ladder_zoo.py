@@ -35,8 +35,8 @@ def at_foot(
     """With modes and a first proposal."""
     generators = problem.generators(0)
     modes, corrected = find_modes(problem, budget.starts, generators, guide, exactly)
-    first, modes, corrected = first_proposal(corrected, modes, guide, problem)
-    return State(corrected, budget, generators, modes, first)
+    first, guided = first_proposal(corrected, modes, guide)
+    return State(corrected, budget, generators, modes, first, guided)
 
 
 def climbed(

@@ -85,6 +85,8 @@ class DataSet:
                 f"so many counts show the errors of the response, so calibration modes ({self.calibration.name}) are "
                 "integrated out; --systematic 0 takes the response at its word"
             )
+        if self.calibration is not None and spectrum.sys_err is not None:
+            found.append("the calibration modes are together as large as the file's SYS_ERR says, at an amplitude of 1")
         return tuple(found)
 
     def centred(

@@ -112,3 +112,19 @@ def test_other_detectors_scatter_as_the_modes_have_it(grouped: Spectrum) -> None
     seen = found.drawn(expected, 2.0, torch.Generator().manual_seed(1))
     sd = torch.log(seen / expected)[0].std(0).numpy()
     assert sd == pytest.approx(2.0 * np.sqrt((found.psi**2).sum(0)), rel=0.06)
+
+
+def test_a_file_that_gives_its_systematic_error_says_how_large_the_modes_are() -> None:
+    """niphasyserr writes NICER's into SYS_ERR; bins for which it says nothing keep the set's own."""
+    spectrum, modes = bright().spectrum, find_mode_set("nicer-v1")
+    error = np.where(spectrum.energy_lo < 2.0, 0.02, 0.0)
+    plain, told = BinModes.of(spectrum, modes), BinModes.of(replace(spectrum, sys_err=error), modes)
+    whole = np.sqrt((told.psi**2).sum(axis=0))
+    assert whole[error > 0] == pytest.approx(0.02)
+    np.testing.assert_array_equal(told.psi[:, error == 0], plain.psi[:, error == 0])
+    correlation = (told.psi * plain.psi).sum(axis=0) / (whole * np.sqrt((plain.psi**2).sum(axis=0)))
+    assert correlation == pytest.approx(1.0), "only their size is another"
+    assert plain.nominal == modes.nominal_of(spectrum.observation.rmf.year)
+    assert told.nominal == 1.0
+    assert BinModes.of(replace(spectrum, sys_err=error), modes, 2.0).nominal == 2.0
+    np.testing.assert_array_equal(told.gain, plain.gain)

@@ -94,13 +94,13 @@ def test_too_short_a_search_is_refined_again_before_it_explores(pair: Problem) -
     blocks = []
     for now in climb(state, LADDER):
         blocks.append((now.rung, sum(drawn.v.shape[1] == BUDGET.draws for drawn in now.history[0])))
-    assert blocks == [("proposing", 1), ("proposing again", 2), ("exploring", 1)]
+    assert blocks == [("proposing", 1), ("following ridges", 2), ("proposing again", 3), ("exploring", 1)]
 
 
 def test_the_ladder_tells_where_it_stands_after_each_rung(pair: Problem) -> None:
     state = at_foot(pair, budget=replace(BUDGET, ess=1999, first=1.1, most=1.1))
     seen = [(now.rung, now.spent.tolist(), len(now.answers())) for now in climb(state, LADDER)]
-    assert [rung for rung, _, _ in seen] == ["proposing", "proposing again", "exploring"]
+    assert [rung for rung, _, _ in seen] == ["proposing", "following ridges", "proposing again", "exploring"]
     for (_, before, _), (_, after, answers) in pairwise(seen):
         assert all(b < a for b, a in zip(before, after, strict=True))
         assert answers == 2

@@ -140,7 +140,7 @@ def test_with_a_normal_prior_the_best_fit_is_the_posteriors_mode(faint: Observat
     assert density.max() <= at_best + 1e-6
 
 
-OPTIMISERS = "/fitting/", "/proposals/profiles.py", "/rungs/first.py"
+OPTIMISERS = "/fitting/", "/proposals/profiles.py", "/rungs/ridges.py"
 
 
 def counted_during(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Posterior]) -> tuple[Posterior, int]:

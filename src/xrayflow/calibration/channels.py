@@ -59,7 +59,7 @@ class BinModes:
         gain: (gain, bin, 3) T / one standard deviation of offset and slope: weights of the counts of the bin before,
             of the bin itself and of the bin after; no rows where the set has no gain.
         shape: (bin,) the observed counts, smoothed: about what a fitting model expects.
-        nominal: Amplitude that the modes are believed at.
+        nominal: Amplitude that the modes are believed at: 1 where the file's SYS_ERR says how large they are.
     """
 
     modes: ModeSet
@@ -75,7 +75,7 @@ class BinModes:
         Args:
             spectrum: Noticed bins.
             modes: The set.
-            nominal: Amplitude; None takes the set's for the year of the response.
+            nominal: Amplitude; None takes the set's for the year of the response, or that of the file's SYS_ERR.
         """
         observation = spectrum.observation
         edges = np.maximum(observation.rmf.energy_edges, 1e-6)
@@ -95,8 +95,11 @@ class BinModes:
         density = _density(spectrum, channel)
         width = observation.rmf.e_max - observation.rmf.e_min
         shape = np.asarray((density * width) @ grouping)
-        own = modes.nominal_of(observation.rmf.year) if nominal is None else nominal
-        return cls(modes, psi, _gain(spectrum, modes, density, shape), shape, own)
+        own = modes.nominal_of(observation.rmf.year)
+        if spectrum.sys_err is not None:
+            psi, own = _as_large_as(spectrum.sys_err, psi), 1.0
+        gain = _gain(spectrum, modes, density, shape)
+        return cls(modes, psi, gain, shape, own if nominal is None else nominal)
 
     def drawn(
         self, expected: Float[Tensor, "source draw bin"], amplitude: float, generator: torch.Generator
@@ -109,6 +112,18 @@ class BinModes:
             generator: Source of randomness.
         """
         z = torch.randn((*expected.shape[:2], self.psi.shape[0]), generator=generator, dtype=expected.dtype)
+        return self.seen(expected, amplitude, z)
+
+    def seen(
+        self, expected: Float[Tensor, "source draw bin"], amplitude: float, z: Float[Tensor, "*draw mode"]
+    ) -> Float[Tensor, "source draw bin"]:
+        """What a detector sees whose modes are off by so many standard deviations.
+
+        Args:
+            expected: Counts of the source with the response as it is.
+            amplitude: A.
+            z: Standard deviations of each mode, of every draw or of all.
+        """
         eta = amplitude * (z @ torch.from_numpy(self.psi))
         return expected * torch.exp(eta.clamp(-MOST_ETA, MOST_ETA))
 
@@ -134,6 +149,17 @@ class BinModes:
             moved = gain_moved(expected[None], torch.from_numpy(self.gain)[None])[:, 0]
             eta = eta + (z[:, modes:].T[..., None] * moved).sum(0) / expected.clamp(min=1e-300)
         return torch.exp((amplitude[:, None] * eta).clamp(-MOST_ETA, MOST_ETA))
+
+
+def _as_large_as(error: Array, psi: Array) -> Array:
+    """The same modes, all together as large as a file says in each bin; where it says nothing they stay.
+
+    Args:
+        error: (bin,) standard deviation, a fraction of the counts.
+        psi: (mode, bin).
+    """
+    whole = np.sqrt((psi**2).sum(axis=0))
+    return psi * np.where((error > 0) & (whole > 0), error / np.where(whole > 0, whole, 1.0), 1.0)
 
 
 def _gain(spectrum: Spectrum, modes: ModeSet, density: Array, shape: Array) -> Array:

@@ -113,6 +113,27 @@ class Correction:
         columns = torch.where((plain & known[..., None])[..., None], columns, 0.0)
         return cls(lengths, known, theta, lengths.x(theta), columns.mT.contiguous(), torch.arange(theta.shape[0]))
 
+    def beside(self, other: Correction) -> Correction:
+        """With the places of another one of the same rows, one source a row, behind its own.
+
+        Args:
+            other: Likewise, with as many bins.
+        """
+        known, theta, place, table = (
+            torch.cat([getattr(self, name)[self.rows], getattr(other, name)], dim=1)
+            for name in ("known", "theta", "place", "table")
+        )
+        first = known.to(torch.int64).argsort(dim=1, descending=True, stable=True)[:, : int(known.sum(1).max())]
+        row = torch.arange(first.shape[0])[:, None]
+        return replace(
+            self,
+            known=known[row, first],
+            theta=theta[row, first],
+            place=place[row, first],
+            table=table[row, first],
+            rows=row[:, 0],
+        )
+
     def factor(self, theta: Theta) -> Expected:
         """What the cheap counts are multiplied by.
 

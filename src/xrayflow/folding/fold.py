@@ -37,6 +37,7 @@ from torch import Tensor
 
 from xrayflow.errors import DataError, MismatchError, ModelError
 from xrayflow.folding.grid import Grid
+from xrayflow.folding.moved import moved_channels
 from xrayflow.ogip import Spectrum
 
 SAME_SHAPE = 3e-7
@@ -363,24 +364,12 @@ def _areas(spectra: Sequence[Spectrum]) -> tuple[NDArray[np.float64], NDArray[np
 def _bins(spectrum: Spectrum) -> sp.csc_array:
     """The matrix from RMF energies to the bins of one spectrum, AREASCAL included."""
     grouping = spectrum.summed_channels(spectrum.observation.pha.areascal)
-    if spectrum.gain != (0.0, 0.0):
-        grouping = sp.csr_array(_moved_channels(spectrum) @ grouping)
-    return sp.csc_array(spectrum.observation.rmf.matrix @ grouping)
-
-
-def _moved_channels(spectrum: Spectrum) -> sp.csr_array:
-    """(channel, channel) the share of each that falls into those whose energies read too high.
-
-    Inside a channel, which is far narrower than what the detector resolves, counts are spread evenly.
-    """
-    rmf, (offset, slope) = spectrum.observation.rmf, spectrum.gain
-    edges = np.append(rmf.e_min, rmf.e_max[-1])
-    if not (np.diff(edges) > 0).all():
-        raise DataError(
-            f"{spectrum.observation.pha.path.name}: its channels do not increase in energy, and an energy scale that "
-            "is off needs that; give --systematic modes:generic-v1"
-        )
-    return _overlap(edges, edges - offset - slope * edges)
+    matrix = spectrum.observation.rmf.matrix
+    if spectrum.gain == (0.0, 0.0):
+        return sp.csc_array(matrix @ grouping)
+    read = sp.csc_array(matrix @ sp.csr_array(moved_channels(spectrum) @ grouping))
+    read.data = read.data.clip(min=0.0)  # interpolation swings where a response breaks off
+    return read
 
 
 def _overlap(grid_edges: NDArray[np.float64], response_edges: NDArray[np.float64]) -> sp.csr_array:

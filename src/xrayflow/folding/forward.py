@@ -153,17 +153,13 @@ class Forward:
             theta: Free parameters of the model, in their units.
             known: Which of the places are any.
         """
-        if self.correction is not None:
-            before = self.correction
-            theta = torch.cat([before.theta[before.rows], theta], dim=1)
-            known = torch.cat([before.known[before.rows], known], dim=1)
-            first = known.to(torch.int64).argsort(dim=1, descending=True, stable=True)[:, : int(known.sum(1).max())]
-            theta, known = theta.gather(1, first[..., None].expand(-1, -1, theta.shape[-1])), known.gather(1, first)
         plain = replace(self, correction=None, single=None)
         if self.fidelity == EXACT:
             return plain
         sides = [forward._at_places(theta, known) for forward in (self.at(EXACT), plain)]
         correction = Correction.of(self.family.model.free, theta, known, *sides)
+        if self.correction is not None:
+            correction = self.correction.beside(correction)
         return replace(plain, correction=correction, single=self.at(SINGLE))
 
     def _at_places(self, theta: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from xrayflow.fitting import Modes
 from xrayflow.inference.checks.tails import TailSearch
 from xrayflow.inference.clock import Clock
 from xrayflow.inference.proposals.draws import WeightedDraws
+from xrayflow.inference.proposals.foot import Guided
 from xrayflow.inference.proposals.mixture import Proposal
 from xrayflow.inference.weights import effective_sample_size, most_pareto_k, pareto_k
 from xrayflow.problem import Problem
@@ -130,7 +131,8 @@ class State:
         budget: How hard to try.
         generators: One per source.
         modes: Where the optimiser's starts ended.
-        first: The first proposal: what the modes, ridges and a network say.
+        first: The first proposal: what the modes and a network say.
+        guided: What a network says of each source, now that the modes are known; empty without one.
         drawing: How draws are made.
         fresh: Weighted draws of the last frozen proposal of each source.
         bases: Of each source that has another than the first, the proposal that the next is fitted from.
@@ -146,6 +148,7 @@ class State:
     generators: list[torch.Generator]
     modes: Modes
     first: Proposal
+    guided: Sequence[Guided | None] = ()
     drawing: Drawing = field(default_factory=ExactDrawing)
     fresh: list[WeightedDraws | None] = field(default_factory=list)
     bases: dict[int, Proposal] = field(default_factory=dict)

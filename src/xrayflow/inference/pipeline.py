@@ -38,7 +38,8 @@ Progress = Callable[[str, float], None]
 """Called with the name of the step and the done fraction of the whole, 0..1."""
 
 FRACTIONS = {
-    "proposing": 0.75,
+    "proposing": 0.5,
+    "following ridges": 0.75,
     "proposing again": 0.78,
     "exploring": 0.8,
     "looking for tails": 0.83,
@@ -368,10 +369,8 @@ def _climbed(
     told("searching", 0.05)
     with clock.charged("optimise", range(problem.sources)):
         modes, corrected = find_modes(problem, budget.starts, generators, guide, exactly)
-        told("following ridges", 0.25)
-        exact = problem if exactly else corrected.at(EXACT)
-        first, modes, corrected = first_proposal(corrected, modes, guide, exact)
-    state = State(corrected, budget, generators, modes, first, clock=clock)
+        first, guided = first_proposal(corrected, modes, guide)
+    state = State(corrected, budget, generators, modes, first, guided, clock=clock)
     told("proposing", 0.35)
     for now in climb(state, LADDER):
         told(now.rung, FRACTIONS.get(now.rung, 0.8))

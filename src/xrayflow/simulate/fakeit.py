@@ -16,15 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from xrayflow.calibration import BinModes, find_mode_set
 from xrayflow.errors import DataError, ModelError, XrayflowWarning, nearest
 from xrayflow.folding import Forward
 from xrayflow.models import Model
-from xrayflow.ogip import PHA, Observation, Spectrum
+from xrayflow.ogip import PHA, Observation
+from xrayflow.simulate.detector import OtherDetector
 from xrayflow.statistics import (
-    AMPLITUDE_SPREAD,
     MODELLED_SCALE,
     BackgroundTreatment,
     StatisticChoice,
@@ -75,6 +74,38 @@ def simulate(
         DataError: The exposure is not a positive number, the systematic error is out of range, or the background is
             negative everywhere.
     """
+    return simulate_with_detector(
+        template,
+        model,
+        values,
+        exposure,
+        seed,
+        name,
+        background=background,
+        systematic=systematic,
+        noisy=noisy,
+        background_scale=background_scale,
+    )[0]
+
+
+def simulate_with_detector(
+    template: Observation,
+    model: Model,
+    values: Mapping[str, float],
+    exposure: float,
+    seed: int,
+    name: str = "simulated.pha",
+    *,
+    background: PHA | None = None,
+    systematic: float | str = 0.0,
+    noisy: bool = True,
+    background_scale: float = MODELLED_SCALE,
+) -> tuple[Observation, OtherDetector | None]:
+    """As `simulate`, with the detector that was drawn; None where the response is right.
+
+    Args:
+        template, model, values, exposure, seed, name, background, systematic, noisy, background_scale: As `simulate`.
+    """
     if not (exposure > 0 and math.isfinite(exposure)):
         raise DataError(f"exposure {exposure:g} s: simulating takes a time above 0; give one with --exposure")
     theta = _theta(model, values)
@@ -97,8 +128,12 @@ def simulate(
     believed = Systematic.of(systematic).for_spectrum(spectrum)
     if believed.modes and not noisy:
         raise DataError("--no-noise gives the mean counts, and modes are drawn; leave one of the two out")
+    other = None
     if believed.modes:
-        expected = _another_detector(model, spectrum, theta, believed, seed)
+        modes = BinModes.of(spectrum, find_mode_set(believed.modes), believed.amplitude)
+        other = OtherDetector.drawn(modes, torch.Generator().manual_seed(seed + 1))
+        moved = Forward.of(model, [replace(spectrum, gain=other.gain)]).expected(theta)
+        expected = modes.seen(moved, other.amplitude, other.z)
     else:
         expected = Forward.of(model, [spectrum]).expected(theta)
     choice = StatisticChoice("cstat" if background is None else "pstat", "simulated", gaussian=False)
@@ -121,18 +156,7 @@ def simulate(
     filled[used] = counts[spectrum.bin_of_channel[used]]
     sha256 = hashlib.sha256(filled.tobytes()).hexdigest()
     pha = replace(blank, counts=filled, quality=np.where(unusable > 0, unusable, template.pha.quality), sha256=sha256)
-    return replace(template, pha=pha, background=background)
-
-
-def _another_detector(model: Model, spectrum: Spectrum, theta: Tensor, believed: Systematic, seed: int) -> Tensor:
-    """Expected counts with errors of the response as the modes have them, edges of channels moved exactly."""
-    generator = torch.Generator().manual_seed(seed + 1)
-    modes = BinModes.of(spectrum, find_mode_set(believed.modes), believed.amplitude)
-    level = float(torch.randn((), generator=generator, dtype=torch.float64))
-    amplitude = modes.nominal * math.exp(AMPLITUDE_SPREAD * level)
-    if modes.modes.has_gain:
-        spectrum = replace(spectrum, gain=modes.modes.drawn_scale(amplitude, generator))
-    return modes.drawn(Forward.of(model, [spectrum]).expected(theta), amplitude, generator)
+    return replace(template, pha=pha, background=background), other
 
 
 def _observed_anew(background: PHA, name: Path, generator: torch.Generator) -> PHA:

@@ -21,7 +21,7 @@ from xrayflow.files import OTHER_OUT, SCHEMA_VERSION, package_versions, write_fi
 from xrayflow.models import Model
 from xrayflow.ogip import ARF, PHA, RMF, Observation, Origin, blank_pha, read_arf, read_observation, read_rmf, write_pha
 from xrayflow.simulate.describe import MAKERS, describe_model
-from xrayflow.simulate.fakeit import background_name, simulate
+from xrayflow.simulate.fakeit import background_name, simulate_with_detector
 
 NONE = "none"
 
@@ -141,7 +141,7 @@ def write_fake(
         if instrument.template is None:
             raise DataError("no exposure; give --exposure SECONDS, or --template PHA whose exposure is taken")
         exposure = detector.pha.exposure
-    faked = simulate(
+    faked, other = simulate_with_detector(
         detector,
         model,
         values,
@@ -186,6 +186,7 @@ def write_fake(
         "truth": {by_lower[name.strip().lower()]: float(value) for name, value in values.items()},
         "exposure": float(exposure),
         "systematic": systematic,
+        "detector": None if other is None else other.described(),
         "noise": noisy,
         "counts": float(pha.counts.sum()),
         "response": {"rmf": str(detector.rmf.path), "arf": NONE if arf is None else str(arf.path)},

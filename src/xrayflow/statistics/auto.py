@@ -87,7 +87,7 @@ def choose(spectrum: Spectrum, asked: str = "auto") -> StatisticChoice:
         )
     if spectrum.sys_err is not None and (spectrum.sys_err > 0).any() and not found.gaussian:
         warnings.warn(
-            f"{where}: its SYS_ERR column is not used with {found.name}; --systematic gives the model such an error",
+            f"{where}: {found.name} does not take its SYS_ERR column; calibration modes do (--systematic modes)",
             XrayflowWarning,
             stacklevel=2,
         )

@@ -24,9 +24,6 @@ from xrayflow.statistics.count_density import log_counts, log_counts_slope, log_
 from xrayflow.statistics.likelihood import Expected, Likelihood, Nuisance, chosen, scattered, trimmed
 from xrayflow.statistics.shortfall import KNOWN, Shortfall
 
-MOST_SUMMED = 1e8
-"""Counts of a spectrum up to which S ln M - M, bin by bin, sums up to 1e-6 in ln L."""
-
 
 @dataclass(frozen=True)
 class CountLikelihood(Likelihood):
@@ -139,16 +136,12 @@ class CountLikelihood(Likelihood):
         return 2.0 * (self.log_saturated() - self._matched(expected).sum(-1))
 
     def log_density(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
-        """ln p of all bins: S ln M - M without more ado where that keeps ten digits."""
+        """ln p of all bins; Poisson's as S (ln M - ln S) - (M - S), which keeps its digits in every bin."""
         total = self.total(expected)
-        few = bool(self.counts.sum(-1).max() < MOST_SUMMED) and not self._has_systematic
-        if not few or bool(((total <= 0) & (self.counts > 0)).any()):
+        if self._has_systematic or bool(((total <= 0) & (self.counts > 0)).any()):
             return super().log_density(expected, nuisance)
-        log_total = torch.log(total.clamp(min=1e-300))
-        met = (self.saturated - torch.xlogy(self.counts, self.counts) + self.counts).sum(-1)
-        one = self.counts.shape[1] == 1
-        weighed = (log_total @ self.counts.mT)[..., 0] if one else (log_total * self.counts).sum(-1)
-        return weighed - total.sum(-1) + met
+        apart = torch.log(total.clamp(min=1e-300)) - torch.log(self.counts.clamp(min=1.0))
+        return (self.counts * apart - (total - self.counts)).sum(-1) + self.saturated.sum(-1)
 
     def _score(self, expected: Expected) -> Expected:
         """(S - M) / (M (1 + phi M)), and what phi does where it depends on the model; or the slope of the exact sum."""

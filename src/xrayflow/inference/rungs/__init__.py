@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from xrayflow.inference.ladder import Rung
+from xrayflow.inference.rungs.direct import Direct
 from xrayflow.inference.rungs.explore import Explore
 from xrayflow.inference.rungs.first import find_modes, first_proposal
 from xrayflow.inference.rungs.refine import Refine
@@ -12,6 +13,7 @@ from xrayflow.inference.rungs.widen import Widen, missing_tails
 __all__ = [
     "LADDER",
     "WIDENINGS",
+    "Direct",
     "Explore",
     "Refine",
     "Refit",
@@ -25,6 +27,7 @@ WIDENINGS = 4, 2
 """Proposals that are widened or fitted once more, at most, before an ensemble explores and after."""
 
 LADDER: Sequence[Rung] = (
+    Direct(),
     Refine(),
     Refit(),
     *(Widen() for _ in range(WIDENINGS[0])),

@@ -1,4 +1,4 @@
-"""The rung that serves most spectra: the first proposal with shares that a few weighted draws ask for."""
+"""The rung of spectra that bend: ridges beside the modes, with shares that a few weighted draws ask for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from xrayflow.inference.ladder import SamplingBudget, State
 from xrayflow.inference.proposals.draws import WeightedDraws, balance_heuristic
 from xrayflow.inference.proposals.em import refined, reshared
 from xrayflow.inference.proposals.mixture import Proposal
+from xrayflow.inference.rungs.ridges import stand_on_ridges
 from xrayflow.inference.weights import effective_sample_size
 
 LEAST_PILOT = 100
@@ -23,11 +24,11 @@ class Refine:
     """Shares fitted to a pilot; where the pilot's weights are uneven, components fitted to all draws. The proposal
     with the best pilot is taken."""
 
-    name = "proposing"
+    name = "following ridges"
 
     def climbers(self, state: State) -> Int[Tensor, " climber"]:
-        """Every source."""
-        return torch.arange(state.problem.sources)
+        """Sources whose modes alone did not do."""
+        return state.unsettled()
 
     def most(self, budget: SamplingBudget) -> float:
         """As many as a good proposal needs."""
@@ -36,8 +37,8 @@ class Refine:
     def propose(self, state: State, sources: Int[Tensor, " climber"]) -> Proposal:
         """A proposal for each of some sources."""
         every = torch.arange(sources.numel())
-        first = state.first.select(sources)
-        kept = [first.select(every[i : i + 1]) for i in every.tolist()]
+        stand_on_ridges(state, sources)
+        kept = [state.base(source) for source in sources.tolist()]
         best = torch.full((sources.numel(),), -1.0, dtype=torch.float64)
         active, trial = every, kept.copy()
         for attempt in range(state.budget.rounds + 1):
