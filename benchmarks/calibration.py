@@ -4,10 +4,9 @@
 
 `TBabs*simpl*ezdiskbb` seen by the bundled NICER response, 1e5 to 3e7 counts, optimal bins. Spectra of two kinds:
 
-* `modes`: the counts of every channel times exp(Psi z), z drawn, as the likelihood has it at A = 1;
-* `photons`: nobody's law but the detector's: the effective area times exp(phi(E) z) before the fold.
-
-The edges of the channels of both are shifted exactly, by an offset of N(0, 10 eV) and a slope of N(0, 0.5 %).
+* `modes`: what `xrayflow simulate --systematic modes` fakes: amplitude, errors of the area and energy scale all drawn;
+* `photons`: built by hand, A = 1: the effective area times exp(phi(E) z) before the fold, and the running sum of the
+  counts of channels read by a spline at edges that are off by N(0, 10 eV) and a slope of N(0, 0.5 %).
 
 Each is answered with `--systematic modes:1`, the first `--rivals` of a kind also with 0.015 in every bin and with none.
 `SEEN` are spectra at 1e6 counts that hold what the model lacks; the clean ones of as many counts tell the false alarms.
@@ -35,7 +34,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from provenance import provenance
-from xrayflow.calibration import BinModes, find_mode_set
+from xrayflow.calibration import find_mode_set
 from xrayflow.data import bundled_arf, bundled_rmf
 from xrayflow.errors import XrayflowWarning
 from xrayflow.folding import Forward
@@ -45,6 +44,7 @@ from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, read_arf, read_observation, read_rmf
 from xrayflow.ogip.blank import blank_pha
 from xrayflow.setup import DEFAULT_MODEL, FitSetup
+from xrayflow.simulate.detector import OtherDetector
 
 HERE = Path(__file__).resolve().parent
 KINDS = ("modes", "photons")
@@ -76,6 +76,8 @@ class Detector:
         self.modes = find_mode_set("nicer-v1")
         self.model = parse_model(DEFAULT_MODEL)
         self.whole = self.template.bin(energies=WHOLE, grouping="none")
+        box = FitSetup().model_and_prior()[1].box
+        self.norms = float(box.lo[-1]), float(box.hi[-1])
 
     def theta(self, random: np.random.Generator) -> Array:
         """Parameters of the model, norm 1."""
@@ -85,30 +87,25 @@ class Detector:
         }
         return np.array([values.get(name.split(".")[1], 1.0) for name in self.model.names])
 
-    def expected(self, theta: Array, model: Any = None, arf: Any = None) -> Array:
+    def expected(self, theta: Array, model: Any = None, spectrum: Any = None) -> Array:
         """Counts of every channel."""
-        spectrum = self.whole
-        if arf is not None:
-            spectrum = replace(self.template, arf=arf).bin(energies=WHOLE, grouping="none")
-        forward = Forward.of(model or self.model, [spectrum])
+        forward = Forward.of(model or self.model, [self.whole if spectrum is None else spectrum])
         return forward.expected(torch.from_numpy(theta)[None, None])[0, 0].numpy()
 
     def spectrum(self, kind: str, number: int, seed: int) -> tuple[Observation, Array]:
         """One spectrum of a kind and its truth."""
         random = np.random.default_rng([seed, KINDS.index(kind), number])
-        theta, counts = self.theta(random), np.exp(random.uniform(*np.log(COUNTS)))
-        clean = self.expected(theta)
-        scale = counts / clean[self._band].sum()
-        theta[-1] *= scale
-        expected = clean * scale
+        counts, lo, hi = np.exp(random.uniform(*np.log(COUNTS))), *self.norms
+        while True:
+            theta = self.theta(random)
+            theta[-1] = counts / self.expected(theta)[self._band].sum()
+            if lo < theta[-1] < hi:
+                break
         if kind == "modes":
-            expected = self.shifted(self.by_modes(expected, random), 0.010 * random.normal(), 0.005 * random.normal())
+            other = OtherDetector.drawn(self.modes, 1.0, self._generator(random))
+            expected = self.expected(theta, spectrum=other.observing(self.whole))
         else:
-            z = random.normal(size=len(self.modes.names))
-            own = self.template.arf
-            middle = np.sqrt(np.maximum(own.energy_edges[1:] * own.energy_edges[:-1], 1e-6))
-            arf = replace(own, area=own.area * np.exp(z @ self.modes.at(middle)))
-            expected = self.expected(theta, arf=arf)
+            expected = self.expected(theta, spectrum=self.with_area_off(random))
             expected = self.shifted(expected, 0.010 * random.normal(), 0.005 * random.normal())
         return self.observed(expected, f"{kind}-{seed}-{number}.pha", random), theta
 
@@ -116,11 +113,17 @@ class Detector:
     def _band(self) -> NDArray[np.bool_]:
         return (self.whole.energy_lo >= 0.3) & (self.whole.energy_hi <= 10.0)
 
-    def by_modes(self, expected: Array, random: np.random.Generator) -> Array:
-        """As another detector would see it whose energy scale is right."""
-        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        modes = BinModes.of(self.whole, self.modes)
-        return modes.drawn(torch.from_numpy(expected)[None, None], 1.0, generator)[0, 0].numpy()
+    @staticmethod
+    def _generator(random: np.random.Generator) -> torch.Generator:
+        return torch.Generator().manual_seed(int(random.integers(2**62)))
+
+    def with_area_off(self, random: np.random.Generator) -> Any:
+        """All channels with the area of another detector, A = 1, its energy scale right."""
+        z = random.normal(size=len(self.modes.names))
+        own = self.template.arf
+        middle = np.sqrt(np.maximum(own.energy_edges[1:] * own.energy_edges[:-1], 1e-6))
+        arf = replace(own, area=own.area * np.exp(z @ self.modes.at(middle)))
+        return replace(self.template, arf=arf).bin(energies=WHOLE, grouping="none")
 
     def shifted(self, expected: Array, offset: float, slope: float) -> Array:
         """With edges of channels that read too high, exactly."""
@@ -152,7 +155,7 @@ class Detector:
         expected = self.expected(theta)
         scale = SEEN_COUNTS / expected[self._band].sum()
         theta[-1] *= scale
-        expected = expected * scale
+        expected, model = expected * scale, self.model
         if what in LARGER:
             model = parse_model(LARGER[what])
             more = {"narrow iron line": (6.4, 0.01, 1.0), "continuum": (1.5, 1.0)}[what]
@@ -166,12 +169,13 @@ class Detector:
             elif what == "continuum":
                 alone = self.expected(larger, model) - expected
                 larger[-1] *= 0.05 * SEEN_COUNTS / alone[self._band].sum()
-            expected = self.expected(larger, model)
+            theta = larger
+        seen = self.with_area_off(random)
+        expected = self.expected(theta, model, seen)
         if what == "absorption":
             behind = theta.copy()
             behind[0] += 10.0
-            expected = 0.5 * (expected + self.expected(behind))
-        expected = self.by_modes(expected, random)
+            expected = 0.5 * (expected + self.expected(behind, model, seen))
         if what == "gain 10 eV":
             expected = self.shifted(expected, 0.010, 0.0)
         return self.observed(expected, f"{what}-{seed}-{number}.pha", random)

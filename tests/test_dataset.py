@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from calibration_zoo import Bright, bright, detector, with_counts
+from xrayflow.calibration import BinModes
 from xrayflow.fitting import centred
 from xrayflow.folding import EXACT, Forward
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
+from xrayflow.statistics import CalibratedLikelihood
 
 SETUP = FitSetup(
     model="TBabs*powerlaw", grouping="optimal", systematic="modes:nicer-v1:1", prior=("powerlaw.norm=1:1e9",)
@@ -53,13 +55,11 @@ def test_the_prior_of_the_scale_stays_where_it_was() -> None:
     problem, theta = problem_of(bright(3e5), 0.004)
     data = problem.sets[0]
     own = data.likelihood
-    moved = [(0.004, 0.0)]
-    shifted = replace(
-        data,
-        spectra=(replace(data.spectra[0], gain=moved[0]),),
-        forward=Forward.of(problem.model, [replace(data.spectra[0], gain=moved[0])], data.forward.family.grid),
-        likelihood=own.holding(moved[0]),
-    )
+    assert isinstance(own, CalibratedLikelihood)
+    spectrum = replace(data.spectra[0], gain=(0.004, 0.0))
+    forward = Forward.of(problem.model, [spectrum], data.forward.family.grid)
+    modes = BinModes.of(data.spectra[0], own.modes, 1.0)
+    shifted = replace(data, spectra=(spectrum,), forward=forward, likelihood=own.told(modes, spectrum.gain))
     other = replace(problem, sets=(shifted,))
     values = [float(one.centred(theta).log_likelihood(theta)) for one in (problem, other)]
     assert values[0] == pytest.approx(values[1], abs=0.1)

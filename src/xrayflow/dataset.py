@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xrayflow.calibration import BinModes
 from xrayflow.folding import Forward, Grid
 from xrayflow.models import parse_model
 from xrayflow.ogip import ARF, PHA, RMF, Observation, Spectrum
@@ -117,14 +118,14 @@ class DataSet:
         """Of one source."""
         likelihood = self.likelihood
         assert isinstance(likelihood, CalibratedLikelihood)
-        expected, (spectrum,) = self.forward.expected(theta), self.spectra
-        scale, sd = likelihood.energy_scale(expected, nuisance)
-        if not _is_off(scale, spectrum) or sd > FARTHEST:
-            return replace(self, likelihood=likelihood.centred(expected, nuisance))
-        # what is off by much is not linear: the spectrum is folded with its own edges
-        spectrum = replace(spectrum, gain=scale)
-        forward = Forward.of(self.forward.family.model, [spectrum], self.forward.family.grid)
-        own = likelihood.holding(scale).centred(forward.expected(theta), nuisance)
+        forward, (spectrum,) = self.forward, self.spectra
+        scale, sd = likelihood.energy_scale(forward.expected(theta), nuisance)
+        if _is_off(scale, spectrum) and sd <= FARTHEST:
+            # what is off by much is not linear: the spectrum is folded with its own edges
+            spectrum = replace(spectrum, gain=scale)
+            forward = Forward.of(forward.family.model, [spectrum], forward.family.grid)
+        modes = _modes_of_fit(likelihood, forward, spectrum, theta)
+        own = likelihood.told(modes, spectrum.gain).centred(forward.expected(theta), nuisance)
         return replace(self, spectra=(spectrum,), forward=forward, likelihood=own)
 
     def linear(
@@ -361,6 +362,17 @@ class Value:
     value: float
     dof: int
     reason: str
+
+
+def _modes_of_fit(likelihood: CalibratedLikelihood, forward: Forward, spectrum: Spectrum, theta: Tensor) -> BinModes:
+    """The modes about a model that fits: errors of the area in its photons, of the energy scale in its counts."""
+    edges = np.maximum(forward.grid.energy_edges, 1e-6)
+    phi = torch.from_numpy(likelihood.modes.at(np.sqrt(edges[1:] * edges[:-1])))
+    changed, channels = forward.changed(theta, torch.cat([torch.ones_like(phi[:1]), phi]))
+    expected = changed[0].clamp(min=1e-300)
+    psi = torch.where(changed[0] > 0, changed[1:] / expected, 0.0)
+    nominal = float(likelihood.nominal[0])
+    return BinModes.of_fit(spectrum, likelihood.modes, psi.numpy(), channels.numpy(), changed[0].numpy(), nominal)
 
 
 def _is_off(scale: tuple[float, float], spectrum: Spectrum) -> bool:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from calibration_zoo import bright, detector
-from xrayflow.calibration import BinModes, find_mode_set
+from calibration_zoo import detector
+from xrayflow.calibration import find_mode_set
 from xrayflow.data import bundled_arf, bundled_rmf
 from xrayflow.folding import Forward
 from xrayflow.models import parse_model
@@ -24,15 +24,15 @@ MODEL = parse_model("TBabs*powerlaw")
 
 
 def test_detectors_scatter_as_the_likelihood_believes() -> None:
-    modes = BinModes.of(bright().spectrum, find_mode_set("nicer-v1"), 2.0)
+    modes = find_mode_set("nicer-v1")
     generator = torch.Generator().manual_seed(1)
-    drawn = [OtherDetector.drawn(modes, generator) for _ in range(800)]
+    drawn = [OtherDetector.drawn(modes, 2.0, generator) for _ in range(800)]
     level = np.log([one.amplitude / 2.0 for one in drawn])
     assert abs(level.mean()) < 0.06
     assert abs(level.std() - math.log(1.6)) < 0.04
     offset = np.array([one.gain[0] / one.amplitude for one in drawn])
-    assert abs(offset.std() - modes.modes.gain_offset) < 0.1 * modes.modes.gain_offset
-    z = np.stack([one.z.numpy() for one in drawn])
+    assert abs(offset.std() - modes.gain_offset) < 0.1 * modes.gain_offset
+    z = np.stack([one.z for one in drawn])
     assert abs(z.std() - 1.0) < 0.02
 
 
@@ -47,13 +47,27 @@ def test_the_truth_of_a_file_says_which_detector_was_drawn(tmp_path: Path) -> No
     assert list(truth["z"]) == list(modes.names)
     spectrum = simulate(detector(), MODEL, VALUES, 2e5, 4, noisy=False).bin(grouping="optimal")
     moved = replace(spectrum, gain=(truth["gain_offset_keV"], truth["gain_slope"]))
-    plain = Forward.of(MODEL, [moved]).expected(torch.tensor([[list(VALUES.values())]], dtype=torch.float64))
-    eta = truth["amplitude"] * np.array(list(truth["z"].values())) @ BinModes.of(spectrum, modes, 2.0).psi
+    forward = Forward.of(MODEL, [moved])
+    edges = np.maximum(forward.grid.energy_edges, 1e-6)
+    phi = np.array(list(truth["z"].values())) @ modes.at(np.sqrt(edges[1:] * edges[:-1]))
+    factor = torch.from_numpy(np.exp(truth["amplitude"] * phi))
+    theta = torch.tensor([[list(VALUES.values())]], dtype=torch.float64)
+    expected, plain = forward.changed(theta, torch.stack([factor, torch.ones_like(factor)]))[0].numpy()
     used = spectrum.bin_of_channel >= 0
     counts = np.bincount(spectrum.bin_of_channel[used], read_pha(out).counts[used])
-    ratio = np.log(counts / plain[0, 0].numpy())
-    assert (np.abs(ratio - eta) < 5.0 / np.sqrt(counts) + 2e-3).all(), "but for Poisson's noise and bins of channels"
-    assert eta.std() > 0.01
+    assert (np.abs(counts - expected) < 5.0 * np.sqrt(expected)).all(), "but for Poisson's noise"
+    assert np.std(np.log(expected / plain)) > 0.01
+
+
+def test_a_response_that_holds_its_area_has_one_that_is_off(tmp_path: Path) -> None:
+    whole = replace(detector(), arf=None)
+    plain = whole.bin(energies=[(0.5, 8.0)], grouping="optimal")
+    other = OtherDetector.drawn(find_mode_set("nicer-v1"), 1.0, torch.Generator().manual_seed(2))
+    ratio = [
+        Forward.of(MODEL, [one]).expected(torch.tensor([[list(VALUES.values())]], dtype=torch.float64))[0, 0].numpy()
+        for one in (other.observing(plain), plain)
+    ]
+    assert 0.005 < np.std(np.log(ratio[0] / ratio[1])) < 0.3
 
 
 def test_a_right_response_has_no_detector(tmp_path: Path) -> None:

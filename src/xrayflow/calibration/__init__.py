@@ -2,6 +2,7 @@
 
 from xrayflow.calibration.channels import MOST_ETA, BinModes, gain_moved
 from xrayflow.calibration.modes import SUFFIX, ModeSet, find_mode_set, read_mode_set, shipped_mode_sets
+from xrayflow.calibration.moved import moved_channels
 
 __all__ = [
     "MOST_ETA",
@@ -10,6 +11,7 @@ __all__ = [
     "ModeSet",
     "find_mode_set",
     "gain_moved",
+    "moved_channels",
     "read_mode_set",
     "shipped_mode_sets",
 ]

@@ -1,9 +1,9 @@
 r"""Calibration modes in the bins of one spectrum.
 
 A mode is a relative error of the source's counts in each PI channel, made of phi(E) and the response R once, with a
-reference spectrum of photon index 2:
+spectrum f of photons, of photon index 2 before anything fits, then of the model that does:
 
-    psi_i = sum_{c in i} [R (phi E^-2)]_c / sum_{c in i} [R E^-2]_c.
+    psi_i = sum_{c in i} [R (phi f)]_c / sum_{c in i} [R f]_c.
 
 The energy scale is another kind: where the true scale reads delta(E) keV more than the nominal one, the counts of a bin
 change by
@@ -12,7 +12,8 @@ change by
 
 rho the counts per keV at the ends of the bin. It depends on the model, so what is kept is T itself, three numbers a
 bin: rho at an end is the mean of the densities of the two bins that meet there (of the bin alone where none does),
-times what the same mean is off by for the observed counts, smoothed, in the detector's own channels.
+times what the same mean is off by in the detector's own channels, for the observed counts, smoothed, or for the counts
+of the model that fits. Errors in T look like a scale that is right: what modes and model leave of it is small.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import scipy.sparse as sp
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 from torch import Tensor
@@ -93,12 +95,47 @@ class BinModes:
         changed = phi @ part.toarray() if is_dense else np.asarray((part.T @ phi.T).T)
         psi = np.where(reference > 0, changed / np.where(reference > 0, reference, 1.0), 0.0)
         density = _density(spectrum, channel)
-        width = observation.rmf.e_max - observation.rmf.e_min
-        shape = np.asarray((density * width) @ grouping)
-        own = modes.nominal_of(observation.rmf.year)
+        shape = np.asarray((density * (observation.rmf.e_max - observation.rmf.e_min)) @ grouping)
+        ends = np.concatenate([density[:1], 0.5 * (density[:-1] + density[1:]), density[-1:]])
+        return cls._scaled(spectrum, modes, psi, ends, shape, nominal)
+
+    @classmethod
+    def of_fit(
+        cls,
+        spectrum: Spectrum,
+        modes: ModeSet,
+        psi: Array,
+        channels: Array,
+        shape: Array,
+        nominal: float | None = None,
+    ) -> BinModes:
+        """For one spectrum, about a model that fits.
+
+        Args:
+            spectrum: Noticed bins; its `gain` is in the fold already.
+            modes: The set.
+            psi: (mode, bin) relative change of the model's counts by each mode.
+            channels: (channel of the response,) the model's counts with the energy scale as it is believed.
+            shape: (bin,) the same in the bins, with the gain.
+            nominal: Amplitude, as for `of`.
+        """
+        rmf, (offset, slope) = spectrum.observation.rmf, spectrum.gain
+        if not modes.has_gain:
+            return cls._scaled(spectrum, modes, psi, np.zeros(0), shape, nominal)
+        edges = np.append(rmf.e_min, rmf.e_max[-1])
+        running = CubicSpline(edges, np.concatenate([[0.0], np.cumsum(channels)]))
+        at = (edges - offset - slope * edges).clip(edges[0], edges[-1])
+        return cls._scaled(spectrum, modes, psi, np.maximum(running(at, 1), 0.0), shape, nominal)
+
+    @classmethod
+    def _scaled(
+        cls, spectrum: Spectrum, modes: ModeSet, psi: Array, ends: Array, shape: Array, nominal: float | None
+    ) -> BinModes:
+        """As large as the file says, where it does."""
+        own = modes.nominal_of(spectrum.observation.rmf.year)
         if spectrum.sys_err is not None:
             psi, own = _as_large_as(spectrum.sys_err, psi), 1.0
-        gain = _gain(spectrum, modes, density, shape)
+        gain = _gain(spectrum, modes, ends, shape)
         return cls(modes, psi, gain, shape, own if nominal is None else nominal)
 
     def drawn(
@@ -112,18 +149,6 @@ class BinModes:
             generator: Source of randomness.
         """
         z = torch.randn((*expected.shape[:2], self.psi.shape[0]), generator=generator, dtype=expected.dtype)
-        return self.seen(expected, amplitude, z)
-
-    def seen(
-        self, expected: Float[Tensor, "source draw bin"], amplitude: float, z: Float[Tensor, "*draw mode"]
-    ) -> Float[Tensor, "source draw bin"]:
-        """What a detector sees whose modes are off by so many standard deviations.
-
-        Args:
-            expected: Counts of the source with the response as it is.
-            amplitude: A.
-            z: Standard deviations of each mode, of every draw or of all.
-        """
         eta = amplitude * (z @ torch.from_numpy(self.psi))
         return expected * torch.exp(eta.clamp(-MOST_ETA, MOST_ETA))
 
@@ -162,14 +187,14 @@ def _as_large_as(error: Array, psi: Array) -> Array:
     return psi * np.where((error > 0) & (whole > 0), error / np.where(whole > 0, whole, 1.0), 1.0)
 
 
-def _gain(spectrum: Spectrum, modes: ModeSet, density: Array, shape: Array) -> Array:
+def _gain(spectrum: Spectrum, modes: ModeSet, ends: Array, shape: Array) -> Array:
     """T of offset and slope.
 
     Args:
         spectrum: Noticed bins, of increasing energy.
         modes: The set.
-        density: (channel of the response,) counts per keV, smooth.
-        shape: (bin,) the same summed over the bins.
+        ends: (channel of the response + 1,) counts per keV where channels meet, smooth.
+        shape: (bin,) the same counts summed over the bins.
     """
     lo, hi, bins = spectrum.energy_lo, spectrum.energy_hi, spectrum.counts.size
     if not modes.has_gain:
@@ -188,8 +213,7 @@ def _gain(spectrum: Spectrum, modes: ModeSet, density: Array, shape: Array) -> A
         step = 1 if upper else -1
         beside = np.clip(np.arange(bins) + step, 0, bins - 1)
         own, other = np.where(there, 0.5, 1.0), np.where(there, 0.5, 0.0)
-        at = last if upper else first
-        at_end = 0.5 * (density[at] + density[np.clip(at + step, 0, density.size - 1)])
+        at_end = ends[last + 1] if upper else ends[first]
         factor = at_end / np.maximum(own * mean + other * mean[beside], 1e-300)
         return factor * own / width, factor * other / width[beside]
 

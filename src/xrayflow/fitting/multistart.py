@@ -23,7 +23,7 @@ from xrayflow.problem import Problem
 ROWS = 256
 """Rows that run together."""
 
-CENTRES = 4
+CENTRES = 8
 """How often an energy scale that is off moves the fold, at most."""
 
 COARSE_ITERATIONS, COARSE_TOLERANCE = 60, 0.01

@@ -35,9 +35,9 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xrayflow.calibration import moved_channels
 from xrayflow.errors import DataError, MismatchError, ModelError
 from xrayflow.folding.grid import Grid
-from xrayflow.folding.moved import moved_channels
 from xrayflow.ogip import Spectrum
 
 SAME_SHAPE = 3e-7
@@ -144,7 +144,7 @@ class Fold:
         if any(spectrum.observation.rmf.sha256 != rmf.sha256 for spectrum in spectra):
             raise MismatchError("a batch of spectra must share one RMF; run each instrument on its own")
         reference, ratio = _areas(spectra)
-        share = _overlap(grid.energy_edges, rmf.energy_edges)
+        share = overlap(grid.energy_edges, rmf.energy_edges)
         # with areas of different shapes each RMF energy has its own: a grid bin may not straddle two of them
         nested = not bool((np.diff(share.indptr) > 1).any())
         rebin = ratio.shape[1] > 1 and not nested
@@ -372,8 +372,12 @@ def _bins(spectrum: Spectrum) -> sp.csc_array:
     return read
 
 
-def _overlap(grid_edges: NDArray[np.float64], response_edges: NDArray[np.float64]) -> sp.csr_array:
-    """(grid bin, RMF bin) the share of each grid bin that lies inside each RMF bin, in linear energy."""
+def overlap(grid_edges: NDArray[np.float64], response_edges: NDArray[np.float64]) -> sp.csr_array:
+    """(grid bin, RMF bin) the share of each grid bin that lies inside each RMF bin, in linear energy.
+
+    Args:
+        grid_edges, response_edges: keV, ascending.
+    """
     cuts = np.union1d(grid_edges, response_edges)
     lo = max(grid_edges[0], response_edges[0])
     hi = min(grid_edges[-1], response_edges[-1])

@@ -19,6 +19,7 @@ from xrayflow.folding.correction import Correction
 from xrayflow.folding.fidelity import EXACT, SINGLE, Fidelity
 from xrayflow.folding.fold import Fold
 from xrayflow.folding.grid import Grid
+from xrayflow.folding.native import native_counts
 from xrayflow.models import Flux, Model, NativeFlux
 from xrayflow.ogip import Spectrum
 
@@ -127,6 +128,20 @@ class Forward:
         one = self.single if self.single is not None and theta.shape[1] >= MANY_DRAWS else self
         folded = one.fold(one.flux(one.fold.cast(theta)))
         return folded if self.correction is None else folded * self.correction.factor(theta)
+
+    def changed(
+        self, theta: Float[Tensor, "one one parameter"], factor: Float[Tensor, "change energy"]
+    ) -> tuple[Float[Tensor, "change bin"], Float[Tensor, " channel"]]:
+        """Expected counts of one source whose photons are multiplied, and its counts in the detector's own channels.
+
+        Args:
+            theta: Free parameters of the model, in their units.
+            factor: Of the photons in each bin of the grid.
+        """
+        photons = self.flux(self.fold.cast(theta))
+        (spectrum,) = (self.family.spectra[row] for row in self.rows.tolist())
+        channels = native_counts(spectrum, self.grid, photons[0, 0].to(torch.float64).numpy())
+        return self.fold(photons * self.fold.cast(factor))[0], torch.from_numpy(channels)
 
     def linearised(
         self, theta: Theta

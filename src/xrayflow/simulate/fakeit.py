@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xrayflow.calibration import BinModes, find_mode_set
+from xrayflow.calibration import find_mode_set
 from xrayflow.errors import DataError, ModelError, XrayflowWarning, nearest
 from xrayflow.folding import Forward
 from xrayflow.models import Model
@@ -130,12 +130,11 @@ def simulate_with_detector(
         raise DataError("--no-noise gives the mean counts, and modes are drawn; leave one of the two out")
     other = None
     if believed.modes:
-        modes = BinModes.of(spectrum, find_mode_set(believed.modes), believed.amplitude)
-        other = OtherDetector.drawn(modes, torch.Generator().manual_seed(seed + 1))
-        moved = Forward.of(model, [replace(spectrum, gain=other.gain)]).expected(theta)
-        expected = modes.seen(moved, other.amplitude, other.z)
-    else:
-        expected = Forward.of(model, [spectrum]).expected(theta)
+        modes = find_mode_set(believed.modes)
+        nominal = modes.nominal_of(template.rmf.year) if believed.amplitude is None else believed.amplitude
+        other = OtherDetector.drawn(modes, nominal, torch.Generator().manual_seed(seed + 1))
+    seen = spectrum if other is None else other.observing(spectrum)
+    expected = Forward.of(model, [seen]).expected(theta)
     choice = StatisticChoice("cstat" if background is None else "pstat", "simulated", gaussian=False)
     generator = torch.Generator().manual_seed(seed)
     likelihood = likelihood_of([spectrum], [choice], believed.fraction)

@@ -304,13 +304,14 @@ class CalibratedLikelihood(Likelihood):
         sd = max(abs(offset), abs(slope)) / run.basis.nominal
         return (offset * self.modes.gain_offset, slope * self.modes.gain_slope), sd
 
-    def holding(self, scale: tuple[float, float]) -> CalibratedLikelihood:
-        """The same of one source behind a fold that has its energy scale already.
+    def told(self, modes: BinModes, scale: tuple[float, float]) -> CalibratedLikelihood:
+        """The same of one source with the modes of a fit, behind a fold that has its energy scale already.
 
         Args:
+            modes: Of the spectrum.
             scale: As `energy_scale` has it.
         """
-        basis = self.bases[int(self.rows[0])]
+        basis = ModeBasis.of(modes, self.inner)
         unit = torch.tensor([self.modes.gain_offset, self.modes.gain_slope], dtype=torch.float64).clamp(min=1e-30)
         held = (torch.tensor(scale, dtype=torch.float64) / unit)[: basis.held.numel()]
         return replace(self, bases=(replace(basis, held=held),), rows=torch.zeros(1, dtype=torch.int64))

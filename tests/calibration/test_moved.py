@@ -10,8 +10,8 @@ from scipy.interpolate import CubicSpline
 from scipy.special import ndtr
 
 from calibration_zoo import bright
+from xrayflow.calibration.moved import moved_channels, read_elsewhere
 from xrayflow.errors import DataError
-from xrayflow.folding.moved import moved_channels, read_elsewhere
 
 EDGES = np.cumsum(np.concatenate([[0.3], 0.01 * np.where(np.arange(400) < 200, 1.0, 1.3)]))
 
