@@ -197,6 +197,22 @@ class TwoValleys:
         return 1e4 * (x - middle), 1e4 * torch.eye(2, dtype=x.dtype).expand(x.shape[0], 2, 2)
 
 
+def test_a_limit_of_time_leaves_the_starts_where_they_are(toy: Observation) -> None:
+    problem = build_problem([toy], FitSetup(model="powerlaw", energies=BAND))
+    starts, _ = starting_points(problem, 6, generators(1))
+    asked = []
+
+    def late() -> bool:
+        asked.append(True)
+        return len(asked) > 1
+
+    whole, _ = corrected_modes(problem, starts)
+    stopped, _ = corrected_modes(problem, starts, late)
+    assert int(stopped.evaluations[0]) < int(whole.evaluations[0])
+    assert bool(torch.isfinite(stopped.objective).all())
+    assert float(stopped.objective.max()) > float(whole.objective.max()) + 0.01, "one had not arrived"
+
+
 def test_starts_that_arrive_at_one_place_become_one() -> None:
     """Five starts, two valleys: on the exact grid two rows are followed, and every start ends where its valley does."""
     goal = TwoValleys([])

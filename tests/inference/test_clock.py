@@ -60,3 +60,14 @@ def test_without_a_limit_nobody_is_stopped() -> None:
         hand.at += 1e9
     assert clock.left(torch.tensor([0])).tolist() == [0]
     assert clock.reason(0) == ""
+
+
+def test_a_batch_is_late_when_all_of_its_sources_time_is_taken() -> None:
+    hand = Hand()
+    hand.at = 5.0
+    clock, free = Clock(3, 2.0, hand), Clock(3, None, hand)
+    hand.at = 10.9
+    assert not clock.is_late()
+    hand.at = 11.0
+    assert clock.is_late()
+    assert not free.is_late()

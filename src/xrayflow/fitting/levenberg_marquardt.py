@@ -15,6 +15,7 @@ on a box).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -24,6 +25,8 @@ from torch import Tensor
 from xrayflow.folding import PIECE
 
 Rows = Float[Tensor, "row parameter"]
+Late = Callable[[], bool]
+"""Whether a limit of time has been reached."""
 
 
 FIRST_DAMPING = 1e-3
@@ -96,19 +99,20 @@ class LevenbergMarquardt:
         self.converged = torch.zeros(rows, dtype=torch.bool)
         self.damping = x.new_full((rows,), FIRST_DAMPING)
 
-    def run(self, tolerance: float, iterations: int) -> LevenbergMarquardt:
+    def run(self, tolerance: float, iterations: int, late: Late | None = None) -> LevenbergMarquardt:
         """Iterate until no row moves.
 
         Args:
             tolerance: A row stops when a step promises to lower the objective by less than this.
             iterations: At most.
+            late: Whether there is no more time: rows stay where they are.
         """
         everything = torch.arange(self.x.shape[0])
         self.value = self._value(everything, self.x)
         active = everything[torch.isfinite(self.value)]
         self._linearise(active)
         for _ in range(iterations):
-            if active.numel() == 0:
+            if active.numel() == 0 or (late is not None and late()):
                 break
             trial, promised = self._step(active)
             value = self._value(active, trial)

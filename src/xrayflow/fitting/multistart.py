@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from xrayflow.fitting.levenberg_marquardt import LevenbergMarquardt
+from xrayflow.fitting.levenberg_marquardt import Late, LevenbergMarquardt
 from xrayflow.fitting.objective import Objective
 from xrayflow.folding import SEARCH
 from xrayflow.problem import Problem
@@ -136,25 +136,28 @@ def minimise(
     return Modes(goal.to_probit(ends.x), ends.value, goal.in_probit(ends.x, ends.information), ends.evaluations)
 
 
-def corrected_modes(problem: Problem, starts: Float[Tensor, "source start parameter"]) -> tuple[Modes, Problem]:
+def corrected_modes(
+    problem: Problem, starts: Float[Tensor, "source start parameter"], late: Late | None = None
+) -> tuple[Modes, Problem]:
     """Run every start to its optimum on the search's grid, made exact where the best starts arrive.
 
     Args:
         problem: The batch.
         starts: Probit coordinates.
+        late: Whether a limit of time has been reached: the starts end where they are then.
 
     Returns:
         The modes of the corrected problem, settled, and that problem.
     """
     goal = Objective.of(problem.at(SEARCH), "probit")
     x = goal.from_theta(problem.prior.to_theta(starts))
-    found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
+    found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE, late)
     information = goal.in_probit(found.x, found.information)
     v = _rounded(goal, found)
     ends = Modes(v, found.value, information, found.evaluations)
     chosen = [index[:MADE_EXACT] for index in ends.distinct(math.inf)]
     best = torch.stack([v[source, index[0] if index.numel() else 0] for source, index in enumerate(chosen)])
-    problem = centred(problem, best)
+    problem = centred(problem, best, late)
     known = torch.zeros((problem.sources, max(max(index.numel() for index in chosen), 1)), dtype=torch.bool)
     at = torch.zeros(known.shape, dtype=torch.int64)
     for source, index in enumerate(chosen):
@@ -169,22 +172,23 @@ def corrected_modes(problem: Problem, starts: Float[Tensor, "source start parame
         information,
         found.evaluations + made,
     )
-    return settle(corrected, led, AT_REST, TOLERANCE), corrected
+    return settle(corrected, led, AT_REST, TOLERANCE, late), corrected
 
 
-def centred(problem: Problem, v: Float[Tensor, "source parameter"]) -> Problem:
+def centred(problem: Problem, v: Float[Tensor, "source parameter"], late: Late | None = None) -> Problem:
     """The problem whose likelihoods are exact at a fit, its fold moved until the energy scale stands.
 
     Args:
         problem: The batch, on the answer's own grid.
         v: Probit coordinates of a fit of each source; where the fold moves, a better one is looked for from there.
+        late: Whether a limit of time has been reached: the fold stays where it is then.
     """
     v, moving = v.clone(), list(range(problem.sources))
     for _ in range(CENTRES):
         before = problem
         problem = before.centred(problem.prior.to_theta(v[:, None]), moving)
         moving = [source for source in moving if not problem.folds_like(before, source)]
-        if not moving:
+        if not moving or (late is not None and late()):
             break
         for source in moving:  # each alone: the same digits in any company
             own = problem.select(torch.tensor([source]))
@@ -202,7 +206,9 @@ def _rounded(goal: Objective, found: Minima) -> Tensor:
     return torch.round(goal.to_probit(found.x) / step) * step
 
 
-def settle(problem: Problem, modes: Modes, iterations: int = SETTLING, tolerance: float = 0.0) -> Modes:
+def settle(
+    problem: Problem, modes: Modes, iterations: int = SETTLING, tolerance: float = 0.0, late: Late | None = None
+) -> Modes:
     """The modes of each source, brought to rest without its company and put on a fine grid.
 
     In a batch the last digits of a sum depend on what else is summed; a search that draws its random numbers by what it
@@ -212,6 +218,7 @@ def settle(problem: Problem, modes: Modes, iterations: int = SETTLING, tolerance
         problem: The batch.
         modes: Of `minimise`, or anything near; those at the same place are one.
         iterations, tolerance: Of the optimiser.
+        late: Whether a limit of time has been reached.
     """
     v, objective, information = modes.v.clone(), modes.objective.clone(), modes.information.clone()
     evaluations = modes.evaluations.clone()
@@ -225,7 +232,7 @@ def settle(problem: Problem, modes: Modes, iterations: int = SETTLING, tolerance
             continue
         places = v[source, [starts[0] for starts in at.values()]][None]
         held = torch.zeros_like(places, dtype=torch.bool)
-        near = descend(goal, goal.from_theta(alone.prior.to_theta(places)), held, iterations, tolerance)
+        near = descend(goal, goal.from_theta(alone.prior.to_theta(places)), held, iterations, tolerance, late)
         rounded = torch.round(goal.to_probit(near.x) * FINEST) / FINEST
         ends = descend(goal, goal.from_theta(alone.prior.to_theta(rounded)), held, 0, TOLERANCE)
         bends = goal.in_probit(ends.x, ends.information)
@@ -278,19 +285,21 @@ def find_minima(goal: Objective, starts: Float[Tensor, "source start parameter"]
     )
 
 
-def descend(goal: Objective, x: Tensor, held: Tensor, iterations: int, tolerance: float) -> Minima:
+def descend(
+    goal: Objective, x: Tensor, held: Tensor, iterations: int, tolerance: float, late: Late | None = None
+) -> Minima:
     """Run every start on the goal's own grid.
 
     Args:
         goal: Of the batch.
         x: (source, start, parameter) places in the box.
         held: The same shape: coordinates that keep their place.
-        iterations, tolerance: See `LevenbergMarquardt.run`.
+        iterations, tolerance, late: See `LevenbergMarquardt.run`.
     """
     sources, count, parameters = x.shape
     source_of_row = torch.arange(sources).repeat_interleave(count)
     parts = [
-        LevenbergMarquardt(goal.select(of), rows, fixed).run(tolerance, iterations)
+        LevenbergMarquardt(goal.select(of), rows, fixed).run(tolerance, iterations, late)
         for of, rows, fixed in zip(
             torch.split(source_of_row, ROWS),
             torch.split(x.reshape(-1, parameters), ROWS),

@@ -1,7 +1,8 @@
 """How long each source of a batch has taken, and which were stopped at a limit.
 
-Sources are worked on together, so each gets an equal part of the time that a step took. A limit ends what is optional:
-further rungs, further blocks of draws, searches for tails. An answer that was stopped says so and is not certified.
+Sources are worked on together, so each gets an equal part of the time that a step took. A limit ends the optimiser
+where its starts are, and what is optional: further rungs, further blocks of draws, searches for tails. An answer that
+was stopped says so and is not certified.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ class Clock:
 
     def __init__(self, sources: int, limit: float | None = None, now: Callable[[], float] = time.perf_counter) -> None:
         self.limit, self.now = limit, now
+        self.started = now()
         self.sources = sources
         self.steps: dict[str, Tensor] = {}
         self.stopped: set[int] = set()
+
+    def is_late(self) -> bool:
+        """Whether the batch has taken all its sources' time: what works on them together ends then."""
+        return self.limit is not None and self.now() - self.started >= self.limit * self.sources
 
     @contextmanager
     def charged(self, step: str, sources: Int[Tensor, " charged"] | Sequence[int]) -> Iterator[None]:

@@ -368,7 +368,7 @@ def _climbed(
     clock = Clock(problem.sources, budget.seconds)
     told("searching", 0.05)
     with clock.charged("optimise", range(problem.sources)):
-        modes, corrected = find_modes(problem, budget.starts, generators, guide, exactly)
+        modes, corrected = find_modes(problem, budget.starts, generators, guide, exactly, clock.is_late)
         first, guided = first_proposal(corrected, modes, guide)
     state = State(corrected, budget, generators, modes, first, guided, clock=clock)
     told("proposing", 0.35)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -15,7 +16,12 @@ from xrayflow.problem import Problem
 
 
 def find_modes(
-    problem: Problem, starts: int, generators: list[torch.Generator], guide: Guide | None, exact: bool = False
+    problem: Problem,
+    starts: int,
+    generators: list[torch.Generator],
+    guide: Guide | None,
+    exact: bool = False,
+    late: Callable[[], bool] | None = None,
 ) -> tuple[Modes, Problem]:
     """Independent starts, each run to its optimum.
 
@@ -25,6 +31,7 @@ def find_modes(
         generators: One per source.
         guide: What a network says of the same sources: some of the starts come from it.
         exact: Whether the modes are those of the answer's own grid: a coarse one does not follow it.
+        late: Whether a limit of time has been reached: starts on the search's grid end where they are then.
 
     Returns:
         The modes, and the problem that they are modes of: the same, on a coarse grid that is corrected at them.
@@ -33,7 +40,7 @@ def find_modes(
     if exact:
         modes, corrected = settle(problem, minimise(problem, places)), problem
     else:
-        modes, corrected = corrected_modes(problem, places)
+        modes, corrected = corrected_modes(problem, places, late)
     return replace(modes, evaluations=modes.evaluations + tried), corrected
 
 
