@@ -25,6 +25,9 @@ NO_FILE = frozenset({"", "none", "null", "n/a"})
 """What stands in RESPFILE and its like where there is no file (compared in lower case)."""
 
 
+MOST_CHANNELS = 1 << 20
+"""Of one spectrum; XRISM's Resolve has 60 000."""
+
 SINGLE, DOUBLE = 2.0**-22, 1e-12
 """Relative errors of a number that was stored in one precision and divided and multiplied before; the second leaves
 room for the 15 digits of EXPOSURE."""
@@ -234,6 +237,8 @@ class _Row:
         if raw is None or len(raw) == 0:
             table.fail("no counts", "give a spectrum with channels")
         size = len(raw)
+        if size > MOST_CHANNELS:
+            table.fail(f"{size} channels", f"the limit is {MOST_CHANNELS}")
         if not np.all(np.isfinite(raw)):
             bad = int(np.sum(~np.isfinite(raw)))
             table.fail(f"{bad} of {size} counts are not numbers", "mark those channels bad with a count of 0")

@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +32,16 @@ from xrayflow.errors import FormatError, XrayflowWarning
 from xrayflow.ogip.arf import energy_edges, tolerance
 from xrayflow.ogip.fits import LARGEST, MAX_BYTES, FitsFile, Ragged, Table, split_choice
 from xrayflow.ogip.known import KnownFiles
+from xrayflow.ogip.pha import MOST_CHANNELS
 
 Part = tuple[NDArray[np.float64], csr_array]
 """Energy edges [keV] and matrix of one extension."""
 
 MOST_ELEMENTS = MAX_BYTES // 24
 """Of a sum of matrices: 8 bytes of value and 4 of channel each, and as much again while they are added."""
+
+PIECE = 1 << 20
+"""Elements that are unpacked together."""
 
 ONE_OF_MANY = ("TELESCOP", "INSTRUME", "DETNAM", "FILTER", "ORDER", "TG_M", "TSTART", "TSTOP")
 """Extensions that differ in one of these are no parts of one matrix."""
@@ -158,6 +163,8 @@ def _check_columns(table: Table) -> None:
         table.fail(f"no column {', '.join(sorted(lacking))}", "give a complete RMF")
     if table.rows == 0:
         table.fail("no rows", "give a complete RMF")
+    if table.rows > MOST_CHANNELS:
+        table.fail(f"{table.rows} energies", f"the limit is {MOST_CHANNELS}")
 
 
 def _part(table: Table, channels: int) -> Part:
@@ -233,6 +240,8 @@ def _ebounds_table(file: FitsFile, *, several: bool) -> Table:
 
 def _channels(table: Table, matrix: Table) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Numbers and nominal energies [keV] of the channels, in the order of the rows."""
+    if table.rows > MOST_CHANNELS:
+        table.fail(f"{table.rows} channels", f"the limit is {MOST_CHANNELS}")
     for name in ("E_MIN", "E_MAX"):
         if name in table and (unit := str(table.columns[name].unit or "keV").strip()).lower() != "kev":
             table.fail(f"{name} is in {unit}", "give energies in keV")
@@ -289,7 +298,7 @@ def _matrix(table: Table, channels: int) -> csr_array:
     begin = begin - first
     if np.any(begin[count > 0] < 0):
         table.fail(f"F_CHAN begins below its first channel {first}", "write TLMIN of F_CHAN into the header")
-    elements = table.ragged("MATRIX")
+    elements = table.ragged("MATRIX", as_stored=True)
     used = np.zeros(table.rows, dtype=np.int64)
     np.add.at(used, group_row, count)
     if np.any(used > elements.length):
@@ -297,16 +306,8 @@ def _matrix(table: Table, channels: int) -> csr_array:
         table.fail(
             f"row {row + 1} has {elements.length[row]} elements, its groups cover {used[row]} channels", "get it again"
         )
-    values = _pack(elements, used).astype(np.float64)
-    if not np.all(np.isfinite(values)):
-        table.fail(f"{np.sum(~np.isfinite(values))} elements of MATRIX are not numbers", "rebuild the RMF")
-    offset = begin - (np.cumsum(count) - count)
-    column = np.arange(len(values), dtype=np.int64) + np.repeat(offset, count)
-    row_end = np.concatenate([[0], np.cumsum(used)])
-    width = max(channels, int(column.max(initial=-1)) + 1)
-    # a file of MAX_BYTES has fewer elements than int32 counts, and half the memory does
-    matrix = csr_array((values, _small(column), _small(row_end)), shape=(table.rows, width))
-    matrix.eliminate_zeros()
+    values = _pack(elements, used)
+    matrix = _unpacked(table, values, used, begin, count, channels)
     if matrix.shape[1] > channels:
         lost = matrix[:, channels:]
         if lost.nnz:
@@ -318,6 +319,59 @@ def _matrix(table: Table, channels: int) -> csr_array:
             )
         matrix = matrix[:, :channels]
     return matrix
+
+
+def _unpacked(
+    table: Table,
+    values: NDArray[Any],
+    used: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    count: NDArray[np.int64],
+    channels: int,
+) -> csr_array:
+    """The elements of all rows, one after the other, to a matrix without its zeros.
+
+    In pieces, so that beside the file and the matrix nothing of their size is ever in memory.
+
+    Args:
+        table: For error lines.
+        values: Elements of all groups, as stored.
+        used: Elements of each row.
+        begin, count: First column and number of columns of each group.
+        channels: Least number of columns.
+    """
+    filled = int(np.count_nonzero(values))
+    data, index = np.empty(filled), np.empty(filled, dtype=np.int32)
+    row_end, group_end = np.cumsum(used), np.cumsum(count)
+    pointer = np.zeros(table.rows + 1, dtype=np.int64)
+    at, wrong, widest, negative = 0, 0, 0, 0
+    for first in range(0, len(values), PIECE):
+        last = min(first + PIECE, len(values))
+        piece = values[first:last].astype(np.float64)
+        some = piece != 0.0
+        earliest, latest = np.searchsorted(group_end, [first, last - 1], side="right")
+        groups = slice(earliest, latest + 1)
+        inside = np.minimum(group_end[groups], last) - np.maximum(group_end[groups] - count[groups], first)
+        place = begin[groups] - (group_end[groups] - count[groups])
+        column = np.arange(first, last) + np.repeat(place, inside)
+        wrong += int(np.sum(~np.isfinite(piece)))
+        negative += int(np.sum(piece < 0.0))
+        widest = max(widest, int(column[some].max(initial=-1)) + 1)
+        until = np.cumsum(some)
+        ends = slice(*np.searchsorted(row_end, [first, last], side="right"))
+        pointer[1:][ends] = at + np.append(0, until)[row_end[ends] - first]
+        data[at : at + until[-1]], index[at : at + until[-1]] = piece[some], column[some]
+        at += int(until[-1])
+    pointer[1:][np.searchsorted(row_end, len(values)) :] = at
+    if wrong:
+        table.fail(f"{wrong} elements of MATRIX are not numbers", "rebuild the RMF")
+    if negative:
+        warnings.warn(
+            f"{table.where}: {negative} elements of MATRIX are negative, as no chance can be; they are kept",
+            XrayflowWarning,
+            stacklevel=5,
+        )
+    return csr_array((data, index, _small(pointer)), shape=(table.rows, max(channels, widest)))
 
 
 def _groups(table: Table) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -340,10 +394,13 @@ def _groups(table: Table) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray
     return np.repeat(np.arange(table.rows), groups), begin.astype(np.int64), count.astype(np.int64)
 
 
-def _pack(ragged: Ragged, take: NDArray[np.int64]) -> NDArray[np.float64] | NDArray[np.int64]:
+def _pack(ragged: Ragged, take: NDArray[np.int64]) -> NDArray[Any]:
     """The first `take[i]` values of every row i, one after the other."""
     if np.array_equal(take, ragged.length):
         return ragged.values
     shift = ragged.start - (np.cumsum(take) - take)
-    packed: NDArray[np.float64] = ragged.values[np.arange(int(take.sum())) + np.repeat(shift, take)]
+    if len(np.unique(ragged.length)) == 1:
+        width = int(ragged.length[0])
+        return np.asarray(ragged.values.reshape(-1, width)[np.arange(width) < take[:, None]])
+    packed: NDArray[Any] = ragged.values[np.arange(int(take.sum())) + np.repeat(shift, take)]
     return packed
