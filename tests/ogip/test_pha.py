@@ -354,3 +354,20 @@ def test_counts_of_single_precision_are_whole_too(tmp_path: Path) -> None:
 def test_rates_beyond_all_numbers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"RATE x EXPOSURE = 1e\+300 s is beyond all numbers; correct the header"):
         read_pha(write_spectrum(tmp_path / "a.pha", {"CHANNEL": CHANNEL, "RATE": COUNTS * 1e10}, EXPOSURE=1e300))
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1.0, True), (0.0, False), (None, False)])
+def test_a_correction_that_is_not_subtracted_is_said(tmp_path: Path, scale: float | None, said: bool) -> None:
+    columns = {"CHANNEL": np.arange(8), "COUNTS": np.arange(8)}
+    path = write_spectrum(tmp_path / "a.pha", columns, CORRFILE="gain.cor", CORRSCAL=scale)
+    if said:
+        with pytest.warns(XrayflowWarning, match=r"CORRFILE = 'gain.cor' \(CORRSCAL 1\) is not subtracted; subtract"):
+            read_pha(path)
+    else:
+        read_pha(path)
+
+
+def test_no_correction_is_said_in_many_ways(tmp_path: Path) -> None:
+    columns = {"CHANNEL": np.arange(8), "COUNTS": np.arange(8)}
+    for number, name in enumerate(("NONE", "", "none")):
+        read_pha(write_spectrum(tmp_path / f"{number}.pha", columns, CORRFILE=name, CORRSCAL=1.0))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrayflow.errors import XrayflowWarning
+from xrayflow.ogip.datasum import warn_of_damage
 from xrayflow.ogip.fits import FitsFile, Table
 from xrayflow.ogip.known import KnownFiles
 
@@ -73,6 +74,7 @@ def _parsed(file: FitsFile) -> ARF:
     if not held:
         file.missing("SPECRESP", "an ARF")
     table = held[0]
+    warn_of_damage(table)
     area = table.column("SPECRESP").reshape(-1).astype(np.float64)
     if len(area) != table.rows or table.rows == 0:
         table.fail(f"SPECRESP has {len(area)} values in {table.rows} rows", "give one area per energy")

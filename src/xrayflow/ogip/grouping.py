@@ -492,12 +492,17 @@ def resolution(rmf: RMF) -> FloatArray:
         return np.ones(len(nominal))
     nearest = seen[np.clip(np.searchsorted((centre[seen][1:] + centre[seen][:-1]) / 2, nominal), 0, len(seen) - 1)]
     rows, of_channel = np.unique(nearest, return_inverse=True)
-    widths = np.array([_row_fwhm(rmf, int(row)) for row in rows])
+    widths = np.array([row_fwhm(rmf, int(row)) for row in rows])
     return widths[of_channel]
 
 
-def _row_fwhm(rmf: RMF, row: int) -> float:
-    """Distance of the half-maximum crossings on both sides of the peak of one matrix row, interpolated [channels]."""
+def row_fwhm(rmf: RMF, row: int) -> float:
+    """Distance of the half-maximum crossings on both sides of the peak of one matrix row, interpolated [channels].
+
+    Args:
+        rmf: The response.
+        row: Of the matrix, one that is not empty.
+    """
     begin, end = rmf.matrix.indptr[row], rmf.matrix.indptr[row + 1]
     columns = rmf.matrix.indices[begin:end]
     profile = np.zeros(int(columns.max() - columns.min()) + 3)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrayflow.errors import DataError, FileError, XrayflowWarning
+from xrayflow.ogip.datasum import warn_of_damage
 from xrayflow.ogip.fits import LARGEST, FitsFile, Table, read_fits, split_choice
 
 NO_FILE = frozenset({"", "none", "null", "n/a"})
@@ -114,11 +115,21 @@ def read_pha(path: str | Path, row: int | None = None, *, background: bool = Fal
         raise FileError(f"{path}: row {row} and {{{chosen}}} were asked for; give one of them")
     row = row if chosen is None else chosen
     file = read_fits(path)
-    table = _spectrum_table(file, background=background)
+    table = spectrum_table(file, background=background)
+    warn_of_damage(table)
     return _Row(file, table, _choose_row(table, row, background=background)).read()
 
 
-def _spectrum_table(file: FitsFile, *, background: bool) -> Table:
+def spectrum_table(file: FitsFile, *, background: bool = False) -> Table:
+    """The table of spectra of a file.
+
+    Args:
+        file: Any.
+        background: Where there are several, the one that says HDUCLAS2 = BKG is taken (else the first that does not).
+
+    Raises:
+        FormatError: There is none.
+    """
     spectra = [table for table in file.tables if "COUNTS" in table or "RATE" in table]
     spectra = [t for t in spectra if t.name.startswith("SPECTRUM") or t.text("HDUCLAS1").upper() == "SPECTRUM"]
     if not spectra:
@@ -256,6 +267,13 @@ class _Row:
                 table.fail(f"{column} is negative in {np.sum(values < 0.0)} channels", "correct the errors")
         if "BACKSCAL" not in table and table.number("BACKSCAL") is None:
             warnings.warn(f"{table.where}: no BACKSCAL; 1 is assumed", XrayflowWarning, stacklevel=4)
+        if (corrfile := self.linked_file("CORRFILE")) and (table.number("CORRSCAL") or 0.0) != 0.0:
+            warnings.warn(
+                f"{table.where}: CORRFILE = {corrfile!r} (CORRSCAL {table.number('CORRSCAL'):g}) is not subtracted; "
+                "subtract it yourself, or add it to the background file, where it matters",
+                XrayflowWarning,
+                stacklevel=4,
+            )
         channel = self.channel(size)
         detchans = table.number("DETCHANS")
         return PHA(

@@ -30,6 +30,7 @@ from scipy.sparse import csr_array
 
 from xrayflow.errors import FormatError, XrayflowWarning
 from xrayflow.ogip.arf import energy_edges, tolerance
+from xrayflow.ogip.datasum import warn_of_damage
 from xrayflow.ogip.fits import LARGEST, MAX_BYTES, FitsFile, Ragged, Table, split_choice
 from xrayflow.ogip.known import KnownFiles
 from xrayflow.ogip.pha import MOST_CHANNELS
@@ -110,8 +111,11 @@ def read_rmf(path: str | Path, number: int | None = None) -> RMF:
 
 def _parsed(file: FitsFile, number: int | None) -> RMF:
     """The matrix of a file."""
-    tables = _matrix_tables(file, number)
-    channel, e_min, e_max = _channels(_ebounds_table(file, several=len(tables) > 1), tables[0])
+    tables = matrix_tables(file, number)
+    ebounds = _ebounds_table(file, several=len(tables) > 1)
+    for table in (*tables, ebounds):
+        warn_of_damage(table)
+    channel, e_min, e_max = _channels(ebounds, tables[0])
     parts = [_part(table, len(channel)) for table in tables]
     edges, matrix = parts[0] if len(parts) == 1 else _sum(file.path, parts)
     includes_area = _includes_area(tables[0])
@@ -126,7 +130,7 @@ def _year(date: str) -> int | None:
     return int(date[:4]) if date[:4].isdecimal() and date[4:5] == "-" else None
 
 
-def _matrix_tables(file: FitsFile, number: int | None) -> list[Table]:
+def matrix_tables(file: FitsFile, number: int | None) -> list[Table]:
     """The parts of the matrix, or the chosen one."""
     named = [table for table in file.tables if table.name in {"MATRIX", "SPECRESP MATRIX"}]
     named = named or [table for table in file.tables if "MATRIX" in table]
