@@ -43,6 +43,9 @@ def _option(*names: str, help: str, panel: str, **settings: Any) -> Any:
 
 
 Pha = Annotated[str, typer.Argument(metavar="PHA", help="The spectrum (OGIP, may be gzipped).", show_default=False)]
+AnyFiles = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="PHA, RMF, ARF or background files.", show_default=False)
+]
 Spectra = Annotated[list[Path] | None, typer.Argument(metavar="PHA...", help="The spectra (OGIP).", show_default=False)]
 Run = Annotated[Path, typer.Argument(metavar="RUN.toml", help="The run file.", show_default=False)]
 TargetLibrary = Annotated[Path, typer.Argument(metavar="TARGETS", help="Of xrayflow targets.", show_default=False)]

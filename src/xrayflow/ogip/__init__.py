@@ -2,8 +2,11 @@
 
 from xrayflow.ogip.arf import ARF, read_arf
 from xrayflow.ogip.blank import blank_pha
+from xrayflow.ogip.description import Description, describe
 from xrayflow.ogip.grouping import Bins, form_bins
+from xrayflow.ogip.locate import how_found
 from xrayflow.ogip.observation import DEFAULT_BAND, Observation, Spectrum, read_observation
+from xrayflow.ogip.oddities import Oddity
 from xrayflow.ogip.pha import PHA, read_pha
 from xrayflow.ogip.rmf import RMF, read_rmf
 from xrayflow.ogip.write import Origin, write_pha
@@ -14,11 +17,15 @@ __all__ = [
     "PHA",
     "RMF",
     "Bins",
+    "Description",
     "Observation",
+    "Oddity",
     "Origin",
     "Spectrum",
     "blank_pha",
+    "describe",
     "form_bins",
+    "how_found",
     "read_arf",
     "read_observation",
     "read_pha",

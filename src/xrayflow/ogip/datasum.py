@@ -1,10 +1,10 @@
 """DATASUM: does a table hold what its writer wrote?
 
 The sum is that of the data as 32-bit words in ones' complement, so modulo 2^32 - 1. Tools that change a column and
-leave the keyword alone are common (of 123 real tables that have it, 10 do not fit it), so a sum that does not fit is no
-damage by itself, and `xrayflow inspect` shows it as an oddity. But one byte that is not what it was, as a disk or a line
-damages files, moves the sum by b 256^j with |b| < 256, which chance does once in two million times: that is warned of
-whenever a file is read.
+leave the keyword alone are common (10 of 123 real tables that have it), so a sum that does not fit is no damage by
+itself, and `xrayflow inspect` shows it as an oddity. But one byte that is not what it was, as a disk or a line damages
+files, moves the sum by b 256^j with |b| < 256, which chance does once in two million times: that is warned of whenever
+a file is read.
 
 Source: FITS standard 4.0, section 4.4.2.7 and appendix J.
 """

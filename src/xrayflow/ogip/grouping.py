@@ -508,6 +508,8 @@ def row_fwhm(rmf: RMF, row: int) -> float:
     profile = np.zeros(int(columns.max() - columns.min()) + 3)
     np.add.at(profile, columns - columns.min() + 1, rmf.matrix.data[begin:end])
     peak = int(np.argmax(profile))
+    if profile[peak] <= 0.0:  # negative elements alone
+        return 1.0
     half = profile[peak] / 2
     left = peak - int(np.argmax(profile[peak::-1] < half))
     right = peak + int(np.argmax(profile[peak:] < half))
