@@ -34,7 +34,7 @@ def test_a_matrix_is_told_with_its_resolution(tmp_path: Path) -> None:
     assert found.facts["channel_energies"] == [CHANNEL_EDGES[0], CHANNEL_EDGES[-1]]
     one = next(one for one in found.facts["resolution"] if one["energy"] == 1.0)
     assert one["fwhm"] == pytest.approx(2.355 * 0.06, rel=0.3)  # in channels of 0.1 keV
-    assert found.oddities == ()
+    assert [one.what for one in found.oddities] == ["rows sum to 0.585 .. 0.95"]
 
 
 def test_an_area_is_told_with_its_peak(tmp_path: Path) -> None:
