@@ -8,6 +8,7 @@ from xrayflow.ogip.locate import how_found
 from xrayflow.ogip.observation import DEFAULT_BAND, Observation, Spectrum, read_observation
 from xrayflow.ogip.oddities import Oddity
 from xrayflow.ogip.pha import PHA, read_pha
+from xrayflow.ogip.rewrite import GroupedFile, group_file
 from xrayflow.ogip.rmf import RMF, read_rmf
 from xrayflow.ogip.write import Origin, write_pha
 
@@ -18,6 +19,7 @@ __all__ = [
     "RMF",
     "Bins",
     "Description",
+    "GroupedFile",
     "Observation",
     "Oddity",
     "Origin",
@@ -25,6 +27,7 @@ __all__ = [
     "blank_pha",
     "describe",
     "form_bins",
+    "group_file",
     "how_found",
     "read_arf",
     "read_observation",

@@ -23,6 +23,9 @@ THOUSANDTH = 1e-3
 LAST_DIGITS = 5e-7
 """Relative: the last digits of float32, in which most files hold their energies."""
 
+MOST_KEV = 1e12
+"""No photon has more, so that sums of energies stay numbers [keV]."""
+
 NO_WIDTH = float(np.finfo(np.float32).eps)
 """Relative: a narrower bin has no width in float32."""
 
@@ -109,6 +112,8 @@ def energy_edges(table: Table, used: NDArray[np.bool_]) -> tuple[NDArray[np.floa
     low, high = (table.column(name).reshape(-1).astype(np.float64) for name in ("ENERG_LO", "ENERG_HI"))
     if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high)) and np.all(low >= 0.0)):
         table.fail("ENERG_LO or ENERG_HI holds negative values or no numbers", "rebuild the response")
+    if high.max() > MOST_KEV:
+        table.fail(f"energies of up to {high.max():g} keV", "rebuild the response")
     order = np.arange(table.rows, dtype=np.int64)
     if table.rows > 1 and low[0] > low[-1]:
         order = order[::-1]

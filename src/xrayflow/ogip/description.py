@@ -18,9 +18,10 @@ from xrayflow.errors import FileError, XrayflowWarning
 from xrayflow.ogip import oddities
 from xrayflow.ogip.arf import read_arf
 from xrayflow.ogip.fits import FitsFile, read_fits, split_choice
-from xrayflow.ogip.grouping import form_bins, least_counts, row_fwhm
+from xrayflow.ogip.grouping import form_bins, least_counts
 from xrayflow.ogip.oddities import Oddity
-from xrayflow.ogip.pha import PHA, read_pha, spectrum_table
+from xrayflow.ogip.pha import PHA, is_type_two, read_pha, spectrum_table
+from xrayflow.ogip.regroup import row_fwhm
 from xrayflow.ogip.rmf import RMF, matrix_tables, read_rmf
 from xrayflow.ogip.table import Table
 
@@ -96,7 +97,7 @@ def _heard(read: Callable[[], T]) -> tuple[T, list[Oddity]]:
 
 def _describe_pha(path: str | Path, file: FitsFile, row: int | None) -> Description:
     table = spectrum_table(file)
-    spectra = table.rows if _has_a_row_each(table) else 1
+    spectra = table.rows if is_type_two(table) else 1
     if row is None and spectra > 1:
         facts = {"type": "II", "spectra": spectra, "channels": int(table.ragged(_counts_name(table)).length.max())}
         facts |= _origin(table)
@@ -106,7 +107,7 @@ def _describe_pha(path: str | Path, file: FitsFile, row: int | None) -> Descript
     bins = form_bins(pha.channel, pha.grouping, pha.quality, np.zeros(len(pha.channel)), np.zeros(len(pha.channel)))
     flags, channels = np.unique(pha.quality, return_counts=True)
     facts = {
-        "type": "II" if _has_a_row_each(table) else "I",
+        "type": "II" if is_type_two(table) else "I",
         "spectra": spectra,
         "row": row,
         "telescope": pha.telescope,
@@ -139,12 +140,6 @@ def _describe_pha(path: str | Path, file: FitsFile, row: int | None) -> Descript
 
 def _counts_name(table: Table) -> str:
     return "COUNTS" if "COUNTS" in table else "RATE"
-
-
-def _has_a_row_each(table: Table) -> bool:
-    """Whether each row is a spectrum (TYPE:II)."""
-    column = table.columns[_counts_name(table)]
-    return bool(column.element) or column.repeat > 1
 
 
 def _origin(table: Table) -> dict[str, str]:

@@ -21,7 +21,18 @@ from xrayflow.errors import FileError, FormatError
 from xrayflow.ogip.header import BLOCK, Header, read_header
 from xrayflow.ogip.table import LARGEST, Column, Ragged, Table, table_name, unit_name, unit_size
 
-__all__ = ["LARGEST", "MAX_BYTES", "Column", "FitsFile", "Ragged", "Table", "read_bytes", "read_fits", "split_choice"]
+__all__ = [
+    "LARGEST",
+    "MAX_BYTES",
+    "Column",
+    "FitsFile",
+    "Ragged",
+    "Table",
+    "content_of",
+    "read_bytes",
+    "read_fits",
+    "split_choice",
+]
 
 MAX_BYTES = 1 << 30
 """Largest file, unpacked, that is read [bytes]; it bounds the memory of everything after it."""
@@ -89,7 +100,7 @@ def read_fits(path: str | Path, packed: bytes | None = None) -> FitsFile:
     """
     path = Path(path)
     packed = read_bytes(path) if packed is None else packed
-    content = _unpack(path, packed)
+    content = content_of(path, packed)
     if not content.startswith(b"SIMPLE  ="):
         raise FileError(f"{path}: not a FITS file (it begins with {content[:8]!r}); give an OGIP FITS file")
     units = _units(path, content)
@@ -183,7 +194,16 @@ def read_bytes(path: Path) -> bytes:
         raise FileError(f"{path}: cannot be read ({reason}); give a readable file") from None
 
 
-def _unpack(path: Path, packed: bytes) -> bytes:
+def content_of(path: Path, packed: bytes) -> bytes:
+    """The bytes of a file, unpacked where they begin like gzip.
+
+    Args:
+        path: For error lines.
+        packed: As on disk.
+
+    Raises:
+        FileError: gzip is damaged, or the file unpacks to more than a real one does.
+    """
     if not packed.startswith(b"\x1f\x8b"):
         return packed
     most = min(MAX_BYTES, max(UNPACKED, MOST_PACKED * len(packed)))

@@ -28,6 +28,7 @@ from xrayflow.ogip.fits import split_choice
 from xrayflow.ogip.grouping import Bins
 from xrayflow.ogip.locate import find, is_match, selected_row
 from xrayflow.ogip.pha import NO_FILE, PHA, read_pha
+from xrayflow.ogip.regroup import regroup
 from xrayflow.ogip.rmf import RMF, read_rmf
 
 DEFAULT_BAND = ((0.3, 10.0),)
@@ -137,7 +138,7 @@ class Observation:
         """All bins of a grouping, before any is ignored.
 
         Args:
-            grouping: file, none, optimal, or min:N.
+            grouping: file, none, optimal, min:N, optmin:N or bin:N.
 
         Returns:
             The bins, the bad ones included.
@@ -146,7 +147,7 @@ class Observation:
             DataError: There is no such grouping.
         """
         pha, rmf, row = self.pha, self.rmf, self.channel_row
-        group, quality = rules.regroup(grouping, pha.grouping, pha.quality, pha.counts, rmf, row)
+        group, quality = regroup(grouping, pha.grouping, pha.quality, pha.counts, rmf, row)
         return rules.form_bins(pha.channel, group, quality, rmf.e_min[row], rmf.e_max[row])
 
     def bin(
@@ -160,7 +161,7 @@ class Observation:
         Args:
             energies: Ranges a-b [keV] as XSPEC's `ignore **-a b-**`; the gaps between them are ignored alike.
             channels: First and last channel to keep, numbers as in the file; then `energies` is not used.
-            grouping: file, none, optimal, or min:N.
+            grouping: file, none, optimal, min:N, optmin:N or bin:N.
 
         Returns:
             The bins to fit.
@@ -339,6 +340,21 @@ def read_observation(
     if other is not None:
         _check_background(source, other)
     return Observation(source, response, area, other, _channel_rows(source, response))
+
+
+def response_of(pha: PHA, rmf: str | Path | RMF | None = None) -> tuple[RMF, NDArray[np.int64]]:
+    """The redistribution matrix of a spectrum, and the row of its EBOUNDS of each of the spectrum's channels.
+
+    Args:
+        pha: The spectrum.
+        rmf: As for `read_observation`.
+
+    Raises:
+        FileError: It is missing, broken, or not named anywhere.
+        MismatchError: It is not that of the spectrum's channels.
+    """
+    response = rmf if isinstance(rmf, RMF) else _read_response(pha, rmf)
+    return response, _channel_rows(pha, response)
 
 
 def _read_response(pha: PHA, given: str | Path | None) -> RMF:

@@ -29,6 +29,9 @@ NO_FILE = frozenset({"", "none", "null", "n/a"})
 MOST_CHANNELS = 1 << 20
 """Of one spectrum; XRISM's Resolve has 60 000."""
 
+FARTHEST = 1e30
+"""No count, error or scale is larger, and none but 0 is smaller than its inverse: their squares stay numbers."""
+
 SINGLE, DOUBLE = 2.0**-22, 1e-12
 """Relative errors of a number that was stored in one precision and divided and multiplied before; the second leaves
 room for the 15 digits of EXPOSURE."""
@@ -138,6 +141,12 @@ def spectrum_table(file: FitsFile, *, background: bool = False) -> Table:
     return (preferred or spectra)[0]
 
 
+def is_type_two(table: Table) -> bool:
+    """Whether each row of a table is a spectrum."""
+    column = table.columns["COUNTS" if "COUNTS" in table else "RATE"]
+    return bool(column.element) or column.repeat > 1
+
+
 def _choose_row(table: Table, row: int | None, *, background: bool) -> int | None:
     """Index of the wanted row of a TYPE:II table, None for TYPE:I.
 
@@ -200,6 +209,9 @@ class _Row:
             self.table.fail(f"{name} has {len(values)} values for {size} channels", "give one per channel")
         if not np.all(np.isfinite(values)):
             self.table.fail(f"{name} has {np.sum(~np.isfinite(values))} values that are not numbers", "correct them")
+        size_of = np.abs(values[values != 0])
+        if size_of.max(initial=0.0) > FARTHEST or size_of.min(initial=1.0) < 1.0 / FARTHEST:
+            self.table.fail(f"{name} has values beyond what any file can mean (1e300)", "correct them")
         return np.broadcast_to(values.astype(np.float64), (size,)).copy()
 
     def flags(self, name: str, size: int) -> NDArray[np.int64]:
@@ -214,6 +226,8 @@ class _Row:
         value = self.table.number("EXPOSURE") if cell is None else float(cell[0])
         if value is None or not np.isfinite(value):
             self.table.fail("no EXPOSURE", "write the exposure in seconds into the header")
+        if value > FARTHEST:
+            self.table.fail(f"EXPOSURE is {value:g} s", "correct the header")
         if value <= 0.0:
             raise DataError(f"{self.table.where}: EXPOSURE is {value:g} s; give a spectrum with a positive exposure")
         return value
@@ -257,8 +271,9 @@ class _Row:
         unit = exposure if is_rate else 1.0
         with np.errstate(over="ignore"):
             counts = raw.astype(np.float64) * unit
-        if not np.all(np.isfinite(counts)):
-            table.fail(f"RATE x EXPOSURE = {exposure:g} s is beyond all numbers", "correct the header")
+        if not np.all(np.abs(counts) <= FARTHEST):
+            what = f"RATE x EXPOSURE = {exposure:g} s" if is_rate else "COUNTS"
+            table.fail(f"{what} is beyond all numbers", "correct the file")
         stat_err = self.per_channel("STAT_ERR", size, 0.0) * unit
         has_errors = "STAT_ERR" in table or bool(np.any(stat_err > 0.0))
         sys_err = self.per_channel("SYS_ERR", size, 0.0)

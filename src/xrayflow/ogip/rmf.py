@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from xrayflow.errors import FormatError, XrayflowWarning
-from xrayflow.ogip.arf import energy_edges, tolerance
+from xrayflow.ogip.arf import MOST_KEV, energy_edges, tolerance
 from xrayflow.ogip.datasum import warn_of_damage
 from xrayflow.ogip.fits import LARGEST, MAX_BYTES, FitsFile, Ragged, Table, split_choice
 from xrayflow.ogip.known import KnownFiles
@@ -254,6 +254,8 @@ def _channels(table: Table, matrix: Table) -> tuple[NDArray[np.int64], NDArray[n
         table.fail(f"E_MIN and E_MAX have {len(e_min)} and {len(e_max)} values in {table.rows} rows", "rebuild the RMF")
     if len(e_min) == 0 or not (np.all(np.isfinite(e_min)) and np.all(np.isfinite(e_max)) and np.all(e_min <= e_max)):
         table.fail("E_MIN and E_MAX are no increasing pairs of numbers", "rebuild the RMF")
+    if max(abs(e_min).max(), abs(e_max).max()) > MOST_KEV:
+        table.fail(f"energies of up to {max(abs(e_min).max(), abs(e_max).max()):g} keV", "rebuild the RMF")
     if len(e_min) > 1 and np.any(np.diff(e_min) * (e_min[-1] - e_min[0]) <= 0.0):
         table.fail("E_MIN is not in order", "sort EBOUNDS by channel")
     values = table.column("CHANNEL").reshape(-1)

@@ -56,6 +56,7 @@ def write_pha(
     quality: ArrayLike | None = None,
     grouping: ArrayLike | None = None,
     stat_err: ArrayLike | None = None,
+    sys_err: ArrayLike | None = None,
     areascal: float | ArrayLike = 1.0,
     backscal: float | ArrayLike = 1.0,
     poisserr: bool | None = None,
@@ -73,6 +74,7 @@ def write_pha(
         quality: QUALITY of each channel; None: all good, as a keyword.
         grouping: GROUPING of each channel; None: not grouped, as a keyword.
         stat_err: Statistical error of each channel [counts]; None: no column.
+        sys_err: Systematic error of each channel, a fraction of the counts; None: no column.
         areascal: AREASCAL, one number or one per channel.
         backscal: BACKSCAL, one number or one per channel.
         poisserr: POISSERR; None: true where there is no `stat_err`.
@@ -95,7 +97,13 @@ def write_pha(
         raise DataError(f"{path}[SPECTRUM]: exposure {exposure!r} s; give a positive one")
     if not np.all(np.isfinite(values)):
         raise DataError(f"{path}[SPECTRUM]: {np.sum(~np.isfinite(values))} counts are not numbers; correct them")
-    optional = {"STAT_ERR": stat_err, "QUALITY": quality, "GROUPING": grouping, "AREASCAL": areascal}
+    optional = {
+        "STAT_ERR": stat_err,
+        "SYS_ERR": sys_err,
+        "QUALITY": quality,
+        "GROUPING": grouping,
+        "AREASCAL": areascal,
+    }
     from astropy.io import fits  # half a second, which reading does without
 
     columns, keywords = _columns(path, number, values, optional | {"BACKSCAL": backscal})
