@@ -11,6 +11,7 @@ from xrayflow.ogip.pha import PHA, read_pha
 from xrayflow.ogip.rewrite import GroupedFile, group_file
 from xrayflow.ogip.rmf import RMF, read_rmf
 from xrayflow.ogip.write import Origin, write_pha
+from xrayflow.ogip.write_response import write_arf, write_rmf
 
 __all__ = [
     "ARF",
@@ -33,5 +34,7 @@ __all__ = [
     "read_observation",
     "read_pha",
     "read_rmf",
+    "write_arf",
     "write_pha",
+    "write_rmf",
 ]
