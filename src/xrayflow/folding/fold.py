@@ -37,6 +37,7 @@ from torch import Tensor
 
 from xrayflow.errors import DataError, MismatchError, ModelError
 from xrayflow.folding.grid import Grid
+from xrayflow.folding.sparse import SparseMatrix, is_sparse
 from xrayflow.ogip import Spectrum
 
 SAME_SHAPE = 3e-7
@@ -64,10 +65,31 @@ class FoldingMatrix:
     first: int
     values: Float[Tensor, "energy bin"]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Energies and bins."""
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """In memory."""
+        return self.values.numel() * self.values.element_size()
+
     @cached_property
     def summed(self) -> FoldingMatrix:
         """To all bins together."""
         return FoldingMatrix(self.first, self.values.sum(1, keepdim=True))
+
+    def product(self, rows: Float[Tensor, "*batch energy"]) -> Float[Tensor, "*batch bin"]:
+        """Photons of each reached energy -> what falls into the bins."""
+        return _product(rows, self.values)
+
+    def to(self, dtype: torch.dtype) -> FoldingMatrix:
+        """The same in another precision."""
+        return FoldingMatrix(self.first, self.values.to(dtype))
+
+
+AnyMatrix = FoldingMatrix | SparseMatrix
 
 
 class MatrixCache:
@@ -75,22 +97,22 @@ class MatrixCache:
 
     def __init__(self, most_bytes: int = MOST_KEPT) -> None:
         self.most_bytes = most_bytes
-        self.kept: OrderedDict[str, FoldingMatrix] = OrderedDict()
+        self.kept: OrderedDict[str, AnyMatrix] = OrderedDict()
 
-    def get(self, key: str) -> FoldingMatrix | None:
+    def get(self, key: str) -> AnyMatrix | None:
         """The matrix of a key, if it is still there."""
         found = self.kept.get(key)
         if found is not None:
             self.kept.move_to_end(key)
         return found
 
-    def put(self, key: str, matrix: FoldingMatrix) -> None:
+    def put(self, key: str, matrix: AnyMatrix) -> None:
         """Keep a matrix, and forget others until the rest fits."""
         self.kept[key] = matrix
-        size = sum(one.values.numel() * one.values.element_size() for one in self.kept.values())
+        size = sum(one.nbytes for one in self.kept.values())
         while size > self.most_bytes and self.kept:
             _, old = self.kept.popitem(last=False)
-            size -= old.values.numel() * old.values.element_size()
+            size -= old.nbytes
 
 
 _CACHE = MatrixCache()
@@ -115,7 +137,7 @@ class Fold:
     """
 
     grid: Grid
-    matrices: tuple[FoldingMatrix, ...]
+    matrices: tuple[AnyMatrix, ...]
     matrix_of_source: Int[Tensor, " source"]
     area: Float[Tensor, "source energy"]
     bins: int
@@ -149,7 +171,7 @@ class Fold:
         rebin = ratio.shape[1] > 1 and not nested
         response = _digest(rmf.sha256.encode(), reference, grid.energy_edges, str(dtype).encode(), bytes([rebin]))
         number: dict[str, int] = {}
-        matrices: list[FoldingMatrix] = []
+        matrices: list[AnyMatrix] = []
         elements = 0
         for spectrum in spectra:
             binning = _binning(spectrum)
@@ -160,7 +182,7 @@ class Fold:
             if matrix is None:
                 matrix = _matrix(spectrum, grid, share, reference, rebin, dtype, MOST_ELEMENTS - elements)
                 _CACHE.put(response + binning, matrix)
-            elements += matrix.values.numel()
+            elements += matrix.nbytes // 8
             matrices.append(matrix)
         if ratio.shape[1] > 1 and not rebin:
             inside = np.diff(share.indptr) > 0
@@ -172,7 +194,7 @@ class Fold:
             matrices=tuple(matrices),
             matrix_of_source=torch.tensor([number[_binning(spectrum)] for spectrum in spectra]),
             area=torch.from_numpy(ratio * exposure[:, None]).to(dtype),
-            bins=max(matrix.values.shape[1] for matrix in matrices),
+            bins=max(matrix.shape[1] for matrix in matrices),
             rebin=_sparse(share).to(dtype) if rebin else None,
             nested=nested,
         )
@@ -202,7 +224,7 @@ class Fold:
         """The same in another precision; what was made in float32 keeps its rounding."""
         return replace(
             self,
-            matrices=tuple(FoldingMatrix(one.first, one.values.to(dtype)) for one in self.matrices),
+            matrices=tuple(one.to(dtype) for one in self.matrices),
             area=self.area.to(dtype),
             rebin=None if self.rebin is None else self.rebin.to(dtype),
         )
@@ -239,20 +261,20 @@ class Fold:
             folded = photons.new_zeros((*photons.shape[:2], self.bins))
             for number, matrix in enumerate(self.matrices):
                 rows = (self.matrix_of_source == number).nonzero()[:, 0]
-                if rows.numel() == photons.shape[0] and matrix.values.shape[1] == self.bins:
+                if rows.numel() == photons.shape[0] and matrix.shape[1] == self.bins:
                     folded = self._folded(photons, matrix, self.area)
                 elif rows.numel():
-                    folded[rows, :, : matrix.values.shape[1]] = self._folded(photons[rows], matrix, self.area[rows])
+                    folded[rows, :, : matrix.shape[1]] = self._folded(photons[rows], matrix, self.area[rows])
         return folded.to(torch.float64)
 
     @staticmethod
-    def _folded(photons: Tensor, matrix: FoldingMatrix, area: Tensor) -> Tensor:
+    def _folded(photons: Tensor, matrix: AnyMatrix, area: Tensor) -> Tensor:
         """The counts of some sources that share a binning."""
-        reach = slice(matrix.first, matrix.first + matrix.values.shape[0])
+        reach = slice(matrix.first, matrix.first + matrix.shape[0])
         reached = photons[..., reach]
         if area.shape[1] == 1:
-            return _product(reached, matrix.values) * area[:, None, :]
-        return _product(reached * area[:, None, reach], matrix.values)
+            return matrix.product(reached) * area[:, None, :]
+        return matrix.product(reached * area[:, None, reach])
 
     def select(self, sources: Int[Tensor, " chosen"]) -> Fold:
         """The fold of some of the sources, with the bins that they need.
@@ -267,7 +289,7 @@ class Fold:
             matrices=matrices,
             matrix_of_source=number,
             area=self.area[sources],
-            bins=max((matrix.values.shape[1] for matrix in matrices), default=self.bins),
+            bins=max((matrix.shape[1] for matrix in matrices), default=self.bins),
         )
 
 
@@ -287,7 +309,7 @@ def _matrix(
     rebin: bool,
     dtype: torch.dtype,
     most: int,
-) -> FoldingMatrix:
+) -> AnyMatrix:
     """The chain of one binning: from the grid (or, with `rebin`, from the RMF's energies) to its bins."""
     columns = _bins(spectrum)
     response = sp.csr_array(sp.diags_array(reference) @ columns)
@@ -296,6 +318,8 @@ def _matrix(
     rows = response if rebin else whole
     reached = np.flatnonzero(np.diff(rows.indptr))
     start, stop = (int(reached[0]), int(reached[-1]) + 1) if reached.size else (0, 1)
+    if is_sparse(rows[start:stop]) and 3 * rows.nnz <= most:
+        return SparseMatrix.of(start, rows[start:stop], dtype)
     if (stop - start) * rows.shape[1] > most:
         raise DataError(
             f"{spectrum.observation.pha.path.name}: the response between {stop - start} energies and {rows.shape[1]} "
@@ -305,20 +329,22 @@ def _matrix(
     return FoldingMatrix(start, torch.from_numpy(rows[start:stop].toarray()).to(dtype))
 
 
-def _merged(matrix: FoldingMatrix, edges: NDArray[np.float64], wide: NDArray[np.float64]) -> FoldingMatrix:
+def _merged(matrix: AnyMatrix, edges: NDArray[np.float64], wide: NDArray[np.float64]) -> AnyMatrix:
     """A matrix on a grid of some of its edges: photons lie evenly in a bin.
 
     Args:
         matrix: Of the fine grid.
         edges, wide: Of the fine and of the wide grid.
     """
-    reach = np.arange(matrix.first, matrix.first + matrix.values.shape[0])
+    reach = np.arange(matrix.first, matrix.first + matrix.shape[0])
     of = np.searchsorted(wide, edges[reach], side="right") - 1
     inside = (of >= 0) & (of < wide.size - 1)
     weight = np.where(inside, np.diff(edges)[reach], 0.0) / np.diff(wide)[of.clip(0, wide.size - 2)]
     first, last = (int(of[inside][end]) for end in (0, -1)) if inside.any() else (0, 0)
-    values = matrix.values.new_zeros((last - first + 1, matrix.values.shape[1]))
     place = torch.from_numpy((of - first).clip(0, last - first))
+    if isinstance(matrix, SparseMatrix):
+        return matrix.merged(first, place, weight, last - first + 1)
+    values = matrix.values.new_zeros((last - first + 1, matrix.shape[1]))
     return FoldingMatrix(first, values.index_add_(0, place, matrix.values * torch.from_numpy(weight)[:, None]))
 
 
