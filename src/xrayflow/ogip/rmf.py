@@ -33,7 +33,7 @@ from xrayflow.ogip.arf import MOST_KEV, energy_edges, tolerance
 from xrayflow.ogip.datasum import warn_of_damage
 from xrayflow.ogip.fits import LARGEST, MAX_BYTES, FitsFile, Ragged, Table, split_choice
 from xrayflow.ogip.known import KnownFiles
-from xrayflow.ogip.pha import MOST_CHANNELS
+from xrayflow.ogip.pha import FARTHEST, MOST_CHANNELS
 
 Part = tuple[NDArray[np.float64], csr_array]
 """Energy edges [keV] and matrix of one extension."""
@@ -360,7 +360,7 @@ def _unpacked(
         inside = np.minimum(group_end[groups], last) - np.maximum(group_end[groups] - count[groups], first)
         place = begin[groups] - (group_end[groups] - count[groups])
         column = np.arange(first, last) + np.repeat(place, inside)
-        wrong += int(np.sum(~np.isfinite(piece)))
+        wrong += int(np.sum(~(np.abs(piece) <= FARTHEST)))
         negative += int(np.sum(piece < 0.0))
         widest = max(widest, int(column[some].max(initial=-1)) + 1)
         until = np.cumsum(some)
