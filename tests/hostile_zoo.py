@@ -351,17 +351,14 @@ def mutant(fixture: Fixture, number: int) -> tuple[str, bytes]:
     return mutate(whole, np.random.default_rng([zlib.crc32(fixture.name.encode()), number]))
 
 
-def use(fixture: Fixture, victim: Path) -> None:
+def use(fixture: Fixture, victim: Path, likelihood: bool = True) -> None:
     """Everything that is done with files before a fit: read, describe, bin, and a likelihood that gives a number.
 
     Args:
         fixture: The whole files.
         victim: What takes the place of the one that is damaged.
+        likelihood: Go as far as that.
     """
-    import torch
-
-    from xrayflow.setup import FitSetup, build_problem
-
     given = {name: victim if value == fixture.victim else value for name, value in fixture.given.items()}
     pha = victim if fixture.pha == fixture.victim else fixture.pha
     first: XrayflowError | None = None
@@ -374,21 +371,27 @@ def use(fixture: Fixture, victim: Path) -> None:
         spectrum = observation.bin(grouping=grouping)
         if not np.all(np.isfinite(spectrum.counts)):
             raise AssertionError("counts that are no numbers")
-    problem = build_problem([observation], FitSetup(model="powerlaw"))
-    value = problem.log_target(torch.zeros((1, 1, problem.parameters), dtype=torch.float64))
-    if bool(torch.isnan(value).any()):
-        raise AssertionError("a likelihood that is no number")
+    if likelihood:
+        import torch
+
+        from xrayflow.setup import FitSetup, build_problem
+
+        problem = build_problem([observation], FitSetup(model="powerlaw"))
+        value = problem.log_target(torch.zeros((1, 1, problem.parameters), dtype=torch.float64))
+        if bool(torch.isnan(value).any()):
+            raise AssertionError("a likelihood that is no number")
     if first is not None:
         raise first
 
 
-def handle(fixture: Fixture, number: int, folder: Path) -> tuple[str, Outcome]:
+def handle(fixture: Fixture, number: int, folder: Path, likelihood: bool = True) -> tuple[str, Outcome]:
     """What becomes of a mutant, in a child process.
 
     Args:
         fixture: Of which it is made.
         number: Of the mutant.
         folder: Where it is written; a copy of the fixture's whole files is expected there.
+        likelihood: As for `use`.
 
     Returns:
         The kind of damage, and the outcome.
@@ -402,11 +405,21 @@ def handle(fixture: Fixture, number: int, folder: Path) -> tuple[str, Outcome]:
         victim if fixture.pha == fixture.victim else folder / fixture.pha.name,
         {name: victim if value == fixture.victim else value for name, value in fixture.given.items()},
     )
+    return kind, in_child(lambda: use(moved, victim, likelihood), str(victim))
+
+
+def in_child(work: Callable[[], None], path: str = "") -> Outcome:
+    """What becomes of a piece of work, in a child process with bounded CPU time.
+
+    Args:
+        work: What is tried.
+        path: Is not counted in the length of an error line.
+    """
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(read_end)
-        _in_child(moved, write_end)
+        _try(work, path, write_end)
     os.close(write_end)
     with os.fdopen(read_end, "rb") as stream:
         told = stream.read()
@@ -415,15 +428,15 @@ def handle(fixture: Fixture, number: int, folder: Path) -> tuple[str, Outcome]:
     if os.WIFSIGNALED(status):
         signalled = os.WTERMSIG(status)
         ended = "time" if signalled in (signal.SIGPROF, signal.SIGXCPU) else "killed"
-        return kind, Outcome(ended, signal.Signals(signalled).name, seconds, megabytes)
+        return Outcome(ended, signal.Signals(signalled).name, seconds, megabytes)
     found, said = json.loads(told)
     if found in GOOD and megabytes > MEGABYTES:
         found = "memory"
-    return kind, Outcome(found, said, seconds, megabytes)
+    return Outcome(found, said, seconds, megabytes)
 
 
-def _in_child(fixture: Fixture, write_end: int) -> None:
-    """Handles a mutant, writes what became of it, and ends the process."""
+def _try(work: Callable[[], None], path: str, write_end: int) -> None:
+    """Works, writes what became of it, and ends the process."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
@@ -435,11 +448,11 @@ def _in_child(fixture: Fixture, write_end: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             warnings.simplefilter("ignore", XrayflowWarning)
-            use(fixture, fixture.victim)
+            work()
         told = (ANSWERED, "")
     except XrayflowError as error:
         line = str(error)
-        short = len(line.replace(str(fixture.victim), "")) <= LINE
+        short = len(line.replace(path, "")) <= LINE
         told = (REFUSED if line.isprintable() and short else "bad line", line[:LINE])
     except MemoryError as error:
         told = ("memory", _end(error))
