@@ -311,22 +311,26 @@ def _matrix(
     most: int,
 ) -> AnyMatrix:
     """The chain of one binning: from the grid (or, with `rebin`, from the RMF's energies) to its bins."""
-    columns = _bins(spectrum)
-    response = sp.csr_array(sp.diags_array(reference) @ columns)
+    response = _bins(spectrum)
+    served = np.asarray(response.sum(axis=0)).ravel() > 0
+    response.data *= np.repeat(reference, np.diff(response.indptr))  # in place: it may have ten million elements
     whole = sp.csr_array(share @ response)
-    _check_band(grid, spectrum, columns, whole)
+    _check_band(grid, spectrum, served, whole)
     rows = response if rebin else whole
+    del response, whole
     reached = np.flatnonzero(np.diff(rows.indptr))
     start, stop = (int(reached[0]), int(reached[-1]) + 1) if reached.size else (0, 1)
-    if is_sparse(rows[start:stop]) and 3 * rows.nnz <= most:
-        return SparseMatrix.of(start, rows[start:stop], dtype)
+    # no row before `start` has an element, so that the others need no copy
+    rows = sp.csr_array((rows.data, rows.indices, rows.indptr[start : stop + 1]), shape=(stop - start, rows.shape[1]))
+    if is_sparse(rows) and 3 * rows.nnz <= most:
+        return SparseMatrix.of(start, rows, dtype)
     if (stop - start) * rows.shape[1] > most:
         raise DataError(
             f"{spectrum.observation.pha.path.name}: the response between {stop - start} energies and {rows.shape[1]} "
             "bins is too large for memory; give a coarser --grouping (optimal), fewer --energies or fewer spectra "
             "together"
         )
-    return FoldingMatrix(start, torch.from_numpy(rows[start:stop].toarray()).to(dtype))
+    return FoldingMatrix(start, torch.from_numpy(rows.toarray()).to(dtype))
 
 
 def _merged(matrix: AnyMatrix, edges: NDArray[np.float64], wide: NDArray[np.float64]) -> AnyMatrix:
@@ -386,12 +390,12 @@ def _areas(spectra: Sequence[Spectrum]) -> tuple[NDArray[np.float64], NDArray[np
     return reference, ratio
 
 
-def _bins(spectrum: Spectrum) -> sp.csc_array:
+def _bins(spectrum: Spectrum) -> sp.csr_array:
     """The matrix from RMF energies to the bins of one spectrum, AREASCAL included."""
     grouping = spectrum.summed_channels(spectrum.observation.pha.areascal)
     if spectrum.gain != (0.0, 0.0):
         grouping = sp.csr_array(_moved_channels(spectrum) @ grouping)
-    return sp.csc_array(spectrum.observation.rmf.matrix @ grouping)
+    return sp.csr_array(spectrum.observation.rmf.matrix @ grouping)
 
 
 def _moved_channels(spectrum: Spectrum) -> sp.csr_array:
@@ -432,9 +436,9 @@ def _sparse(share: sp.csr_array) -> Tensor:
     return torch.sparse_coo_tensor(place, values, entries.shape, check_invariants=True).coalesce()
 
 
-def _check_band(grid: Grid, spectrum: Spectrum, response: sp.csc_array, reached: sp.csr_array) -> None:
+def _check_band(grid: Grid, spectrum: Spectrum, served: NDArray[np.bool_], reached: sp.csr_array) -> None:
     """Refuse a grid from which no photon reaches a column that the response itself serves."""
-    lost = (np.asarray(response.sum(axis=0)).ravel() > 0) & (np.asarray(reached.sum(axis=0)).ravel() <= 0)
+    lost = served & (np.asarray(reached.sum(axis=0)).ravel() <= 0)
     if lost.any():
         lo, hi = float(spectrum.energy_lo.min()), float(spectrum.energy_hi.max())
         raise ModelError(
