@@ -371,3 +371,16 @@ def test_no_correction_is_said_in_many_ways(tmp_path: Path) -> None:
     columns = {"CHANNEL": np.arange(8), "COUNTS": np.arange(8)}
     for number, name in enumerate(("NONE", "", "none")):
         read_pha(write_spectrum(tmp_path / f"{number}.pha", columns, CORRFILE=name, CORRSCAL=1.0))
+
+
+@pytest.mark.parametrize(
+    ("said", "stokes"), [("Stokes:1", "Q"), ("stokes: 2", "U"), ("Stokes:0", ""), ("inner: 3", "")]
+)
+def test_a_spectrum_of_polarisation_is_no_spectrum_of_counts(tmp_path: Path, said: str, stokes: str) -> None:
+    columns = {"CHANNEL": np.arange(8), "RATE": np.linspace(-1.0, 1.0, 8), "STAT_ERR": np.ones(8)}
+    path = write_spectrum(tmp_path / "a.pha", columns, XFLT0001=said, POISSERR=False)
+    if stokes:
+        with pytest.warns(XrayflowWarning, match=f"this is Stokes {stokes}, .*; give the spectrum of Stokes I"):
+            read_pha(path)
+    else:
+        read_pha(path)

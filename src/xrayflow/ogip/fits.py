@@ -40,7 +40,7 @@ MAX_BYTES = 1 << 30
 UNPACKED = 192 << 20
 """To which any file may unpack [bytes]; real spectra and responses are far smaller."""
 
-MOST_PACKED = 50
+MOST_PACKED = 20
 """A larger one may unpack to so many times its size; real ones unpack to 2 to 7 times theirs."""
 
 MOST_UNITS = 20_000

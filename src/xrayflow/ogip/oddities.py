@@ -87,7 +87,9 @@ def _of_counts(pha: PHA) -> Iterator[Oddity]:
             yield Oddity(what, "multiplied by EXPOSURE, which gives no whole counts")
     if np.any(counts < 0):
         below = int(np.sum(counts < 0))
-        yield Oddity(f"{below} of {size} counts are negative", "subtracted already: chi2 alone is left")
+        yield Oddity(
+            f"{below} of {size} counts are negative", "a background was subtracted, or these are none: chi2 is left"
+        )
     elif not whole:
         broken = int(np.sum(counts != np.round(counts)))
         yield Oddity(f"{broken} of {size} counts are not whole", "chi2 alone is left")

@@ -147,6 +147,15 @@ def is_type_two(table: Table) -> bool:
     return bool(column.element) or column.repeat > 1
 
 
+def stokes_of(table: Table) -> str:
+    """Q or U, where the XFLTnnnn keywords of a polarimeter say so (`Stokes:1`, `Stokes:2`); "" elsewhere."""
+    for keyword in (name for name in table.header.cards if name.startswith("XFLT")):
+        name, _, value = str(table.keyword(keyword)).partition(":")
+        if name.strip().lower() == "stokes" and value.strip() in ("1", "2"):
+            return "QU"[int(value) - 1]
+    return ""
+
+
 def _choose_row(table: Table, row: int | None, *, background: bool) -> int | None:
     """Index of the wanted row of a TYPE:II table, None for TYPE:I.
 
@@ -286,6 +295,13 @@ class _Row:
             warnings.warn(
                 f"{table.where}: CORRFILE = {corrfile!r} (CORRSCAL {table.number('CORRSCAL'):g}) is not subtracted; "
                 "subtract it yourself, or add it to the background file, where it matters",
+                XrayflowWarning,
+                stacklevel=4,
+            )
+        if stokes := stokes_of(table):
+            warnings.warn(
+                f"{table.where}: XFLT says that this is Stokes {stokes}, which a model of the intensity does not describe; "
+                "give the spectrum of Stokes I",
                 XrayflowWarning,
                 stacklevel=4,
             )
