@@ -352,8 +352,18 @@ def test_counts_of_single_precision_are_whole_too(tmp_path: Path) -> None:
 
 
 def test_rates_beyond_all_numbers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"RATE x EXPOSURE = 1e\+300 s is beyond all numbers; correct the header"):
-        read_pha(write_spectrum(tmp_path / "a.pha", {"CHANNEL": CHANNEL, "RATE": COUNTS * 1e10}, EXPOSURE=1e300))
+    rates = {"CHANNEL": CHANNEL, "RATE": COUNTS * 1e15}
+    with pytest.raises(FormatError, match=r"RATE x EXPOSURE = 1e\+20 s is beyond all numbers; correct the file"):
+        read_pha(write_spectrum(tmp_path / "a.pha", rates, EXPOSURE=1e20))
+    with pytest.raises(FormatError, match=r"EXPOSURE is 1e\+300 s; correct the header"):
+        read_pha(write_spectrum(tmp_path / "a.pha", rates, EXPOSURE=1e300))
+
+
+@pytest.mark.parametrize(("name", "value"), [("STAT_ERR", 1e200), ("BACKSCAL", 1e-300), ("AREASCAL", -1e31)])
+def test_errors_and_scales_whose_squares_are_no_numbers_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    columns = {"CHANNEL": CHANNEL, "COUNTS": COUNTS, name: np.full(len(COUNTS), value)}
+    with pytest.raises(FormatError, match=f"{name} has values beyond what any file can mean"):
+        read_pha(write_spectrum(tmp_path / "a.pha", columns))
 
 
 @pytest.mark.parametrize(("scale", "said"), [(1.0, True), (0.0, False), (None, False)])

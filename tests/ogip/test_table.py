@@ -148,3 +148,24 @@ def test_reading_needs_no_astropy() -> None:
 
     code = "import sys; from xrayflow.ogip import read_observation; print('astropy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_one_row_of_many_is_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    fixed, variable = rng.integers(0, 9, (6, 50)), [rng.random(n) for n in (3, 0, 7, 50, 1, 2)]
+    objects = np.empty(6, dtype=object)
+    objects[:] = variable
+    columns = [
+        astropy_fits.Column("COUNTS", "50J", array=fixed),
+        astropy_fits.Column("STAT_ERR", "PD()", array=objects),
+    ]
+    astropy_fits.BinTableHDU.from_columns(columns, name="SPECTRUM").writeto(tmp_path / "two.pha")
+    (table,) = read_fits(tmp_path / "two.pha").tables
+    assert table.lengths("COUNTS").tolist() == [50] * 6
+    assert table.lengths("STAT_ERR").tolist() == [3, 0, 7, 50, 1, 2]
+    monkeypatch.setattr(table_file, "MOST_ELEMENTS", 60)  # of all rows it would be too much
+    for row in range(6):
+        assert np.array_equal(table.cell("COUNTS", row), fixed[row])
+        assert np.array_equal(table.cell("STAT_ERR", row), variable[row])
+    with pytest.raises(FormatError, match="column COUNTS has 300 elements"):
+        table.ragged("COUNTS")

@@ -99,7 +99,7 @@ def _describe_pha(path: str | Path, file: FitsFile, row: int | None) -> Descript
     table = spectrum_table(file)
     spectra = table.rows if is_type_two(table) else 1
     if row is None and spectra > 1:
-        facts = {"type": "II", "spectra": spectra, "channels": int(table.ragged(_counts_name(table)).length.max())}
+        facts = {"type": "II", "spectra": spectra, "channels": int(table.lengths(_counts_name(table)).max())}
         facts |= _origin(table)
         listed = tuple(_listed(table, number) for number in range(min(spectra, MOST_LISTED)))
         return Description(file.path, "PHA", file.sha256, facts, oddities.of_table(table), listed)
@@ -149,15 +149,17 @@ def _origin(table: Table) -> dict[str, str]:
 
 def _listed(table: Table, row: int) -> dict[str, Any]:
     """A line about one spectrum of several."""
-    ragged = table.ragged(_counts_name(table))
-    counts = ragged.values[ragged.start[row] : ragged.start[row] + ragged.length[row]]
+    counts = table.cell(_counts_name(table), row)
     facts: dict[str, Any] = {"row": row + 1, "counts" if "COUNTS" in table else "rate": float(np.sum(counts))}
     for name in ("OBJECT", "TG_M", "TG_PART", "TG_SRCID", "EXPOSURE"):
         if name in table:
             words = table.words(name, row)
-            values = None if words is not None else table.column(name).reshape(table.rows, -1)
-            facts[name.lower()] = words if values is None else float(values[row, 0])
+            facts[name.lower()] = words if words is not None else _first(table.cell(name, row))
     return facts
+
+
+def _first(values: np.ndarray[Any, Any]) -> float | None:
+    return float(values[0]) if values.size else None
 
 
 def _ends(values: np.ndarray[Any, Any]) -> float | list[float]:

@@ -144,7 +144,7 @@ def spectrum_table(file: FitsFile, *, background: bool = False) -> Table:
 def is_type_two(table: Table) -> bool:
     """Whether each row of a table is a spectrum."""
     column = table.columns["COUNTS" if "COUNTS" in table else "RATE"]
-    return bool(column.element) or column.repeat > 1
+    return bool(column.element) or (column.repeat > 1 and column.kind != "A")
 
 
 def stokes_of(table: Table) -> str:
@@ -161,11 +161,9 @@ def _choose_row(table: Table, row: int | None, *, background: bool) -> int | Non
 
     A background of TYPE:I serves every row of its source.
     """
-    name = "COUNTS" if "COUNTS" in table else "RATE"
     if table.rows == 0:
         table.fail("no rows", "give a spectrum with channels")
-    length = table.ragged(name).length
-    if np.all(length == 1):
+    if not is_type_two(table):
         if row is not None and not background:
             table.fail(f"TYPE:I, one spectrum, but row {row} was asked for", "leave the row out")
         return None
@@ -195,10 +193,7 @@ class _Row:
             if values.ndim != 1 and values.shape[1:] != (1,):
                 self.table.fail(f"column {name} has {values.shape[1:]} values per channel", "give one per channel")
             return values.reshape(-1)
-        ragged = self.table.ragged(name)
-        start = ragged.start[self.index]
-        cell: NDArray[Any] = ragged.values[start : start + ragged.length[self.index]]
-        return cell
+        return self.table.cell(name, self.index)
 
     def text(self, name: str, *, primary: bool = False) -> str:
         words = None if self.index is None else self.table.words(name, self.index)
@@ -208,8 +203,8 @@ class _Row:
         text = self.text(name)
         return None if text.lower() in NO_FILE else text
 
-    def per_channel(self, name: str, size: int, default: float) -> NDArray[np.float64]:
-        """Column, else keyword, else the default; one value per channel."""
+    def per_channel(self, name: str, size: int, default: float, *, flags: bool = False) -> NDArray[np.float64]:
+        """Column, else keyword, else the default; one value per channel. Flags may be any numbers, for now."""
         values = self.cell(name)
         if values is None:
             number = self.table.number(name)
@@ -219,13 +214,13 @@ class _Row:
         if not np.all(np.isfinite(values)):
             self.table.fail(f"{name} has {np.sum(~np.isfinite(values))} values that are not numbers", "correct them")
         size_of = np.abs(values[values != 0])
-        if size_of.max(initial=0.0) > FARTHEST or size_of.min(initial=1.0) < 1.0 / FARTHEST:
+        if not flags and (size_of.max(initial=0.0) > FARTHEST or size_of.min(initial=1.0) < 1.0 / FARTHEST):
             self.table.fail(f"{name} has values beyond what any file can mean (1e300)", "correct them")
         return np.broadcast_to(values.astype(np.float64), (size,)).copy()
 
     def flags(self, name: str, size: int) -> NDArray[np.int64]:
         """QUALITY or GROUPING: whole numbers, 0 where the file says nothing."""
-        values = self.per_channel(name, size, 0.0)
+        values = self.per_channel(name, size, 0.0, flags=True)
         if np.any(values != np.floor(values)) or np.any(np.abs(values) > LARGEST):
             self.table.fail(f"{name} holds values that are no flags", "rebuild the column")
         return values.astype(np.int64)
@@ -300,7 +295,7 @@ class _Row:
             )
         if stokes := stokes_of(table):
             warnings.warn(
-                f"{table.where}: XFLT says that this is Stokes {stokes}, which a model of the intensity does not describe; "
+                f"{table.where}: XFLT says that this is Stokes {stokes}, which no model of an intensity describes; "
                 "give the spectrum of Stokes I",
                 XrayflowWarning,
                 stacklevel=4,

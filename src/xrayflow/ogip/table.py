@@ -10,7 +10,7 @@ Source: FITS standard 4.0, section 7.3 (binary tables, variable arrays in the he
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -91,7 +91,8 @@ class Table:
         width: Bytes of each row.
         content: All bytes of the file.
         start: First byte of the rows.
-        size: Bytes of the rows and the heap.
+        end: Byte after the heap.
+        heap_start: First byte of the heap; None: where the header says, or behind the rows.
     """
 
     where: str
@@ -103,7 +104,8 @@ class Table:
     width: int
     content: bytes = field(repr=False)
     start: int
-    size: int
+    end: int
+    heap_start: int | None = None
 
     @classmethod
     def of(cls, path: Path, header: Header, primary: Header, content: bytes) -> Table:
@@ -127,16 +129,17 @@ class Table:
             raise FormatError(f"{where}: two columns of one name among {listed:.200}; give a correct table")
         if (used := sum(column.width for column in columns.values())) != width:
             raise FormatError(f"{where}: columns of {used} bytes in rows of {width}; get the file again")
-        return cls(where, name, header, primary, columns, rows, width, content, header.end, size)
+        return cls(where, name, header, primary, columns, rows, width, content, header.end, header.end + size)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the rows and the heap."""
+        return self.end - self.start
 
     @property
     def heap(self) -> memoryview:
         """The bytes of the variable arrays."""
-        try:
-            begin = self.header.whole("THEAP", self.rows * self.width)
-        except ValueError as error:
-            self.fail(f"damaged header ({error!s:.160})", "get the file again")
-        return memoryview(self.content)[self.start : self.start + self.size][begin:]
+        return memoryview(self.content)[self._heap_start : self.end]
 
     def fail(self, found: str, todo: str) -> NoReturn:
         """Raise the FormatError of this table.
@@ -219,6 +222,33 @@ class Table:
         text = self.content[start : start + column.width].decode("latin-1")
         return "".join(letter if letter.isprintable() else "?" for letter in text.partition("\0")[0]).strip()
 
+    def lengths(self, name: str) -> NDArray[np.int64]:
+        """Number of elements of each row of a column; a variable one says it, a fixed one has the same in all."""
+        column = self.columns[name]
+        if not column.element:
+            return np.full(self.rows, column.repeat, dtype=np.int64)
+        length: NDArray[np.int64] = self._descriptors(column)[:, 0].astype(np.int64)
+        return length
+
+    def cell(self, name: str, row: int) -> NDArray[Any]:
+        """The numbers of one row of a column, fixed or variable; the others are not looked at.
+
+        Raises:
+            FormatError: As `ragged`.
+        """
+        heap = self._heap_start if self.columns[name].element else None
+        return replace(self, rows=1, start=self.start + row * self.width, heap_start=heap).ragged(name).values
+
+    @property
+    def _heap_start(self) -> int:
+        """First byte of the heap in the file."""
+        if self.heap_start is not None:
+            return self.heap_start
+        try:
+            return self.start + self.header.whole("THEAP", self.rows * self.width)
+        except ValueError as error:
+            self.fail(f"damaged header ({error!s:.160})", "get the file again")
+
     def ragged(self, name: str, *, as_stored: bool = False) -> Ragged:
         """A column that is scalar, fixed or variable, all seen as rows of different lengths.
 
@@ -244,7 +274,7 @@ class Table:
         if column.element not in _ELEMENT:
             self.fail(f"column {name} of format {column.form} holds no numbers", "give a numeric column")
         element, heap = np.dtype(_ELEMENT[column.element]), self.heap
-        pairs = self._view(column, ">i4" if column.kind == "P" else ">i8", 2)
+        pairs = self._descriptors(column)
         length, offset = pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64)
         inside = (length >= 0) & (offset >= 0) & (length <= len(heap)) & (offset <= len(heap))
         if not np.all(inside) or np.any((offset + length * element.itemsize > len(heap)) & (length > 0)):
@@ -260,6 +290,12 @@ class Table:
         ]
         values = np.concatenate(pieces) if pieces else np.empty(0, element)
         return Ragged(self._scaled(name, values, as_stored=as_stored), np.cumsum(length) - length, length)
+
+    def _descriptors(self, column: Column) -> NDArray[Any]:
+        """(row, 2) number of elements and first byte in the heap."""
+        if column.repeat == 0:
+            return np.zeros((self.rows, 2), dtype=np.int64)
+        return self._view(column, ">i4" if column.kind == "P" else ">i8", 2)
 
     def is_single(self, name: str) -> bool:
         """Whether a column holds numbers in single precision."""
