@@ -173,3 +173,15 @@ def test_published_bins_are_those_of_the_band(run: Run, data_folder: Path) -> No
     (found,) = as_json(run("inspect", path, "--energies", "0-15", "--json"))
     assert found["fit"]["bins"]["noticed"] == 45
     assert found["fit"]["files"]["rmf"]["why"] == "RESPFILE is %match%"
+
+
+def test_the_name_of_a_file_cannot_command_a_terminal(run: Run) -> None:
+    ran = run("inspect", "a\x1b[2Jb.pha")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "xrayflow: a?[2Jb.pha: no such file; check the path\n"
+
+
+def test_a_text_of_the_header_cannot_command_a_terminal(run: Run, tmp_path: Path) -> None:
+    path = toy_files(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"'power law'", b"'p\x1b[2J law'"))
+    assert "p?[2J law" in run("inspect", path).out
