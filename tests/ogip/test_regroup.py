@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from ogip_zoo import toy_observation
 from xrayflow.errors import DataError
-from xrayflow.ogip import form_bins
-from xrayflow.ogip.regroup import group_constant, group_optimal, group_optimal_min, regroup
+from xrayflow.ogip import RMF, form_bins
+from xrayflow.ogip import regroup as file
+from xrayflow.ogip.regroup import group_constant, group_optimal, group_optimal_min, regroup, row_fwhm
 
 CHANNELS = st.lists(st.tuples(st.integers(0, 9), st.sampled_from([0, 0, 0, 0, 5, 1])), min_size=1, max_size=80)
 
@@ -80,3 +82,41 @@ def test_all_but_optimal_bins_need_no_response() -> None:
         assert len(regroup(kind, zero, zero, counts, None, zero)[0]) == 6
     with pytest.raises(DataError):
         regroup("optimal", zero, zero, counts, None, zero)
+
+
+def width_of(profile: np.ndarray) -> float:
+    """Distance of the half-maximum crossings of one row, written out as it is defined."""
+    padded = np.concatenate([[0.0], profile, [0.0]])
+    peak = int(np.argmax(padded))
+    half = padded[peak] / 2
+    left, right = peak, peak
+    while padded[left] >= half:
+        left -= 1
+    while padded[right] >= half:
+        right += 1
+    low = left + (half - padded[left]) / (padded[left + 1] - padded[left])
+    high = right - (half - padded[right]) / (padded[right - 1] - padded[right])
+    return max(high - low, 1.0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**32), filled=st.sampled_from([0.2, 0.6, 1.0]), together=st.sampled_from([1, 5, 1000]))
+def test_widths_are_those_of_each_row(seed: int, filled: float, together: int) -> None:
+    random = np.random.default_rng(seed)
+    dense = random.random((9, 14)) * (random.random((9, 14)) < filled)
+    dense = np.round(dense, 1)  # equal elements too
+    edges = np.arange(10.0)
+    rmf = RMF(Path("none"), edges, csr_array(dense), np.arange(14), np.arange(14.0), np.arange(1.0, 15.0), False, "")
+    rows = np.flatnonzero(dense.any(axis=1))
+    if len(rows):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(file, "TOGETHER", together)
+            found = np.concatenate([file._widths(rmf, part) for part in file._parts(rmf, rows)])
+        assert found == pytest.approx([width_of(dense[row]) for row in rows])
+        assert row_fwhm(rmf, int(rows[-1])) == pytest.approx(width_of(dense[rows[-1]]))
+
+
+def test_a_row_of_negative_elements_has_no_width() -> None:
+    low, matrix = np.arange(2.0), csr_array([[-1.0, -2.0]])
+    rmf = RMF(Path("none"), low, matrix, np.arange(2), low, low + 1.0, False, "")
+    assert row_fwhm(rmf, 0) == 1.0

@@ -61,6 +61,8 @@ def read_matrix(table: Table, channels: int) -> csr_array:
                 stacklevel=4,
             )
         matrix = matrix[:, :channels]
+    if not matrix.has_canonical_format:  # groups that overlap, or out of order
+        matrix.sum_duplicates()
     return matrix
 
 

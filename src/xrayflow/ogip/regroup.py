@@ -18,6 +18,9 @@ from xrayflow.ogip.rmf import RMF
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
+TOGETHER = 1 << 20
+"""Elements of a matrix whose widths are found together."""
+
 KINDS = ("file", "none", "optimal", "min:N", "optmin:N", "bin:N")
 """Of `regroup`."""
 
@@ -202,7 +205,7 @@ def resolution(rmf: RMF) -> FloatArray:
         return np.ones(len(nominal))
     nearest = seen[np.clip(np.searchsorted((centre[seen][1:] + centre[seen][:-1]) / 2, nominal), 0, len(seen) - 1)]
     rows, of_channel = np.unique(nearest, return_inverse=True)
-    widths = np.array([row_fwhm(rmf, int(row)) for row in rows])
+    widths = np.concatenate([_widths(rmf, part) for part in _parts(rmf, rows)])
     return widths[of_channel]
 
 
@@ -213,16 +216,36 @@ def row_fwhm(rmf: RMF, row: int) -> float:
         rmf: The response.
         row: Of the matrix, one that is not empty.
     """
-    begin, end = rmf.matrix.indptr[row], rmf.matrix.indptr[row + 1]
-    columns = rmf.matrix.indices[begin:end]
-    profile = np.zeros(int(columns.max() - columns.min()) + 3)
-    np.add.at(profile, columns - columns.min() + 1, rmf.matrix.data[begin:end])
-    peak = int(np.argmax(profile))
-    if profile[peak] <= 0.0:  # negative elements alone
-        return 1.0
-    half = profile[peak] / 2
-    left = peak - int(np.argmax(profile[peak::-1] < half))
-    right = peak + int(np.argmax(profile[peak:] < half))
-    low = left + (half - profile[left]) / (profile[left + 1] - profile[left])
-    high = right - (half - profile[right]) / (profile[right - 1] - profile[right])
-    return max(float(high - low), 1.0)
+    return float(_widths(rmf, np.array([row]))[0])
+
+
+def _parts(rmf: RMF, rows: IntArray) -> list[IntArray]:
+    """The rows in parts of some million elements."""
+    elements = np.cumsum(np.diff(rmf.matrix.indptr).astype(np.int64)[rows])
+    return np.split(rows, np.unique(np.searchsorted(elements, np.arange(TOGETHER, elements[-1], TOGETHER))))
+
+
+def _widths(rmf: RMF, rows: IntArray) -> FloatArray:
+    """`row_fwhm` of several rows at once, at least 1: no Python loop sees a row."""
+    begin = rmf.matrix.indptr[rows].astype(np.int64)
+    count = rmf.matrix.indptr[rows + 1] - begin
+    start = np.cumsum(count) - count
+    place = np.arange(int(count.sum()))
+    take = place + np.repeat(begin - start, count)
+    value, column = rmf.matrix.data[take], rmf.matrix.indices[take].astype(np.int64)
+    top = np.maximum.reduceat(value, start)
+    peak = np.minimum.reduceat(np.where(value == np.repeat(top, count), place, len(place)), start)
+    below = value < np.repeat(top, count) / 2
+    first = np.append(True, column[1:] != column[:-1] + 1)  # of a stretch: before it the row is 0
+    first[start] = True
+    last = np.append(first[1:], True)
+    # the outermost elements around the peak that are not below the half
+    left = np.maximum.accumulate(np.where(first | np.append(True, below[:-1]), place, 0))[peak]
+    right = np.minimum.accumulate(np.where(last | np.append(below[1:], True), place, len(place))[::-1])[::-1][peak]
+    before = np.where(first[left], 0.0, value[left - 1])
+    after = np.where(last[right], 0.0, value[np.minimum(right + 1, len(place) - 1)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low = column[left] - 1 + (top / 2 - before) / (value[left] - before)
+        high = column[right] + 1 - (top / 2 - after) / (value[right] - after)
+    # rows of negative elements alone have no width
+    return np.where(top > 0.0, np.maximum(high - low, 1.0), 1.0)
