@@ -63,7 +63,7 @@ def test_a_spectrum_is_odd(
 
 
 def test_a_plain_spectrum_is_not_odd(tmp_path: Path) -> None:
-    assert odd(spectrum(tmp_path / "a.pha", {"COUNTS": COUNTS}, ONTIME=100.5)) == {}
+    assert odd(spectrum(tmp_path / "a.pha", {"COUNTS": COUNTS}, ONTIME=105.0)) == {}
 
 
 def test_groups_that_the_counts_decided_are_told(tmp_path: Path) -> None:

@@ -68,7 +68,9 @@ def _number(value: float | None) -> str:
     """As many digits as people read; whole numbers as they are."""
     if value is None:
         return "unknown"
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"
+    if float(value).is_integer() and abs(value) < 1e9:
+        return f"{value:.0f}"
+    return f"{value:.6g}" if abs(value) >= 1e3 else f"{value:.4g}"
 
 
 def _range(values: float | list[float]) -> str:

@@ -23,8 +23,8 @@ from xrayflow.ogip.table import Table
 MOST_OF_ALL = 0.9
 """Of the counts in one of many channels: a spectrum has no such line."""
 
-LIVE = 0.01
-"""Relative difference of EXPOSURE and ONTIME that is told."""
+LIVE = 0.1
+"""Relative difference of EXPOSURE and ONTIME that is told: more than dead time."""
 
 
 @dataclass(frozen=True)
