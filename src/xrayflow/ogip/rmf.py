@@ -153,7 +153,8 @@ def matrix_tables(file: FitsFile, number: int | None) -> list[Table]:
 
 def _includes_area(table: Table) -> bool:
     kind = table.text("HDUCLAS3").upper()
-    return kind == "FULL" or (table.name == "SPECRESP MATRIX" and kind not in {"REDIST", "DETECTOR"})
+    # XMM's optical monitor has SPECTRESP
+    return kind == "FULL" or (table.name.endswith("RESP MATRIX") and kind not in {"REDIST", "DETECTOR"})
 
 
 def _check_columns(table: Table) -> None:
