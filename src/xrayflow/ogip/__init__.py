@@ -2,10 +2,11 @@
 
 from xrayflow.ogip.arf import ARF, read_arf
 from xrayflow.ogip.blank import blank_pha
+from xrayflow.ogip.companions import read_observation
 from xrayflow.ogip.description import Description, describe
 from xrayflow.ogip.grouping import Bins, form_bins
 from xrayflow.ogip.locate import how_found
-from xrayflow.ogip.observation import DEFAULT_BAND, Observation, Spectrum, read_observation
+from xrayflow.ogip.observation import DEFAULT_BAND, Observation, Spectrum
 from xrayflow.ogip.oddities import Oddity
 from xrayflow.ogip.pha import PHA, read_pha
 from xrayflow.ogip.rewrite import GroupedFile, group_file

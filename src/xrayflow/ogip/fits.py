@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from xrayflow.errors import FileError, FormatError
-from xrayflow.ogip.header import BLOCK, Header, read_header
-from xrayflow.ogip.table import LARGEST, Column, Ragged, Table, table_name, unit_name, unit_size
+from xrayflow.ogip.header import BLOCK, Header, read_header, table_name, unit_name, unit_size
+from xrayflow.ogip.table import LARGEST, Column, Ragged, Table
 
 __all__ = [
     "LARGEST",

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from xrayflow.errors import FormatError
 from xrayflow.files import OTHER_OUT, write_file
+from xrayflow.ogip.companions import response_of
 from xrayflow.ogip.fits import content_of, read_bytes, read_fits
 from xrayflow.ogip.grouping import form_bins
 from xrayflow.ogip.header import BLOCK, CARD
-from xrayflow.ogip.observation import response_of
 from xrayflow.ogip.pha import PHA, is_type_two, read_pha, spectrum_table
 from xrayflow.ogip.regroup import regroup
 from xrayflow.ogip.table import Column, Table

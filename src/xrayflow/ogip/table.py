@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrayflow.errors import FormatError
-from xrayflow.ogip.header import Header, Value
+from xrayflow.ogip.header import Header, Value, table_name, unit_size
 
 LARGEST = 1 << 31
 """No channel number, count of channels or flag is larger."""
@@ -337,46 +337,6 @@ class Table:
             if zero:
                 values = values + (int(zero) if plain else zero)
         return values
-
-
-def table_name(path: Path, header: Header) -> tuple[str, str]:
-    """EXTNAME in capitals, and `file[EXTNAME]` or `file[EXTNAME,2]`."""
-    name = unit_name(header).upper()
-    try:
-        version = header.whole("EXTVER", 1)
-    except ValueError:
-        version = 1
-    return name, f"{path}[{name or version}{f',{version}' if name and version != 1 else ''}]"
-
-
-def unit_name(header: Header) -> str:
-    """EXTNAME without surrounding blanks; "" where the header has none that can be read."""
-    try:
-        name = header.get("EXTNAME")
-    except ValueError:
-        return ""
-    return name.strip() if isinstance(name, str) else ""
-
-
-def unit_size(header: Header) -> int:
-    """Bytes of the data of any unit, without their padding.
-
-    Raises:
-        ValueError: The header does not say.
-    """
-    bits = header.get("BITPIX")
-    if bits not in (8, 16, 32, 64, -32, -64):
-        raise ValueError(f"BITPIX = {bits!r:.40}")
-    axes = header.whole("NAXIS")
-    if axes > MOST_COLUMNS:
-        raise ValueError(f"NAXIS = {axes}")
-    sizes = [header.whole(f"NAXIS{axis}") for axis in range(1, axes + 1)]
-    if header.get("GROUPS") is True and sizes[:1] == [0]:
-        sizes = sizes[1:] or [0]
-    size = 1 if sizes else 0
-    for one in sizes:
-        size *= one
-    return abs(int(bits)) // 8 * header.whole("GCOUNT", 1) * (header.whole("PCOUNT", 0) + size)
 
 
 def _columns(header: Header, number: int) -> dict[str, Column]:
