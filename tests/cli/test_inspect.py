@@ -185,3 +185,17 @@ def test_a_text_of_the_header_cannot_command_a_terminal(run: Run, tmp_path: Path
     path = toy_files(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"'power law'", b"'p\x1b[2J law'"))
     assert "p?[2J law" in run("inspect", path).out
+
+
+@pytest.mark.parametrize(("options", "name"), [(("--row", "2"), ""), ((), "{2}")])
+def test_the_background_of_a_chosen_spectrum_is_its_own(
+    run: Run, tmp_path: Path, options: tuple[str, ...], name: str
+) -> None:
+    toy_files(tmp_path)
+    channel, counts = np.tile(np.arange(120), (3, 1)), np.vstack([np.ones(120), 2 * np.ones(120), 3 * np.ones(120)])
+    write_spectrum(tmp_path / "back.pha", {"COUNTS": counts, "CHANNEL": channel})
+    names = {"RESPFILE": "toy.rmf", "ANCRFILE": "toy.arf", "BACKFILE": "back.pha"}
+    path = write_spectrum(tmp_path / "two.pha", {"COUNTS": 10 * counts, "CHANNEL": channel}, **names)
+    (found,) = as_json(run("inspect", f"{path}{name}", *options, "--energies", "1-5", "--json"))
+    assert found["fit"]["error"] is None
+    assert found["fit"]["background"]["share"] == pytest.approx(0.1)

@@ -69,7 +69,7 @@ def inspect(
                         systematic=systematic,
                         likelihood=treatment,
                     )
-                    outlook = look_ahead(found, setup, rmf, arf, background, row)
+                    outlook = look_ahead(found, setup, rmf, arf, background)
                 documents.append(document(found, outlook))
                 if not as_json:
                     print_description(documents[-1], first=number == 0)
@@ -93,21 +93,21 @@ def document(found: Description, outlook: dict[str, Any] | None) -> dict[str, An
 
 
 def look_ahead(
-    found: Description, setup: FitSetup, rmf: str | None, arf: str | None, background: str | None, row: int | None
+    found: Description, setup: FitSetup, rmf: str | None, arf: str | None, background: str | None
 ) -> dict[str, Any]:
     """What a fit would take of a spectrum: as far as it gets, and the line at which it would end.
 
     Args:
         found: A spectrum.
         setup: What is asked of it.
-        rmf, arf, background, row: As for `read_observation`.
+        rmf, arf, background: As for `read_observation`.
     """
     told: dict[str, Any] = {"error": None}
     known = {(one.what, one.meaning) for one in found.oddities}
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", XrayflowWarning)
         try:
-            for part in _steps(found, setup, rmf, arf, background, row):
+            for part in _steps(found, setup, rmf, arf, background):
                 told |= part
         except XrayflowError as error:
             told["error"] = str(error)
@@ -124,7 +124,7 @@ def look_ahead(
 
 
 def _steps(
-    found: Description, setup: FitSetup, rmf: str | None, arf: str | None, background: str | None, row: int | None
+    found: Description, setup: FitSetup, rmf: str | None, arf: str | None, background: str | None
 ) -> Iterator[dict[str, Any]]:
     """One after the other, what needs more and more of the files."""
     from xrayflow.ogip import read_observation
@@ -132,7 +132,7 @@ def _steps(
     from xrayflow.statistics import background_in_source, choose
 
     assert found.pha is not None
-    observation = read_observation(found.pha, rmf, arf, background, row)
+    observation = read_observation(found.pha, rmf, arf, background, found.facts["row"])
     yield _files(observation, rmf, arf, background)
     bins = observation.bins(setup.grouping or "file")
     spectrum = setup.bin(observation)
