@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,8 @@ def inspect(
                     found = describe(name, row)
                 except XrayflowError as error:
                     failed = True
+                    if debug:
+                        traceback.print_exc()
                     documents.append({"path": name, "error": str(error)})
                     complain(str(error))
                     continue
