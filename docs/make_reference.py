@@ -276,11 +276,12 @@ def hostile_table() -> list[str]:
         handled = [ends.get(end, 0) for end in good]
         rows.append([damage, *(str(count) for count in (total, *handled, total - sum(handled)))])
     limits, seconds = measured["limits"], measured["seconds"]
+    largest, median = measured["megabytes"]["largest"], measured["megabytes"]["median"]
     note = (
         f"{measured['mutants']} damaged files, {len(measured['findings'])} findings. An answer is a likelihood that "
-        f"gives a number. The slowest took {seconds['largest']:.1f} s of CPU (99 %: {seconds['99 %']:.1f} s; allowed are "
-        f"{limits['cpu_seconds']} s), the largest {measured['megabytes']['largest']} MB, of which "
-        f"{measured['megabytes']['median']} MB are the program (allowed are {limits['megabytes']} MB)."
+        f"gives a number. The slowest took {seconds['largest']:.1f} s of CPU (99 %: {seconds['99 %']:.1f} s; allowed "
+        f"are {limits['cpu_seconds']} s), the largest {largest} MB, of which {median} MB are the program (allowed are "
+        f"{limits['megabytes']} MB)."
     )
     return [paragraph(note), "", *table(["damage", "files", "an answer", "one line", "anything else"], rows)]
 
@@ -302,9 +303,9 @@ def reading_table() -> list[str]:
     ]
     slowest = max(one["seconds"] for one in measured["responses"].values())
     note = (
-        "Time over that of astropy, which loads the columns and unpacks nothing; memory over what the imports take; "
-        f"and the peak of a whole fit of a power law, bin by bin. On a busy machine none took more than {slowest:.1f} s "
-        "to read."
+        "Time over that of astropy, which loads the columns and unpacks nothing; memory over what the imports "
+        "take; and the peak of a whole fit of a power law, bin by bin. On a busy machine none took more than "
+        f"{slowest:.1f} s to read."
     )
     headings = ["response", "file, MB", "elements, millions", "time / astropy's", "memory, MB", "bins", "fit, MB"]
     return [paragraph(note), "", *table(headings, rows)]
