@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from provenance import provenance
 from xrayflow.data import bundled_rmf
 from xrayflow.ogip import read_rmf
-from xrayflow.ogip.grouping import group_min, group_optimal, least_counts, resolution
+from xrayflow.ogip.grouping import least_counts
+from xrayflow.ogip.regroup import group_min, group_optimal, resolution
 
 RESULTS = Path(__file__).resolve().parent / "results" / "grouped-files.json"
 Counts = NDArray[np.float64]

@@ -37,7 +37,7 @@ from xrayflow.inference import Posterior, SamplingBudget, infer_problem
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, read_arf, read_observation, read_rmf
 from xrayflow.ogip.blank import blank_pha
-from xrayflow.ogip.grouping import group_min
+from xrayflow.ogip.regroup import group_min
 from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import simulate
 

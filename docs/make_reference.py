@@ -18,6 +18,7 @@ RESULTS = DOCS.parent / "benchmarks" / "results"
 PAGES = DOCS / "reference" / "components"
 GUIDE = DOCS / "guides" / "how-exact-is-it.md"
 BACKGROUNDS = DOCS / "guides" / "backgrounds.md"
+FILES = DOCS / "guides" / "which-files.md"
 BRIGHT = DOCS / "guides" / "bright-spectra.md"
 IRON = 6.1, 7.2
 """keV"""
@@ -265,6 +266,51 @@ def published_table() -> list[str]:
     return [paragraph(note), "", *table(["`--systematic`", *names, "acceptable / poor / bad"], rows)]
 
 
+def hostile_table() -> list[str]:
+    """What became of damaged files, by the kind of damage."""
+    measured = json.loads((RESULTS / "hostile.json").read_text(encoding="utf-8"))
+    good = measured["handled"]["answer"], measured["handled"]["refused"]
+    rows = []
+    for damage, ends in measured["by_damage"].items():
+        total = sum(ends.values())
+        handled = [ends.get(end, 0) for end in good]
+        rows.append([damage, *(str(count) for count in (total, *handled, total - sum(handled)))])
+    limits, seconds = measured["limits"], measured["seconds"]
+    largest, median = measured["megabytes"]["largest"], measured["megabytes"]["median"]
+    note = (
+        f"{measured['mutants']} damaged files, {len(measured['findings'])} findings. An answer is a likelihood that "
+        f"gives a number. The slowest took {seconds['largest']:.1f} s of CPU (99 %: {seconds['99 %']:.1f} s; allowed "
+        f"are {limits['cpu_seconds']} s), the largest {largest} MB, of which {median} MB are the program (allowed are "
+        f"{limits['megabytes']} MB)."
+    )
+    return [paragraph(note), "", *table(["damage", "files", "an answer", "one line", "anything else"], rows)]
+
+
+def reading_table() -> list[str]:
+    """What large responses cost to read and to fit."""
+    measured = json.loads((RESULTS / "reading.json").read_text(encoding="utf-8"))
+    rows = [
+        [
+            name,
+            f"{one['file_megabytes']:.0f}",
+            f"{one['elements'] / 1e6:.1f}",
+            f"{one['time_over_astropy']:.2f}",
+            str(one["megabytes"]),
+            str(one["fit"]["bins"]),
+            f"{one['fit']['megabytes']:.0f}",
+        ]
+        for name, one in measured["responses"].items()
+    ]
+    slowest = max(one["seconds"] for one in measured["responses"].values())
+    note = (
+        "Time over that of astropy, which loads the columns and unpacks nothing; memory over what the imports "
+        "take; and the peak of a whole fit of a power law, bin by bin. On a busy machine none took more than "
+        f"{slowest:.1f} s to read."
+    )
+    headings = ["response", "file, MB", "elements, millions", "time / astropy's", "memory, MB", "bins", "fit, MB"]
+    return [paragraph(note), "", *table(headings, rows)]
+
+
 def with_tables(text: str, tables: dict[str, list[str]]) -> str:
     """A page with the parts between its markers made anew."""
     for name, lines in tables.items():
@@ -288,6 +334,8 @@ def make() -> dict[Path, str]:
     pages[GUIDE] = with_tables(GUIDE.read_text(encoding="utf-8"), tables)
     pages[BACKGROUNDS] = with_tables(BACKGROUNDS.read_text(encoding="utf-8"), {"backgrounds": background_table()})
     pages[BRIGHT] = with_tables(BRIGHT.read_text(encoding="utf-8"), calibration_tables())
+    tables = {"hostile": hostile_table(), "reading": reading_table()}
+    pages[FILES] = with_tables(FILES.read_text(encoding="utf-8"), tables)
     return pages
 
 

@@ -187,7 +187,7 @@ def test_channels_that_nobody_uses_need_no_photons(toy: Observation) -> None:
     # the grid ends at 7 keV; channels at 11 keV are in no bin of either spectrum
     spectra = [toy.bin(((1.0, 4.0),)), toy.bin(((1.0, 4.0),), grouping="min:50")]
     fold_ = Fold.of(spectra, Grid.log(0.2, 7.0, 300))
-    bins = [fold_.matrices[number].values.shape[1] for number in fold_.matrix_of_source.tolist()]
+    bins = [fold_.matrices[number].shape[1] for number in fold_.matrix_of_source.tolist()]
     assert bins == [spectrum.counts.size for spectrum in spectra]
 
 

@@ -19,7 +19,7 @@ from xrayflow.inference import Posterior, infer
 from xrayflow.inference.checks.predictive import check
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, blank_pha, read_observation, read_rmf
-from xrayflow.ogip.grouping import group_min
+from xrayflow.ogip.regroup import group_min
 from xrayflow.problem import Problem
 from xrayflow.products.figures.spectrum_plot import shown_bins
 from xrayflow.setup import FitSetup, build_problem

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ogip_zoo import toy_files, write_arf, write_rmf, write_spectrum
 from xrayflow.errors import FileError, FormatError, XrayflowError, XrayflowWarning
 from xrayflow.ogip import fits, read_arf, read_observation, read_pha, read_rmf
+from xrayflow.ogip import table as table_file
 
 CHANNELS = np.arange(8)
 
@@ -123,7 +124,7 @@ def test_a_variable_array_outside_the_heap_is_refused(tmp_path: Path) -> None:
 def test_a_heap_that_is_used_again_and_again_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_rmf(tmp_path / "a.rmf")
     table = next(t for t in fits.read_fits(path).tables if t.name == "MATRIX")
-    monkeypatch.setattr(fits, "MAX_BYTES", 100)
+    monkeypatch.setattr(table_file, "MOST_ELEMENTS", 100)
     with pytest.raises(FormatError, match="column MATRIX has 1545 elements"):
         table.ragged("MATRIX")
 

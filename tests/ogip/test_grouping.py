@@ -14,15 +14,8 @@ from ogip_zoo import toy_observation, write_rmf
 from xrayflow.data import bundled_rmf
 from xrayflow.errors import DataError
 from xrayflow.ogip import RMF, Bins, Spectrum, form_bins, read_rmf
-from xrayflow.ogip.grouping import (
-    group_min,
-    group_optimal,
-    notice_channels,
-    notice_energies,
-    regroup,
-    resolution,
-    undecided,
-)
+from xrayflow.ogip.grouping import notice_channels, notice_energies, undecided
+from xrayflow.ogip.regroup import group_min, group_optimal, regroup, resolution
 
 
 def bins_of(grouping: list[int], quality: list[int] | None = None, *, descending: bool = False) -> Bins:

@@ -352,5 +352,45 @@ def test_counts_of_single_precision_are_whole_too(tmp_path: Path) -> None:
 
 
 def test_rates_beyond_all_numbers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"RATE x EXPOSURE = 1e\+300 s is beyond all numbers; correct the header"):
-        read_pha(write_spectrum(tmp_path / "a.pha", {"CHANNEL": CHANNEL, "RATE": COUNTS * 1e10}, EXPOSURE=1e300))
+    rates = {"CHANNEL": CHANNEL, "RATE": COUNTS * 1e15}
+    with pytest.raises(FormatError, match=r"RATE x EXPOSURE = 1e\+20 s is beyond all numbers; correct the file"):
+        read_pha(write_spectrum(tmp_path / "a.pha", rates, EXPOSURE=1e20))
+    with pytest.raises(FormatError, match=r"EXPOSURE is 1e\+300 s; correct the header"):
+        read_pha(write_spectrum(tmp_path / "a.pha", rates, EXPOSURE=1e300))
+
+
+@pytest.mark.parametrize(("name", "value"), [("STAT_ERR", 1e200), ("BACKSCAL", 1e-300), ("AREASCAL", -1e31)])
+def test_errors_and_scales_whose_squares_are_no_numbers_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    columns = {"CHANNEL": CHANNEL, "COUNTS": COUNTS, name: np.full(len(COUNTS), value)}
+    with pytest.raises(FormatError, match=f"{name} has values beyond what any file can mean"):
+        read_pha(write_spectrum(tmp_path / "a.pha", columns))
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1.0, True), (0.0, False), (None, False)])
+def test_a_correction_that_is_not_subtracted_is_said(tmp_path: Path, scale: float | None, said: bool) -> None:
+    columns = {"CHANNEL": np.arange(8), "COUNTS": np.arange(8)}
+    path = write_spectrum(tmp_path / "a.pha", columns, CORRFILE="gain.cor", CORRSCAL=scale)
+    if said:
+        with pytest.warns(XrayflowWarning, match=r"CORRFILE = 'gain.cor' \(CORRSCAL 1\) is not subtracted; subtract"):
+            read_pha(path)
+    else:
+        read_pha(path)
+
+
+def test_no_correction_is_said_in_many_ways(tmp_path: Path) -> None:
+    columns = {"CHANNEL": np.arange(8), "COUNTS": np.arange(8)}
+    for number, name in enumerate(("NONE", "", "none")):
+        read_pha(write_spectrum(tmp_path / f"{number}.pha", columns, CORRFILE=name, CORRSCAL=1.0))
+
+
+@pytest.mark.parametrize(
+    ("said", "stokes"), [("Stokes:1", "Q"), ("stokes: 2", "U"), ("Stokes:0", ""), ("inner: 3", "")]
+)
+def test_a_spectrum_of_polarisation_is_no_spectrum_of_counts(tmp_path: Path, said: str, stokes: str) -> None:
+    columns = {"CHANNEL": np.arange(8), "RATE": np.linspace(-1.0, 1.0, 8), "STAT_ERR": np.ones(8)}
+    path = write_spectrum(tmp_path / "a.pha", columns, XFLT0001=said, POISSERR=False)
+    if stokes:
+        with pytest.warns(XrayflowWarning, match=f"this is Stokes {stokes}, .*; give the spectrum of Stokes I"):
+            read_pha(path)
+    else:
+        read_pha(path)

@@ -235,6 +235,7 @@ def test_channels_centred_in_the_band_hold_the_counts_of_the_index(
         (f"{J1535}/1050360104/js_ni1050360104_0mpu7_silver_GTI0.jsgrp.gz", r"no nicer_d49_55575341\.rmf in .*--rmf"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*this is Stokes Q:xrayflow.errors.XrayflowWarning")
 def test_a_header_that_names_an_absent_file_asks_for_it(data_folder: Path, path: str, line: str) -> None:
     with pytest.raises(FileError, match=line):
         read_observation(data_folder / path)

@@ -78,6 +78,7 @@ def test_a_photon_energy_may_begin_at_zero(tmp_path: Path) -> None:
         ("MATRIX", "REDIST", False),
         ("MATRIX", "", False),
         ("MATRIX", "DETECTOR", False),
+        ("SPECTRESP MATRIX", "", True),
         ("MATRIX", "FULL", True),
         ("SPECRESP MATRIX", "FULL", True),
         ("SPECRESP MATRIX", "", True),
@@ -418,3 +419,10 @@ def test_a_rosat_matrix_is_read(cases_folder: Path) -> None:
     assert len(said) == 1
     assert read.matrix.shape == (729 - 19, 256)
     assert np.all(np.diff(read.energy_edges) > 0.0)
+
+
+def test_a_diagonal_matrix_may_have_one_element_in_each_row(tmp_path: Path) -> None:
+    """XMM's matrices for backgrounds that pass no mirror: every photon in the channel of its energy."""
+    size, edges = 60, np.linspace(0.0, 12.0, 61)
+    path = write_rmf(tmp_path / "d.rmf", matrix=np.eye(size), energy_edges=edges, channel_edges=edges, elements="fixed")
+    assert np.array_equal(read_rmf(path).matrix.toarray(), np.eye(size))

@@ -43,6 +43,9 @@ def _option(*names: str, help: str, panel: str, **settings: Any) -> Any:
 
 
 Pha = Annotated[str, typer.Argument(metavar="PHA", help="The spectrum (OGIP, may be gzipped).", show_default=False)]
+AnyFiles = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="PHA, RMF, ARF or background files.", show_default=False)
+]
 Spectra = Annotated[list[Path] | None, typer.Argument(metavar="PHA...", help="The spectra (OGIP).", show_default=False)]
 Run = Annotated[Path, typer.Argument(metavar="RUN.toml", help="The run file.", show_default=False)]
 TargetLibrary = Annotated[Path, typer.Argument(metavar="TARGETS", help="Of xrayflow targets.", show_default=False)]
@@ -101,7 +104,13 @@ Energies = Annotated[
 Channels = Annotated[
     str | None, _option(metavar="FIRST-LAST", help="Channels to fit instead, both kept: 30-999.", panel=DATA)
 ]
-Grouping = Annotated[str, _option(metavar="file|none|optimal|min:N", help="How channels form bins.", panel=DATA)]
+Grouping = Annotated[
+    str, _option(metavar="file|none|optimal|min:N|optmin:N|bin:N", help="How channels form bins.", panel=DATA)
+]
+NewGrouping = Annotated[
+    str,
+    _option("--grouping", metavar="optimal|min:N|optmin:N|bin:N|none", help="The bins to write.", panel=DATA),
+]
 ShownStatistic = Annotated[
     Statistic, _option("--statistic", help="XSPEC's statistic to show; only chi2 changes a posterior.", panel=DATA)
 ]
@@ -181,6 +190,7 @@ Device = Annotated[str, _option(metavar="cpu|cuda", help="Where to train.", pane
 
 Out = Annotated[Path | None, _option(metavar="DIR", help="Folder for the products; made where missing.", panel=OUTPUT)]
 OutFile = Annotated[Path | None, _option("--out", metavar="FILE", help="What is written.", panel=OUTPUT)]
+NewFile = Annotated[Path, _option("--out", metavar="FILE", help="The file that is written.", panel=OUTPUT)]
 Restart = Annotated[bool, _option("--restart", help="Start anew instead of going on.", panel=OUTPUT)]
 AsJson = Annotated[bool, _option("--json", help="Print one JSON object, and nothing else.", panel=OUTPUT)]
 Debug = Annotated[bool, _option("--debug", help="Show the traceback of an error.", panel=OUTPUT)]

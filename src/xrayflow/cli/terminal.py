@@ -105,8 +105,9 @@ def _with_error(value: float | None, error: float | None) -> str:
 
 
 def complain(text: str) -> None:
-    """One line on stderr, whatever the text holds."""
-    print(f"xrayflow: {' '.join(text.split())}", file=sys.stderr)
+    """One line on stderr, whatever the text holds: names of files may command a terminal too."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    print(f"xrayflow: {line}", file=sys.stderr)
 
 
 def usage(error: Exception) -> str:

@@ -38,6 +38,7 @@ from torch import Tensor
 from xrayflow.calibration import moved_channels
 from xrayflow.errors import DataError, MismatchError, ModelError
 from xrayflow.folding.grid import Grid
+from xrayflow.folding.sparse import SparseMatrix, is_sparse
 from xrayflow.ogip import Spectrum
 
 SAME_SHAPE = 3e-7
@@ -65,10 +66,31 @@ class FoldingMatrix:
     first: int
     values: Float[Tensor, "energy bin"]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Energies and bins."""
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """In memory."""
+        return self.values.numel() * self.values.element_size()
+
     @cached_property
     def summed(self) -> FoldingMatrix:
         """To all bins together."""
         return FoldingMatrix(self.first, self.values.sum(1, keepdim=True))
+
+    def product(self, rows: Float[Tensor, "*batch energy"]) -> Float[Tensor, "*batch bin"]:
+        """Photons of each reached energy -> what falls into the bins."""
+        return _product(rows, self.values)
+
+    def to(self, dtype: torch.dtype) -> FoldingMatrix:
+        """The same in another precision."""
+        return FoldingMatrix(self.first, self.values.to(dtype))
+
+
+AnyMatrix = FoldingMatrix | SparseMatrix
 
 
 class MatrixCache:
@@ -76,22 +98,22 @@ class MatrixCache:
 
     def __init__(self, most_bytes: int = MOST_KEPT) -> None:
         self.most_bytes = most_bytes
-        self.kept: OrderedDict[str, FoldingMatrix] = OrderedDict()
+        self.kept: OrderedDict[str, AnyMatrix] = OrderedDict()
 
-    def get(self, key: str) -> FoldingMatrix | None:
+    def get(self, key: str) -> AnyMatrix | None:
         """The matrix of a key, if it is still there."""
         found = self.kept.get(key)
         if found is not None:
             self.kept.move_to_end(key)
         return found
 
-    def put(self, key: str, matrix: FoldingMatrix) -> None:
+    def put(self, key: str, matrix: AnyMatrix) -> None:
         """Keep a matrix, and forget others until the rest fits."""
         self.kept[key] = matrix
-        size = sum(one.values.numel() * one.values.element_size() for one in self.kept.values())
+        size = sum(one.nbytes for one in self.kept.values())
         while size > self.most_bytes and self.kept:
             _, old = self.kept.popitem(last=False)
-            size -= old.values.numel() * old.values.element_size()
+            size -= old.nbytes
 
 
 _CACHE = MatrixCache()
@@ -116,7 +138,7 @@ class Fold:
     """
 
     grid: Grid
-    matrices: tuple[FoldingMatrix, ...]
+    matrices: tuple[AnyMatrix, ...]
     matrix_of_source: Int[Tensor, " source"]
     area: Float[Tensor, "source energy"]
     bins: int
@@ -150,7 +172,7 @@ class Fold:
         rebin = ratio.shape[1] > 1 and not nested
         response = _digest(rmf.sha256.encode(), reference, grid.energy_edges, str(dtype).encode(), bytes([rebin]))
         number: dict[str, int] = {}
-        matrices: list[FoldingMatrix] = []
+        matrices: list[AnyMatrix] = []
         elements = 0
         for spectrum in spectra:
             binning = _binning(spectrum)
@@ -161,7 +183,7 @@ class Fold:
             if matrix is None:
                 matrix = _matrix(spectrum, grid, share, reference, rebin, dtype, MOST_ELEMENTS - elements)
                 _CACHE.put(response + binning, matrix)
-            elements += matrix.values.numel()
+            elements += matrix.nbytes // 8
             matrices.append(matrix)
         if ratio.shape[1] > 1 and not rebin:
             inside = np.diff(share.indptr) > 0
@@ -173,7 +195,7 @@ class Fold:
             matrices=tuple(matrices),
             matrix_of_source=torch.tensor([number[_binning(spectrum)] for spectrum in spectra]),
             area=torch.from_numpy(ratio * exposure[:, None]).to(dtype),
-            bins=max(matrix.values.shape[1] for matrix in matrices),
+            bins=max(matrix.shape[1] for matrix in matrices),
             rebin=_sparse(share).to(dtype) if rebin else None,
             nested=nested,
         )
@@ -203,7 +225,7 @@ class Fold:
         """The same in another precision; what was made in float32 keeps its rounding."""
         return replace(
             self,
-            matrices=tuple(FoldingMatrix(one.first, one.values.to(dtype)) for one in self.matrices),
+            matrices=tuple(one.to(dtype) for one in self.matrices),
             area=self.area.to(dtype),
             rebin=None if self.rebin is None else self.rebin.to(dtype),
         )
@@ -240,20 +262,20 @@ class Fold:
             folded = photons.new_zeros((*photons.shape[:2], self.bins))
             for number, matrix in enumerate(self.matrices):
                 rows = (self.matrix_of_source == number).nonzero()[:, 0]
-                if rows.numel() == photons.shape[0] and matrix.values.shape[1] == self.bins:
+                if rows.numel() == photons.shape[0] and matrix.shape[1] == self.bins:
                     folded = self._folded(photons, matrix, self.area)
                 elif rows.numel():
-                    folded[rows, :, : matrix.values.shape[1]] = self._folded(photons[rows], matrix, self.area[rows])
+                    folded[rows, :, : matrix.shape[1]] = self._folded(photons[rows], matrix, self.area[rows])
         return folded.to(torch.float64)
 
     @staticmethod
-    def _folded(photons: Tensor, matrix: FoldingMatrix, area: Tensor) -> Tensor:
+    def _folded(photons: Tensor, matrix: AnyMatrix, area: Tensor) -> Tensor:
         """The counts of some sources that share a binning."""
-        reach = slice(matrix.first, matrix.first + matrix.values.shape[0])
+        reach = slice(matrix.first, matrix.first + matrix.shape[0])
         reached = photons[..., reach]
         if area.shape[1] == 1:
-            return _product(reached, matrix.values) * area[:, None, :]
-        return _product(reached * area[:, None, reach], matrix.values)
+            return matrix.product(reached) * area[:, None, :]
+        return matrix.product(reached * area[:, None, reach])
 
     def select(self, sources: Int[Tensor, " chosen"]) -> Fold:
         """The fold of some of the sources, with the bins that they need.
@@ -268,7 +290,7 @@ class Fold:
             matrices=matrices,
             matrix_of_source=number,
             area=self.area[sources],
-            bins=max((matrix.values.shape[1] for matrix in matrices), default=self.bins),
+            bins=max((matrix.shape[1] for matrix in matrices), default=self.bins),
         )
 
 
@@ -288,38 +310,46 @@ def _matrix(
     rebin: bool,
     dtype: torch.dtype,
     most: int,
-) -> FoldingMatrix:
+) -> AnyMatrix:
     """The chain of one binning: from the grid (or, with `rebin`, from the RMF's energies) to its bins."""
-    columns = _bins(spectrum)
-    response = sp.csr_array(sp.diags_array(reference) @ columns)
+    response = _bins(spectrum)
+    served = np.asarray(response.sum(axis=0)).ravel() > 0
+    response.data *= np.repeat(reference, np.diff(response.indptr))  # in place: it may have ten million elements
     whole = sp.csr_array(share @ response)
-    _check_band(grid, spectrum, columns, whole)
+    _check_band(grid, spectrum, served, whole)
     rows = response if rebin else whole
+    del response, whole
     reached = np.flatnonzero(np.diff(rows.indptr))
     start, stop = (int(reached[0]), int(reached[-1]) + 1) if reached.size else (0, 1)
+    # no row before `start` has an element, so that the others need no copy
+    rows = sp.csr_array((rows.data, rows.indices, rows.indptr[start : stop + 1]), shape=(stop - start, rows.shape[1]))
+    if is_sparse(rows) and 3 * rows.nnz <= most:
+        return SparseMatrix.of(start, rows, dtype)
     if (stop - start) * rows.shape[1] > most:
         raise DataError(
             f"{spectrum.observation.pha.path.name}: the response between {stop - start} energies and {rows.shape[1]} "
             "bins is too large for memory; give a coarser --grouping (optimal), fewer --energies or fewer spectra "
             "together"
         )
-    return FoldingMatrix(start, torch.from_numpy(rows[start:stop].toarray()).to(dtype))
+    return FoldingMatrix(start, torch.from_numpy(rows.toarray()).to(dtype))
 
 
-def _merged(matrix: FoldingMatrix, edges: NDArray[np.float64], wide: NDArray[np.float64]) -> FoldingMatrix:
+def _merged(matrix: AnyMatrix, edges: NDArray[np.float64], wide: NDArray[np.float64]) -> AnyMatrix:
     """A matrix on a grid of some of its edges: photons lie evenly in a bin.
 
     Args:
         matrix: Of the fine grid.
         edges, wide: Of the fine and of the wide grid.
     """
-    reach = np.arange(matrix.first, matrix.first + matrix.values.shape[0])
+    reach = np.arange(matrix.first, matrix.first + matrix.shape[0])
     of = np.searchsorted(wide, edges[reach], side="right") - 1
     inside = (of >= 0) & (of < wide.size - 1)
     weight = np.where(inside, np.diff(edges)[reach], 0.0) / np.diff(wide)[of.clip(0, wide.size - 2)]
     first, last = (int(of[inside][end]) for end in (0, -1)) if inside.any() else (0, 0)
-    values = matrix.values.new_zeros((last - first + 1, matrix.values.shape[1]))
     place = torch.from_numpy((of - first).clip(0, last - first))
+    if isinstance(matrix, SparseMatrix):
+        return matrix.merged(first, place, weight, last - first + 1)
+    values = matrix.values.new_zeros((last - first + 1, matrix.shape[1]))
     return FoldingMatrix(first, values.index_add_(0, place, matrix.values * torch.from_numpy(weight)[:, None]))
 
 
@@ -361,13 +391,13 @@ def _areas(spectra: Sequence[Spectrum]) -> tuple[NDArray[np.float64], NDArray[np
     return reference, ratio
 
 
-def _bins(spectrum: Spectrum) -> sp.csc_array:
+def _bins(spectrum: Spectrum) -> sp.csr_array:
     """The matrix from RMF energies to the bins of one spectrum, AREASCAL included."""
     grouping = spectrum.summed_channels(spectrum.observation.pha.areascal)
     matrix = spectrum.observation.rmf.matrix
     if spectrum.gain == (0.0, 0.0):
-        return sp.csc_array(matrix @ grouping)
-    read = sp.csc_array(matrix @ sp.csr_array(moved_channels(spectrum) @ grouping))
+        return sp.csr_array(matrix @ grouping)
+    read = sp.csr_array(matrix @ sp.csr_array(moved_channels(spectrum) @ grouping))
     read.data = read.data.clip(min=0.0)  # interpolation swings where a response breaks off
     return read
 
@@ -399,9 +429,9 @@ def _sparse(share: sp.csr_array) -> Tensor:
     return torch.sparse_coo_tensor(place, values, entries.shape, check_invariants=True).coalesce()
 
 
-def _check_band(grid: Grid, spectrum: Spectrum, response: sp.csc_array, reached: sp.csr_array) -> None:
+def _check_band(grid: Grid, spectrum: Spectrum, served: NDArray[np.bool_], reached: sp.csr_array) -> None:
     """Refuse a grid from which no photon reaches a column that the response itself serves."""
-    lost = (np.asarray(response.sum(axis=0)).ravel() > 0) & (np.asarray(reached.sum(axis=0)).ravel() <= 0)
+    lost = served & (np.asarray(reached.sum(axis=0)).ravel() <= 0)
     if lost.any():
         lo, hi = float(spectrum.energy_lo.min()), float(spectrum.energy_hi.max())
         raise ModelError(

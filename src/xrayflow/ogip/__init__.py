@@ -2,11 +2,17 @@
 
 from xrayflow.ogip.arf import ARF, read_arf
 from xrayflow.ogip.blank import blank_pha
+from xrayflow.ogip.companions import read_observation
+from xrayflow.ogip.description import Description, describe
 from xrayflow.ogip.grouping import Bins, form_bins
-from xrayflow.ogip.observation import DEFAULT_BAND, Observation, Spectrum, read_observation
+from xrayflow.ogip.locate import how_found
+from xrayflow.ogip.observation import DEFAULT_BAND, Observation, Spectrum
+from xrayflow.ogip.oddities import Oddity
 from xrayflow.ogip.pha import PHA, read_pha
+from xrayflow.ogip.rewrite import GroupedFile, group_file
 from xrayflow.ogip.rmf import RMF, read_rmf
 from xrayflow.ogip.write import Origin, write_pha
+from xrayflow.ogip.write_response import write_arf, write_rmf
 
 __all__ = [
     "ARF",
@@ -14,14 +20,22 @@ __all__ = [
     "PHA",
     "RMF",
     "Bins",
+    "Description",
+    "GroupedFile",
     "Observation",
+    "Oddity",
     "Origin",
     "Spectrum",
     "blank_pha",
+    "describe",
     "form_bins",
+    "group_file",
+    "how_found",
     "read_arf",
     "read_observation",
     "read_pha",
     "read_rmf",
+    "write_arf",
     "write_pha",
+    "write_rmf",
 ]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrayflow.errors import XrayflowWarning
+from xrayflow.ogip.datasum import warn_of_damage
 from xrayflow.ogip.fits import FitsFile, Table
 from xrayflow.ogip.known import KnownFiles
 
@@ -21,6 +22,12 @@ THOUSANDTH = 1e-3
 
 LAST_DIGITS = 5e-7
 """Relative: the last digits of float32, in which most files hold their energies."""
+
+MOST_KEV = 1e12
+"""No photon has more, so that sums of energies stay numbers [keV]."""
+
+LARGEST_AREA = 1e30
+"""[cm^2]"""
 
 NO_WIDTH = float(np.finfo(np.float32).eps)
 """Relative: a narrower bin has no width in float32."""
@@ -73,11 +80,11 @@ def _parsed(file: FitsFile) -> ARF:
     if not held:
         file.missing("SPECRESP", "an ARF")
     table = held[0]
+    warn_of_damage(table)
     area = table.column("SPECRESP").reshape(-1).astype(np.float64)
     if len(area) != table.rows or table.rows == 0:
         table.fail(f"SPECRESP has {len(area)} values in {table.rows} rows", "give one area per energy")
-    if not np.all(np.isfinite(area)) or np.any(area < 0.0):
-        bad = int(np.sum(~(np.isfinite(area) & (area >= 0.0))))
+    if bad := int(np.sum(~((area >= 0.0) & (area <= LARGEST_AREA)))):
         table.fail(f"{bad} areas are negative or not numbers", "rebuild the ARF")
     edges, order = energy_edges(table, area > 0.0)
     return ARF(file.path, edges, area[order], file.sha256)
@@ -107,6 +114,8 @@ def energy_edges(table: Table, used: NDArray[np.bool_]) -> tuple[NDArray[np.floa
     low, high = (table.column(name).reshape(-1).astype(np.float64) for name in ("ENERG_LO", "ENERG_HI"))
     if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high)) and np.all(low >= 0.0)):
         table.fail("ENERG_LO or ENERG_HI holds negative values or no numbers", "rebuild the response")
+    if high.max() > MOST_KEV:
+        table.fail(f"energies of up to {high.max():g} keV", "rebuild the response")
     order = np.arange(table.rows, dtype=np.int64)
     if table.rows > 1 and low[0] > low[-1]:
         order = order[::-1]

@@ -1,11 +1,9 @@
-"""Tables of FITS files that nobody vouches for: bounded memory, and one line of error that says where.
+"""Files that nobody vouches for: bounded memory, and one line of error that says where.
 
-A file is read once into memory (unpacked when it begins like gzip, whatever its name), hashed, and astropy parses the
-headers. Table data are numpy views of those bytes, so nothing is converted before it is asked for, and every extent is
-compared with the bytes that exist before it is touched.
+A file is read once into memory (unpacked when it begins like gzip, whatever its name) and hashed; then its headers are
+walked. Nothing is asked of memory before the bytes that a header announces are known to be there.
 
-Source: FITS standard 4.0, sections 3.3 (blocks), 4.2.1.2 (CONTINUE, read by astropy), 7.3 (binary tables, variable
-arrays in the heap).
+Source: FITS standard 4.0, sections 3.1 (units, blocks of 2880 bytes), 4.4.1 (mandatory keywords).
 """
 
 from __future__ import annotations
@@ -13,206 +11,46 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
-import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NoReturn
-
-import numpy as np
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
-from numpy.typing import NDArray
+from typing import NoReturn
 
 from xrayflow.errors import FileError, FormatError
+from xrayflow.ogip.header import BLOCK, Header, read_header, table_name, unit_name, unit_size
+from xrayflow.ogip.table import LARGEST, Column, Ragged, Table
+
+__all__ = [
+    "LARGEST",
+    "MAX_BYTES",
+    "Column",
+    "FitsFile",
+    "Ragged",
+    "Table",
+    "content_of",
+    "read_bytes",
+    "read_fits",
+    "split_choice",
+]
 
 MAX_BYTES = 1 << 30
 """Largest file, unpacked, that is read [bytes]; it bounds the memory of everything after it."""
 
-LARGEST = 1 << 31
-"""No channel number, count of channels or flag is larger."""
+UNPACKED = 192 << 20
+"""To which any file may unpack [bytes]; real spectra and responses are far smaller."""
 
-_VARIABLE = re.compile(r"^\d*([PQ])([LBIJKED])")
-_ELEMENT = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
-CARD = 80
-"""Characters."""
+MOST_PACKED = 20
+"""A larger one may unpack to so many times its size; real ones unpack to 2 to 7 times theirs."""
 
-_STRING = re.compile(r"((?:[^']|'')*)' *(?:/.*)?")
-"""What follows the first quote of a card whose value is a text: the text, a quote, perhaps a comment."""
+MOST_UNITS = 20_000
+"""Extensions of one file: the longest time series of responses have some hundred."""
+
+MOST_NAMED = 12
+"""Extensions that an error line names."""
 
 _CHOICE = re.compile(r"(.*\S)\s*\{([^{}]*)\}\s*")
 """XSPEC's choice of one spectrum or matrix of a file: file{3}."""
-
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, fits.VerifyError)
-
-
-@dataclass(frozen=True, eq=False)
-class Ragged:
-    """A column whose rows may differ in length: row i holds `values[start[i] : start[i] + length[i]]`."""
-
-    values: NDArray[Any]
-    start: NDArray[np.int64]
-    length: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """One binary table of a file.
-
-    Args:
-        where: `file[EXTNAME]`, or `file[EXTNAME,2]` of a second one; the beginning of every error line.
-        name: EXTNAME in capitals, without surrounding blanks.
-        header: The header of the extension.
-        primary: The header of the file's first unit.
-        data: The rows, big-endian, not scaled.
-        heap: The bytes of the variable arrays.
-    """
-
-    where: str
-    name: str
-    header: fits.Header
-    primary: fits.Header
-    data: NDArray[Any] = field(repr=False)
-    heap: bytes = field(repr=False)
-    columns: dict[str, fits.Column] = field(repr=False)
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(self.data)
-
-    def fail(self, found: str, todo: str) -> NoReturn:
-        """Raise the FormatError of this table.
-
-        Args:
-            found: What was found.
-            todo: What the user can do.
-
-        Raises:
-            FormatError: Always.
-        """
-        raise FormatError(f"{self.where}: {found}; {todo}")
-
-    def __contains__(self, column: str) -> bool:
-        return column in self.columns
-
-    def keyword(self, name: str, *, primary: bool = False) -> Any:
-        """A header value, None where the keyword is absent or undefined; `primary` looks in the first unit too."""
-        for header in (self.header, self.primary) if primary else (self.header,):
-            try:
-                value = header.get(name)
-                if isinstance(value, str):
-                    return _unquoted(header.cards[name].image) or value
-            except _UNREADABLE:
-                self.fail(f"the card of {name} cannot be read", "correct the header")
-            if value is not None and not isinstance(value, fits.card.Undefined):
-                return value
-        return None
-
-    def text(self, name: str, *, primary: bool = False) -> str:
-        """A header value as text without surrounding blanks, '' where it is absent."""
-        value = self.keyword(name, primary=primary)
-        return "" if value is None else str(value).strip()
-
-    def number(self, name: str) -> float | None:
-        """A header value as a finite number, None where it is absent; strings such as '0' count as numbers.
-
-        Raises:
-            FormatError: The value is not a finite number.
-        """
-        value = self.keyword(name)
-        if value is None or (isinstance(value, str) and not value.strip()):
-            return None
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            self.fail(f"{name} = {value!r} is not a number", "correct the header")
-        if not np.isfinite(number):
-            self.fail(f"{name} = {value!r} is not finite", "correct the header")
-        return number
-
-    def first_legal(self, column: str) -> int | None:
-        """TLMIN of a column, None where the header has none."""
-        keyword = f"TLMIN{list(self.columns).index(column) + 1}"
-        number = self.number(keyword)
-        if number is not None and abs(number) > LARGEST:
-            self.fail(f"{keyword} = {number:g} is no channel number", "correct the header")
-        return None if number is None else round(number)
-
-    def column(self, name: str) -> NDArray[Any]:
-        """A column of fixed width, scaled, native: int64 or float64, (row,) or (row, element).
-
-        Raises:
-            FormatError: The column is absent, variable, or holds no numbers.
-        """
-        if name not in self.columns:
-            self.fail(f"no column {name} among {', '.join(self.columns)}", "give a complete OGIP file")
-        if self._variable(name):
-            self.fail(f"column {name} is a variable array", "give a file with one value per channel")
-        return self._scaled(name, self.data[name])
-
-    def words(self, name: str, row: int) -> str | None:
-        """The text of one row, without surrounding blanks; None where there is no such column of text."""
-        if name not in self.columns or self.data[name].dtype.kind != "S":
-            return None
-        return bytes(self.data[name][row]).decode("latin-1").strip("\0 ")
-
-    def ragged(self, name: str) -> Ragged:
-        """A column that is scalar, fixed or variable, all seen as rows of different lengths.
-
-        Raises:
-            FormatError: The column is absent, or a row points outside the file's heap.
-        """
-        variable = self._variable(name) if name in self.columns else None
-        if variable is None:
-            fixed = self.column(name).reshape(self.rows, -1)
-            width = fixed.shape[1]
-            length = np.full(self.rows, width, dtype=np.int64)
-            return Ragged(fixed.reshape(-1), np.arange(self.rows, dtype=np.int64) * width, length)
-        element = np.dtype(_ELEMENT[variable.group(2)])
-        descriptor = self.data[name].reshape(self.rows, 2).astype(np.int64)
-        length, offset = descriptor[:, 0], descriptor[:, 1]
-        inside = (length >= 0) & (offset >= 0) & (length <= len(self.heap)) & (offset <= len(self.heap))
-        if not np.all(inside) or np.any((offset + length * element.itemsize > len(self.heap)) & (length > 0)):
-            self.fail(f"column {name} points outside the file's heap of {len(self.heap)} bytes", "get the file again")
-        if int(length.sum()) * element.itemsize > MAX_BYTES:
-            self.fail(f"column {name} has {int(length.sum())} elements", f"the limit is {MAX_BYTES} bytes")
-        # a view per row (thousands), not per element (millions): heaps interleave columns of different alignment
-        pieces = [
-            np.frombuffer(self.heap, element, count, start)
-            for count, start in zip(length.tolist(), offset.tolist(), strict=True)
-            if count
-        ]
-        values = np.concatenate(pieces) if pieces else np.empty(0, element)
-        return Ragged(self._scaled(name, values), np.cumsum(length) - length, length)
-
-    def is_single(self, name: str) -> bool:
-        """Whether a column holds numbers in single precision."""
-        variable = self._variable(name)
-        kind = self.data[name].dtype if variable is None else np.dtype(_ELEMENT[variable.group(2)])
-        return kind.kind == "f" and kind.itemsize == 4
-
-    def _variable(self, name: str) -> re.Match[str] | None:
-        return _VARIABLE.match(str(self.columns[name].format).strip())
-
-    def _scaled(self, name: str, raw: NDArray[Any]) -> NDArray[Any]:
-        """Stored values to physical ones: TSCAL, TZERO, TNULL."""
-        column = self.columns[name]
-        if raw.dtype.kind not in "iuf":
-            self.fail(f"column {name} of format {column.format} holds no numbers", "give a numeric column")
-        scale, zero, null = column.bscale, column.bzero, column.null
-        plain = raw.dtype.kind in "iu" and scale in (None, "", 1) and float(zero or 0).is_integer()
-        values: NDArray[Any] = raw.astype(np.int64 if plain else np.float64)
-        if null not in (None, "") and raw.dtype.kind in "iu" and np.any(raw == null):
-            values = np.where(raw == null, np.nan, values)
-        if scale not in (None, "", 1):
-            values = values * float(scale)
-        if zero not in (None, "", 0):
-            values = values + (int(zero) if plain else float(zero))
-        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,8 +79,9 @@ class FitsFile:
         Raises:
             FormatError: Always.
         """
-        held = ", ".join(self.names) or "no extension"
-        raise FormatError(f"{self.path}: no {wanted} extension, it holds {held}; is it {kind}?")
+        more = f" and {len(self.names) - MOST_NAMED} more" if len(self.names) > MOST_NAMED else ""
+        held = ", ".join(self.names[:MOST_NAMED]) or "no extension"
+        raise FormatError(f"{self.path}: no {wanted} extension, it holds {held}{more}; is it {kind}?")
 
 
 def read_fits(path: str | Path, packed: bytes | None = None) -> FitsFile:
@@ -257,21 +96,52 @@ def read_fits(path: str | Path, packed: bytes | None = None) -> FitsFile:
 
     Raises:
         FileError: The file is missing, unreadable, too large, not FITS, or cut short.
+        FormatError: A table of it cannot be.
     """
     path = Path(path)
     packed = read_bytes(path) if packed is None else packed
-    content = _unpack(path, packed)
+    content = content_of(path, packed)
     if not content.startswith(b"SIMPLE  ="):
         raise FileError(f"{path}: not a FITS file (it begins with {content[:8]!r}); give an OGIP FITS file")
-    with _parsing(path):
-        units = fits.open(BytesIO(content), lazy_load_hdus=False, memmap=False)
-        names = tuple(unit.name.strip() or f"extension {index}" for index, unit in enumerate(units) if index)
-        end = _check_extents(path, units, len(content))
-        if content[end : end + 8] == b"XTENSION":
-            last = names[-1] if names else "the first header"
-            raise FileError(f"{path}: cut short or damaged in the header after {last}; get the file again")
-        tables = tuple(_table(path, unit, units[0].header, content) for unit in units if _is_table(unit))
+    units = _units(path, content)
+    names = tuple(unit_name(header) or f"extension {number}" for number, header in enumerate(units) if number)
+    tables = tuple(Table.of(path, header, units[0], content) for header in units[1:] if _is_table(path, header))
     return FitsFile(path, hashlib.sha256(packed).hexdigest(), tables, names)
+
+
+def _units(path: Path, content: bytes) -> list[Header]:
+    """The headers of all units, each of which lies within the file (the padding of the last may be missing)."""
+    units: list[Header] = []
+    at = 0
+    while at == 0 or content[at : at + 8] == b"XTENSION":
+        header = read_header(content, at)
+        last = (unit_name(units[-1]) or "the first header") if units else "its beginning"
+        if header is None:
+            raise FileError(f"{path}: cut short or damaged in the header after {last}; get the file again")
+        if len(units) == MOST_UNITS:
+            raise FileError(f"{path}: more than {MOST_UNITS} extensions; give a file of fewer")
+        where = table_name(path, header)[1] if units else str(path)
+        try:
+            size = unit_size(header)
+        except ValueError as error:
+            raise FileError(f"{where}: damaged header ({error!s:.160}); get the file again") from None
+        if header.end + size > len(content):
+            held = max(len(content) - header.end, 0)
+            raise FileError(
+                f"{where}: the header announces {min(size, 10**18)} bytes, the file holds {held}: cut short; get the "
+                "file again"
+            )
+        units.append(header)
+        at = header.end + -(-size // BLOCK) * BLOCK
+    return units
+
+
+def _is_table(path: Path, header: Header) -> bool:
+    try:
+        kind = header.get("XTENSION")
+    except ValueError:
+        raise FormatError(f"{table_name(path, header)[1]}: the card of XTENSION cannot be read; get it again") from None
+    return isinstance(kind, str) and kind.strip().upper() in ("BINTABLE", "A3DTABLE")
 
 
 def split_choice(path: str | Path) -> tuple[Path, int | None]:
@@ -324,77 +194,24 @@ def read_bytes(path: Path) -> bytes:
         raise FileError(f"{path}: cannot be read ({reason}); give a readable file") from None
 
 
-def _unpack(path: Path, packed: bytes) -> bytes:
+def content_of(path: Path, packed: bytes) -> bytes:
+    """The bytes of a file, unpacked where they begin like gzip.
+
+    Args:
+        path: For error lines.
+        packed: As on disk.
+
+    Raises:
+        FileError: gzip is damaged, or the file unpacks to more than a real one does.
+    """
     if not packed.startswith(b"\x1f\x8b"):
         return packed
+    most = min(MAX_BYTES, max(UNPACKED, MOST_PACKED * len(packed)))
     try:
         with gzip.GzipFile(fileobj=BytesIO(packed)) as stream:
-            content = stream.read(MAX_BYTES + 1)
+            content = stream.read(most + 1)
     except (EOFError, OSError, zlib.error) as error:
         raise FileError(f"{path}: gzip is cut short or damaged ({error}); get the file again") from None
-    if len(content) > MAX_BYTES:
-        raise FileError(f"{path}: unpacks to more than {MAX_BYTES} bytes, the limit; give a smaller file")
+    if len(content) > most:
+        raise FileError(f"{path}: unpacks to more than {most} bytes, the limit; give a smaller file, or unpack it")
     return content
-
-
-@contextmanager
-def _parsing(path: Path) -> Iterator[None]:
-    """astropy's complaints about headers: oddities are silent (real files are full of them), the rest is one line."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
-        try:
-            yield
-        except _UNREADABLE as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise FileError(f"{path}: damaged FITS ({reason[:160]}); get the file again") from None
-
-
-def _unquoted(image: str) -> str:
-    """The text of a card and its CONTINUE cards; '' where it is not one after another as the standard has them.
-
-    astropy takes a quote before a slash for the end of a text, even if it is doubled and so belongs to it.
-    """
-    *continued, last = (image[at : at + CARD].partition("'")[2].rstrip() for at in range(0, len(image), CARD))
-    if not all(card.endswith("&'") for card in continued):
-        return ""
-    match = _STRING.fullmatch("".join(card.removesuffix("&'") for card in continued) + last)
-    return match[1].replace("''", "'").rstrip() if match else ""
-
-
-def _is_table(unit: Any) -> bool:
-    return isinstance(unit, fits.BinTableHDU)
-
-
-def _check_extents(path: Path, units: Any, available: int) -> int:
-    """The end of the last unit [byte]; every unit must lie within the file (its padding may be missing)."""
-    end = 0
-    for index, unit in enumerate(units):
-        start, size = int(unit.fileinfo()["datLoc"]), int(unit.size)
-        if size < 0 or start + size > available:
-            name = unit.name.strip() or str(index)
-            raise FileError(
-                f"{path}[{name}]: the header announces {size} bytes, the file holds {max(available - start, 0)}: "
-                "cut short; get the file again"
-            )
-        end = start + -(-size // 2880) * 2880
-    return end
-
-
-def _table(path: Path, unit: Any, primary: fits.Header, content: bytes) -> Table:
-    header = unit.header
-    name = unit.name.strip().upper()
-    version = f",{unit.ver}" if name and unit.ver != 1 else ""
-    where = f"{path}[{name or unit.ver}{version}]"
-    rows, width = int(header["NAXIS2"]), int(header["NAXIS1"])
-    start = int(unit.fileinfo()["datLoc"])
-    # upper case and no surrounding blanks: FITS column names do not distinguish case
-    columns = {str(column.name).strip().upper(): column for column in unit.columns}
-    layout = unit.columns.dtype.newbyteorder(">")
-    if len(columns) != len(layout.names or ()):
-        raise FormatError(f"{where}: two columns of one name among {', '.join(columns)}; give a correct table")
-    if layout.itemsize != width:
-        raise FormatError(f"{where}: columns of {layout.itemsize} bytes in rows of {width}; get the file again")
-    layout.names = tuple(columns)
-    data = np.frombuffer(content, layout, rows, start) if width else np.zeros(rows, layout)
-    heap = content[start + int(header.get("THEAP", rows * width)) : start + rows * width + int(header["PCOUNT"])]
-    return Table(where, name, header, primary, data, heap, columns)

@@ -21,9 +21,8 @@ That tells a file grouped by its counts: the groups that look so, each weighed b
 
     min_t exp(-t W) prod (1 - q + q^(1 - t))        (Chernoff).
 
-Source: XSPEC 12 manual, commands `ignore` and `notice`; OGIP/92-007, sections on GROUPING and QUALITY. Optimal bins:
-Kaastra & Bleeker 2016, A&A 587, A151, equations 36, 37 and appendix B. The bound: Chernoff 1952, Ann. Math. Stat. 23,
-493.
+Source: XSPEC 12 manual, commands `ignore` and `notice`; OGIP/92-007, sections on GROUPING and QUALITY. The bound:
+Chernoff 1952, Ann. Math. Stat. 23, 493.
 """
 
 from __future__ import annotations
@@ -37,16 +36,11 @@ from numpy.typing import NDArray
 from scipy.special import pdtr
 
 from xrayflow.errors import DataError
+from xrayflow.ogip.regroup import INCOMPLETE, regroup, resolution
 from xrayflow.ogip.rmf import RMF
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-
-INCOMPLETE = 2
-"""Quality of a bin that `min:N` could not fill, as grppha writes it."""
-
-COUNTS_PER_ELEMENT = 1.314
-"""Counts of a Gaussian line over those within its full width at half maximum (Kaastra & Bleeker 2016, B.4)."""
 
 CHANCE = 0.01
 """A file is taken as grouped by its counts where chance makes it look so less often than this. The bound is generous:
@@ -197,38 +191,6 @@ def notice_channels(bins: Bins, channels: tuple[int, int]) -> NDArray[np.bool_]:
     return noticed
 
 
-def regroup(
-    kind: str, grouping: IntArray, quality: IntArray, counts: FloatArray, rmf: RMF, channel_row: IntArray
-) -> tuple[IntArray, IntArray]:
-    """GROUPING and QUALITY of the wanted kind.
-
-    Args:
-        kind: "file" as it is; "none" every channel a bin; "optimal" the bins of Kaastra & Bleeker (2016); "min:N" at
-            least N counts a bin, where good channels end before that the bin is bad.
-        grouping: GROUPING of the file.
-        quality: QUALITY of the file. Bad channels end a bin and keep their quality.
-        counts: Counts of each channel.
-        rmf: The response, for its resolution.
-        channel_row: Row of the RMF's channels for each channel.
-
-    Returns:
-        GROUPING and QUALITY.
-
-    Raises:
-        DataError: `kind` is none of these.
-    """
-    if kind == "file":
-        return grouping, quality
-    if kind == "none":
-        return np.zeros_like(grouping), quality
-    if kind == "optimal":
-        return group_optimal(quality, counts, resolution(rmf)[channel_row]), quality
-    word, colon, number = kind.partition(":")
-    if word == "min" and colon and number.isascii() and number.isdigit() and int(number) > 0:
-        return group_min(quality, counts, int(number))
-    raise DataError(f"grouping {kind!r} is none of file, none, optimal, min:N; write it like min:20")
-
-
 def undecided(
     kind: str, grouping: IntArray, quality: IntArray, counts: FloatArray, rmf: RMF, channel_row: IntArray
 ) -> tuple[IntArray, IntArray] | None:
@@ -249,7 +211,12 @@ def undecided(
     Returns:
         GROUPING and QUALITY; None where the counts decided no bin of more than one channel.
     """
-    if kind in ("none", "optimal"):
+    word = kind.partition(":")[0]
+    if word == "optmin":  # what optimal bins were merged for is given up
+        merged, _ = regroup(kind, grouping, quality, counts, rmf, channel_row)
+        optimal = regroup("optimal", grouping, quality, counts, rmf, channel_row)
+        return None if np.array_equal(merged, optimal[0]) else optimal
+    if word in ("none", "optimal", "bin"):
         return None
     asked, marked = regroup(kind, grouping, quality, counts, rmf, channel_row)
     groups = _Groups.of(asked, marked, counts)
@@ -279,6 +246,7 @@ def least_counts(grouping: IntArray, quality: IntArray, counts: FloatArray) -> i
     Returns:
         The number, as in grppha's `group min`; None where the counts did not decide the groups.
 
+    >>> from xrayflow.ogip.regroup import group_min
     >>> counts = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0])
     >>> least_counts(*group_min(np.zeros(14, int), counts, 1), counts)
     1
@@ -400,112 +368,3 @@ class _Groups:
         single = (self.width == 1) & (self.total < least + 5.0 * np.sqrt(least))
         loose = self.good & (single | self._stopped(least) | (self.total < least))
         return np.append(loose, False)[self.of_channel]
-
-
-def group_min(quality: IntArray, counts: FloatArray, minimum: int) -> tuple[IntArray, IntArray]:
-    """Bins of at least `minimum` counts.
-
-    Args:
-        quality: QUALITY of the channels.
-        counts: Counts of the channels.
-        minimum: Least counts of a bin.
-
-    Returns:
-        GROUPING, and QUALITY with 2 where good channels ended before the bin was full.
-
-    >>> group_min(np.zeros(5, int), np.array([3.0, 1.0, 1.0, 5.0, 1.0]), 4)
-    (array([ 1, -1,  1, -1,  1]), array([0, 0, 0, 0, 2]))
-    """
-    grouping = np.zeros(len(quality), dtype=np.int64)
-    quality = quality.copy()
-    for begin, end in _good_runs(quality):
-        first, total = begin, 0.0
-        for index in range(begin, end):
-            grouping[index] = 1 if index == first else -1
-            total += counts[index]
-            if total >= minimum:
-                first, total = index + 1, 0.0
-        quality[first:end] = INCOMPLETE
-    return grouping, quality
-
-
-def group_optimal(quality: IntArray, counts: FloatArray, fwhm: FloatArray) -> IntArray:
-    """The bins of Kaastra & Bleeker (2016): the fewer counts a resolution element holds, the wider its bins.
-
-    With N_r counts in a resolution element and R elements in the spectrum, x = ln[N_r (1 + 0.20 ln R)], the best width
-    is one FWHM for x <= 2.119, else FWHM (0.08 + 7.0/x + 1.8/x^2) / (1 + 5.9/x). A bin is as wide as the best width of
-    every one of its channels allows.
-
-    Args:
-        quality: QUALITY of the channels; bins do not cross bad ones.
-        counts: Counts of the channels.
-        fwhm: Full width at half maximum of the response at each channel [channels].
-
-    Returns:
-        GROUPING.
-
-    Source: equations 36, 37 and appendix B of the paper.
-    """
-    total = np.concatenate([[0.0], np.cumsum(counts)])
-    edge = np.arange(len(total), dtype=np.float64)
-    middle = edge[:-1] + 0.5
-    within = np.interp(middle + fwhm / 2, edge, total) - np.interp(middle - fwhm / 2, edge, total)
-    elements = max(float(np.sum(1.0 / fwhm)), 1.0)
-    x = np.log(np.maximum(COUNTS_PER_ELEMENT * within * (1.0 + 0.20 * np.log(elements)), 1.0))
-    safe = np.maximum(x, 2.119)
-    share = np.where(x <= 2.119, 1.0, (0.08 + 7.0 / safe + 1.8 / safe**2) / (1.0 + 5.9 / safe))
-    width = np.maximum(np.rint(fwhm * share), 1).astype(np.int64)
-    grouping = np.zeros(len(quality), dtype=np.int64)
-    for begin, end in _good_runs(quality):
-        first = begin
-        while first < end:
-            last, allowed = first + 1, int(width[first])
-            while last < end and last - first + 1 <= min(allowed, int(width[last])):
-                allowed = min(allowed, int(width[last]))
-                last += 1
-            grouping[first], grouping[first + 1 : last] = 1, -1
-            first = last
-    return grouping
-
-
-def _good_runs(quality: IntArray) -> list[tuple[int, int]]:
-    """Begin and end (exclusive) of every run of good channels."""
-    good = np.concatenate([[False], quality == 0, [False]])
-    step = np.flatnonzero(good[1:] != good[:-1])
-    return list(zip(step[::2].tolist(), step[1::2].tolist(), strict=True))
-
-
-def resolution(rmf: RMF) -> FloatArray:
-    """Full width at half maximum of the response at the nominal energy of every channel [channels].
-
-    Args:
-        rmf: The response.
-
-    Returns:
-        At least 1 for each of the RMF's channels. A channel outside the photon energies, or at an energy without
-        response, takes the width of the nearest one that has it.
-    """
-    centre = (rmf.energy_edges[1:] + rmf.energy_edges[:-1]) / 2
-    seen = np.flatnonzero(np.diff(rmf.matrix.indptr) > 0)
-    nominal = (rmf.e_min + rmf.e_max) / 2
-    if len(seen) == 0:
-        return np.ones(len(nominal))
-    nearest = seen[np.clip(np.searchsorted((centre[seen][1:] + centre[seen][:-1]) / 2, nominal), 0, len(seen) - 1)]
-    rows, of_channel = np.unique(nearest, return_inverse=True)
-    widths = np.array([_row_fwhm(rmf, int(row)) for row in rows])
-    return widths[of_channel]
-
-
-def _row_fwhm(rmf: RMF, row: int) -> float:
-    """Distance of the half-maximum crossings on both sides of the peak of one matrix row, interpolated [channels]."""
-    begin, end = rmf.matrix.indptr[row], rmf.matrix.indptr[row + 1]
-    columns = rmf.matrix.indices[begin:end]
-    profile = np.zeros(int(columns.max() - columns.min()) + 3)
-    np.add.at(profile, columns - columns.min() + 1, rmf.matrix.data[begin:end])
-    peak = int(np.argmax(profile))
-    half = profile[peak] / 2
-    left = peak - int(np.argmax(profile[peak::-1] < half))
-    right = peak + int(np.argmax(profile[peak:] < half))
-    low = left + (half - profile[left]) / (profile[left + 1] - profile[left])
-    high = right - (half - profile[right]) / (profile[right - 1] - profile[right])
-    return max(float(high - low), 1.0)

@@ -87,6 +87,30 @@ def find(
     )
 
 
+def how_found(pha: PHA, keyword: str, named: str | None, path: Path) -> str:
+    """In words, why a file that a spectrum names is that one.
+
+    Args:
+        pha: The spectrum.
+        keyword: RESPFILE, ANCRFILE or BACKFILE.
+        named: What it says; None for nothing.
+        path: The file that was taken.
+    """
+    if named is None or path not in candidates(pha.path, named, path.suffix):
+        return f"beside the spectrum; {keyword} names none that is there"
+    folder, wanted = pha.path.parent, _SELECTION.sub("", named)
+    if is_match(named):
+        return f"{keyword} is %match%"
+    words = [keyword]
+    if path.with_name(path.name.removesuffix(".gz")) != (folder / wanted).with_name(
+        PureWindowsPath(wanted).name.removesuffix(".gz")
+    ):
+        words.append("found in the folder of the spectrum" if path.parent == folder else "found in the folder above")
+    if path.name != PureWindowsPath(wanted).name:
+        words.append("packed" if path.name.endswith(".gz") else "unpacked")
+    return ", ".join(words)
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()

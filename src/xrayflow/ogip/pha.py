@@ -19,11 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrayflow.errors import DataError, FileError, XrayflowWarning
+from xrayflow.ogip.datasum import warn_of_damage
 from xrayflow.ogip.fits import LARGEST, FitsFile, Table, read_fits, split_choice
 
 NO_FILE = frozenset({"", "none", "null", "n/a"})
 """What stands in RESPFILE and its like where there is no file (compared in lower case)."""
 
+
+MOST_CHANNELS = 1 << 20
+"""Of one spectrum; XRISM's Resolve has 60 000."""
+
+FARTHEST = 1e30
+"""No count, error or scale is larger, and none but 0 is smaller than its inverse: their squares stay numbers."""
 
 SINGLE, DOUBLE = 2.0**-22, 1e-12
 """Relative errors of a number that was stored in one precision and divided and multiplied before; the second leaves
@@ -111,11 +118,21 @@ def read_pha(path: str | Path, row: int | None = None, *, background: bool = Fal
         raise FileError(f"{path}: row {row} and {{{chosen}}} were asked for; give one of them")
     row = row if chosen is None else chosen
     file = read_fits(path)
-    table = _spectrum_table(file, background=background)
+    table = spectrum_table(file, background=background)
+    warn_of_damage(table)
     return _Row(file, table, _choose_row(table, row, background=background)).read()
 
 
-def _spectrum_table(file: FitsFile, *, background: bool) -> Table:
+def spectrum_table(file: FitsFile, *, background: bool = False) -> Table:
+    """The table of spectra of a file.
+
+    Args:
+        file: Any.
+        background: Where there are several, the one that says HDUCLAS2 = BKG is taken (else the first that does not).
+
+    Raises:
+        FormatError: There is none.
+    """
     spectra = [table for table in file.tables if "COUNTS" in table or "RATE" in table]
     spectra = [t for t in spectra if t.name.startswith("SPECTRUM") or t.text("HDUCLAS1").upper() == "SPECTRUM"]
     if not spectra:
@@ -124,16 +141,29 @@ def _spectrum_table(file: FitsFile, *, background: bool) -> Table:
     return (preferred or spectra)[0]
 
 
+def is_type_two(table: Table) -> bool:
+    """Whether each row of a table is a spectrum."""
+    column = table.columns["COUNTS" if "COUNTS" in table else "RATE"]
+    return bool(column.element) or (column.repeat > 1 and column.kind != "A")
+
+
+def stokes_of(table: Table) -> str:
+    """Q or U, where the XFLTnnnn keywords of a polarimeter say so (`Stokes:1`, `Stokes:2`); "" elsewhere."""
+    for keyword in (name for name in table.header.cards if name.startswith("XFLT")):
+        name, _, value = str(table.keyword(keyword)).partition(":")
+        if name.strip().lower() == "stokes" and value.strip() in ("1", "2"):
+            return "QU"[int(value) - 1]
+    return ""
+
+
 def _choose_row(table: Table, row: int | None, *, background: bool) -> int | None:
     """Index of the wanted row of a TYPE:II table, None for TYPE:I.
 
     A background of TYPE:I serves every row of its source.
     """
-    name = "COUNTS" if "COUNTS" in table else "RATE"
     if table.rows == 0:
         table.fail("no rows", "give a spectrum with channels")
-    length = table.ragged(name).length
-    if np.all(length == 1):
+    if not is_type_two(table):
         if row is not None and not background:
             table.fail(f"TYPE:I, one spectrum, but row {row} was asked for", "leave the row out")
         return None
@@ -163,10 +193,7 @@ class _Row:
             if values.ndim != 1 and values.shape[1:] != (1,):
                 self.table.fail(f"column {name} has {values.shape[1:]} values per channel", "give one per channel")
             return values.reshape(-1)
-        ragged = self.table.ragged(name)
-        start = ragged.start[self.index]
-        cell: NDArray[Any] = ragged.values[start : start + ragged.length[self.index]]
-        return cell
+        return self.table.cell(name, self.index)
 
     def text(self, name: str, *, primary: bool = False) -> str:
         words = None if self.index is None else self.table.words(name, self.index)
@@ -176,8 +203,8 @@ class _Row:
         text = self.text(name)
         return None if text.lower() in NO_FILE else text
 
-    def per_channel(self, name: str, size: int, default: float) -> NDArray[np.float64]:
-        """Column, else keyword, else the default; one value per channel."""
+    def per_channel(self, name: str, size: int, default: float, *, flags: bool = False) -> NDArray[np.float64]:
+        """Column, else keyword, else the default; one value per channel. Flags may be any numbers, for now."""
         values = self.cell(name)
         if values is None:
             number = self.table.number(name)
@@ -186,11 +213,14 @@ class _Row:
             self.table.fail(f"{name} has {len(values)} values for {size} channels", "give one per channel")
         if not np.all(np.isfinite(values)):
             self.table.fail(f"{name} has {np.sum(~np.isfinite(values))} values that are not numbers", "correct them")
+        size_of = np.abs(values[values != 0])
+        if not flags and (size_of.max(initial=0.0) > FARTHEST or size_of.min(initial=1.0) < 1.0 / FARTHEST):
+            self.table.fail(f"{name} has values beyond what any file can mean (1e300)", "correct them")
         return np.broadcast_to(values.astype(np.float64), (size,)).copy()
 
     def flags(self, name: str, size: int) -> NDArray[np.int64]:
         """QUALITY or GROUPING: whole numbers, 0 where the file says nothing."""
-        values = self.per_channel(name, size, 0.0)
+        values = self.per_channel(name, size, 0.0, flags=True)
         if np.any(values != np.floor(values)) or np.any(np.abs(values) > LARGEST):
             self.table.fail(f"{name} holds values that are no flags", "rebuild the column")
         return values.astype(np.int64)
@@ -200,6 +230,8 @@ class _Row:
         value = self.table.number("EXPOSURE") if cell is None else float(cell[0])
         if value is None or not np.isfinite(value):
             self.table.fail("no EXPOSURE", "write the exposure in seconds into the header")
+        if value > FARTHEST:
+            self.table.fail(f"EXPOSURE is {value:g} s", "correct the header")
         if value <= 0.0:
             raise DataError(f"{self.table.where}: EXPOSURE is {value:g} s; give a spectrum with a positive exposure")
         return value
@@ -234,6 +266,8 @@ class _Row:
         if raw is None or len(raw) == 0:
             table.fail("no counts", "give a spectrum with channels")
         size = len(raw)
+        if size > MOST_CHANNELS:
+            table.fail(f"{size} channels", f"the limit is {MOST_CHANNELS}")
         if not np.all(np.isfinite(raw)):
             bad = int(np.sum(~np.isfinite(raw)))
             table.fail(f"{bad} of {size} counts are not numbers", "mark those channels bad with a count of 0")
@@ -241,8 +275,9 @@ class _Row:
         unit = exposure if is_rate else 1.0
         with np.errstate(over="ignore"):
             counts = raw.astype(np.float64) * unit
-        if not np.all(np.isfinite(counts)):
-            table.fail(f"RATE x EXPOSURE = {exposure:g} s is beyond all numbers", "correct the header")
+        if not np.all(np.abs(counts) <= FARTHEST):
+            what = f"RATE x EXPOSURE = {exposure:g} s" if is_rate else "COUNTS"
+            table.fail(f"{what} is beyond all numbers", "correct the file")
         stat_err = self.per_channel("STAT_ERR", size, 0.0) * unit
         has_errors = "STAT_ERR" in table or bool(np.any(stat_err > 0.0))
         sys_err = self.per_channel("SYS_ERR", size, 0.0)
@@ -251,6 +286,20 @@ class _Row:
                 table.fail(f"{column} is negative in {np.sum(values < 0.0)} channels", "correct the errors")
         if "BACKSCAL" not in table and table.number("BACKSCAL") is None:
             warnings.warn(f"{table.where}: no BACKSCAL; 1 is assumed", XrayflowWarning, stacklevel=4)
+        if (corrfile := self.linked_file("CORRFILE")) and (table.number("CORRSCAL") or 0.0) != 0.0:
+            warnings.warn(
+                f"{table.where}: CORRFILE = {corrfile!r} (CORRSCAL {table.number('CORRSCAL'):g}) is not subtracted; "
+                "subtract it yourself, or add it to the background file, where it matters",
+                XrayflowWarning,
+                stacklevel=4,
+            )
+        if stokes := stokes_of(table):
+            warnings.warn(
+                f"{table.where}: XFLT says that this is Stokes {stokes}, which no model of an intensity describes; "
+                "give the spectrum of Stokes I",
+                XrayflowWarning,
+                stacklevel=4,
+            )
         channel = self.channel(size)
         detchans = table.number("DETCHANS")
         return PHA(

@@ -1,9 +1,7 @@
 """Redistribution matrices: OGIP RMF and RSP files.
 
-A row of the table is a photon-energy bin. Its elements are stored as groups of neighbouring channels: group g covers
-N_CHAN[g] channels from F_CHAN[g], counted from TLMIN of F_CHAN (1 where the header has none), and the groups' elements
-follow each other in MATRIX. The whole table is unpacked at once: every stored element gets its channel from one
-running index plus an offset per group, so no Python loop sees an element.
+A row of the table is a photon-energy bin. Its elements are stored as groups of neighbouring channels, which
+`matrix.read_matrix` unpacks.
 
 Rows that do not sum to 1 are kept as they are: the sum is the chance that a photon is seen at all.
 
@@ -28,9 +26,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from xrayflow.errors import FormatError, XrayflowWarning
-from xrayflow.ogip.arf import energy_edges, tolerance
-from xrayflow.ogip.fits import LARGEST, MAX_BYTES, FitsFile, Ragged, Table, split_choice
+from xrayflow.ogip.arf import MOST_KEV, energy_edges, tolerance
+from xrayflow.ogip.datasum import warn_of_damage
+from xrayflow.ogip.fits import LARGEST, MAX_BYTES, FitsFile, Table, split_choice
 from xrayflow.ogip.known import KnownFiles
+from xrayflow.ogip.matrix import read_matrix, small_index
+from xrayflow.ogip.pha import MOST_CHANNELS
 
 Part = tuple[NDArray[np.float64], csr_array]
 """Energy edges [keV] and matrix of one extension."""
@@ -105,8 +106,11 @@ def read_rmf(path: str | Path, number: int | None = None) -> RMF:
 
 def _parsed(file: FitsFile, number: int | None) -> RMF:
     """The matrix of a file."""
-    tables = _matrix_tables(file, number)
-    channel, e_min, e_max = _channels(_ebounds_table(file, several=len(tables) > 1), tables[0])
+    tables = matrix_tables(file, number)
+    ebounds = _ebounds_table(file, several=len(tables) > 1)
+    for table in (*tables, ebounds):
+        warn_of_damage(table)
+    channel, e_min, e_max = _channels(ebounds, tables[0])
     parts = [_part(table, len(channel)) for table in tables]
     edges, matrix = parts[0] if len(parts) == 1 else _sum(file.path, parts)
     includes_area = _includes_area(tables[0])
@@ -121,7 +125,7 @@ def _year(date: str) -> int | None:
     return int(date[:4]) if date[:4].isdecimal() and date[4:5] == "-" else None
 
 
-def _matrix_tables(file: FitsFile, number: int | None) -> list[Table]:
+def matrix_tables(file: FitsFile, number: int | None) -> list[Table]:
     """The parts of the matrix, or the chosen one."""
     named = [table for table in file.tables if table.name in {"MATRIX", "SPECRESP MATRIX"}]
     named = named or [table for table in file.tables if "MATRIX" in table]
@@ -149,7 +153,8 @@ def _matrix_tables(file: FitsFile, number: int | None) -> list[Table]:
 
 def _includes_area(table: Table) -> bool:
     kind = table.text("HDUCLAS3").upper()
-    return kind == "FULL" or (table.name == "SPECRESP MATRIX" and kind not in {"REDIST", "DETECTOR"})
+    # XMM's optical monitor has SPECTRESP
+    return kind == "FULL" or (table.name.endswith("RESP MATRIX") and kind not in {"REDIST", "DETECTOR"})
 
 
 def _check_columns(table: Table) -> None:
@@ -158,11 +163,13 @@ def _check_columns(table: Table) -> None:
         table.fail(f"no column {', '.join(sorted(lacking))}", "give a complete RMF")
     if table.rows == 0:
         table.fail("no rows", "give a complete RMF")
+    if table.rows > MOST_CHANNELS:
+        table.fail(f"{table.rows} energies", f"the limit is {MOST_CHANNELS}")
 
 
 def _part(table: Table, channels: int) -> Part:
     """Edges and matrix of one extension, in the order of increasing energy."""
-    matrix = _matrix(table, channels)
+    matrix = read_matrix(table, channels)
     edges, order = energy_edges(table, np.diff(matrix.indptr) > 0)
     return edges, matrix if np.array_equal(order, np.arange(table.rows)) else matrix[order]
 
@@ -198,12 +205,10 @@ def _nearest(edges: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray
 def _take(matrix: csr_array, row: NDArray[np.int64], inside: NDArray[np.bool_]) -> csr_array:
     """The rows of a matrix in another order, some of them often; empty where `inside` is false."""
     end = np.concatenate([[0], np.cumsum(inside)])
-    chosen = csr_array((np.ones(end[-1]), _small(row[inside]), _small(end)), shape=(len(row), matrix.shape[0]))
+    chosen = csr_array(
+        (np.ones(end[-1]), small_index(row[inside]), small_index(end)), shape=(len(row), matrix.shape[0])
+    )
     return chosen @ matrix
-
-
-def _small(index: NDArray[np.int64]) -> NDArray[np.int32] | NDArray[np.int64]:
-    return index.astype(np.int32) if index.max(initial=0) < LARGEST else index
 
 
 def _check_sum(path: Path, parts: Sequence[csr_array], total: csr_array) -> None:
@@ -233,6 +238,8 @@ def _ebounds_table(file: FitsFile, *, several: bool) -> Table:
 
 def _channels(table: Table, matrix: Table) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Numbers and nominal energies [keV] of the channels, in the order of the rows."""
+    if table.rows > MOST_CHANNELS:
+        table.fail(f"{table.rows} channels", f"the limit is {MOST_CHANNELS}")
     for name in ("E_MIN", "E_MAX"):
         if name in table and (unit := str(table.columns[name].unit or "keV").strip()).lower() != "kev":
             table.fail(f"{name} is in {unit}", "give energies in keV")
@@ -241,6 +248,8 @@ def _channels(table: Table, matrix: Table) -> tuple[NDArray[np.int64], NDArray[n
         table.fail(f"E_MIN and E_MAX have {len(e_min)} and {len(e_max)} values in {table.rows} rows", "rebuild the RMF")
     if len(e_min) == 0 or not (np.all(np.isfinite(e_min)) and np.all(np.isfinite(e_max)) and np.all(e_min <= e_max)):
         table.fail("E_MIN and E_MAX are no increasing pairs of numbers", "rebuild the RMF")
+    if max(abs(e_min).max(), abs(e_max).max()) > MOST_KEV:
+        table.fail(f"energies of up to {max(abs(e_min).max(), abs(e_max).max()):g} keV", "rebuild the RMF")
     if len(e_min) > 1 and np.any(np.diff(e_min) * (e_min[-1] - e_min[0]) <= 0.0):
         table.fail("E_MIN is not in order", "sort EBOUNDS by channel")
     values = table.column("CHANNEL").reshape(-1)
@@ -279,71 +288,3 @@ def _mend_channels(table: Table, matrix: Table, values: NDArray[np.float64]) -> 
         stacklevel=4,
     )
     return first + np.arange(rows, dtype=np.int64)
-
-
-def _matrix(table: Table, channels: int) -> csr_array:
-    """Unpack the groups of all rows at once into a sparse matrix (energy, channel)."""
-    first_legal = table.first_legal("F_CHAN")
-    first = 1 if first_legal is None else first_legal
-    group_row, begin, count = _groups(table)
-    begin = begin - first
-    if np.any(begin[count > 0] < 0):
-        table.fail(f"F_CHAN begins below its first channel {first}", "write TLMIN of F_CHAN into the header")
-    elements = table.ragged("MATRIX")
-    used = np.zeros(table.rows, dtype=np.int64)
-    np.add.at(used, group_row, count)
-    if np.any(used > elements.length):
-        row = int(np.argmax(used > elements.length))
-        table.fail(
-            f"row {row + 1} has {elements.length[row]} elements, its groups cover {used[row]} channels", "get it again"
-        )
-    values = _pack(elements, used).astype(np.float64)
-    if not np.all(np.isfinite(values)):
-        table.fail(f"{np.sum(~np.isfinite(values))} elements of MATRIX are not numbers", "rebuild the RMF")
-    offset = begin - (np.cumsum(count) - count)
-    column = np.arange(len(values), dtype=np.int64) + np.repeat(offset, count)
-    row_end = np.concatenate([[0], np.cumsum(used)])
-    width = max(channels, int(column.max(initial=-1)) + 1)
-    # a file of MAX_BYTES has fewer elements than int32 counts, and half the memory does
-    matrix = csr_array((values, _small(column), _small(row_end)), shape=(table.rows, width))
-    matrix.eliminate_zeros()
-    if matrix.shape[1] > channels:
-        lost = matrix[:, channels:]
-        if lost.nnz:
-            warnings.warn(
-                f"{table.where}: {lost.nnz} elements of up to {np.abs(lost.data).max():.2g} lie beyond the last channel"
-                " of EBOUNDS; they are left out",
-                XrayflowWarning,
-                stacklevel=4,
-            )
-        matrix = matrix[:, :channels]
-    return matrix
-
-
-def _groups(table: Table) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Row, F_CHAN and N_CHAN of every group; rows with N_GRP = 0 have none, entries beyond N_GRP are not read."""
-    groups = table.column("N_GRP").reshape(-1)
-    f_chan, n_chan = table.ragged("F_CHAN"), table.ragged("N_CHAN")
-    if len(groups) != table.rows or not np.all((groups >= 0) & (groups <= LARGEST) & (groups == np.floor(groups))):
-        table.fail("N_GRP is not one count per row", "rebuild the RMF")
-    groups = groups.astype(np.int64)
-    if np.any(groups > np.minimum(f_chan.length, n_chan.length)):
-        row = int(np.argmax(groups > np.minimum(f_chan.length, n_chan.length)))
-        table.fail(
-            f"row {row + 1} has N_GRP = {groups[row]}, but {f_chan.length[row]} F_CHAN and {n_chan.length[row]} N_CHAN",
-            "rebuild the RMF",
-        )
-    begin, count = _pack(f_chan, groups), _pack(n_chan, groups)
-    # bounded before any sum, so that absurd numbers cannot overflow
-    if np.any(~np.isfinite(begin)) or np.any(np.abs(begin) > LARGEST) or np.any((count < 0) | (count > LARGEST)):
-        table.fail("F_CHAN or N_CHAN holds impossible numbers", "get the file again")
-    return np.repeat(np.arange(table.rows), groups), begin.astype(np.int64), count.astype(np.int64)
-
-
-def _pack(ragged: Ragged, take: NDArray[np.int64]) -> NDArray[np.float64] | NDArray[np.int64]:
-    """The first `take[i]` values of every row i, one after the other."""
-    if np.array_equal(take, ragged.length):
-        return ragged.values
-    shift = ragged.start - (np.cumsum(take) - take)
-    packed: NDArray[np.float64] = ragged.values[np.arange(int(take.sum())) + np.repeat(shift, take)]
-    return packed

@@ -12,13 +12,16 @@ import gzip
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import ArrayLike, NDArray
 
 from xrayflow.errors import DataError, FormatError
 from xrayflow.files import write_file
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def write_pha(
     quality: ArrayLike | None = None,
     grouping: ArrayLike | None = None,
     stat_err: ArrayLike | None = None,
+    sys_err: ArrayLike | None = None,
     areascal: float | ArrayLike = 1.0,
     backscal: float | ArrayLike = 1.0,
     poisserr: bool | None = None,
@@ -70,6 +74,7 @@ def write_pha(
         quality: QUALITY of each channel; None: all good, as a keyword.
         grouping: GROUPING of each channel; None: not grouped, as a keyword.
         stat_err: Statistical error of each channel [counts]; None: no column.
+        sys_err: Systematic error of each channel, a fraction of the counts; None: no column.
         areascal: AREASCAL, one number or one per channel.
         backscal: BACKSCAL, one number or one per channel.
         poisserr: POISSERR; None: true where there is no `stat_err`.
@@ -92,7 +97,15 @@ def write_pha(
         raise DataError(f"{path}[SPECTRUM]: exposure {exposure!r} s; give a positive one")
     if not np.all(np.isfinite(values)):
         raise DataError(f"{path}[SPECTRUM]: {np.sum(~np.isfinite(values))} counts are not numbers; correct them")
-    optional = {"STAT_ERR": stat_err, "QUALITY": quality, "GROUPING": grouping, "AREASCAL": areascal}
+    optional = {
+        "STAT_ERR": stat_err,
+        "SYS_ERR": sys_err,
+        "QUALITY": quality,
+        "GROUPING": grouping,
+        "AREASCAL": areascal,
+    }
+    from astropy.io import fits  # half a second, which reading does without
+
     columns, keywords = _columns(path, number, values, optional | {"BACKSCAL": backscal})
     table = fits.BinTableHDU.from_columns(columns, name="SPECTRUM")
     first = first_channel if first_channel is not None else int(number[0]) if len(number) else 0
@@ -104,6 +117,8 @@ def write_pha(
 
 
 def _serialise(path: Path, table: fits.BinTableHDU, header: dict[str, str | int | float]) -> bytes:
+    from astropy.io import fits
+
     try:
         table.header.update(header)
         stream = BytesIO()
@@ -138,6 +153,8 @@ def _columns(
 
 
 def _column(name: str, form: str, values: NDArray[np.float64] | NDArray[np.int64]) -> fits.Column:
+    from astropy.io import fits
+
     kinds = {"I": np.int16, "J": np.int32, "K": np.int64, "D": np.float64}
     unit = "count" if name in {"COUNTS", "STAT_ERR"} else None
     return fits.Column(name=name, format=form, unit=unit, array=values.astype(kinds[form]))
