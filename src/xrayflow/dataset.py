@@ -292,6 +292,7 @@ class ObservedData:
         counts: (bin,) observed.
         background_counts: (bin,) in the background file; None without one.
         background_in_source: (bin,) the same scaled to the source's exposure and region; zeros without one.
+        number: (bin,) XSPEC's numbers of the noticed bins, from 1.
     """
 
     source: str
@@ -311,6 +312,7 @@ class ObservedData:
     counts: NDArray[np.float64]
     background_counts: NDArray[np.float64] | None
     background_in_source: NDArray[np.float64]
+    number: NDArray[np.int64]
 
     @classmethod
     def of(cls, spectrum: Spectrum) -> ObservedData:
@@ -336,6 +338,7 @@ class ObservedData:
             counts=spectrum.counts,
             background_counts=spectrum.background,
             background_in_source=background_in_source(spectrum),
+            number=spectrum.number,
         )
 
 

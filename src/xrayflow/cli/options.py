@@ -47,6 +47,8 @@ Spectra = Annotated[list[Path] | None, typer.Argument(metavar="PHA...", help="Th
 Run = Annotated[Path, typer.Argument(metavar="RUN.toml", help="The run file.", show_default=False)]
 TargetLibrary = Annotated[Path, typer.Argument(metavar="TARGETS", help="Of xrayflow targets.", show_default=False)]
 
+Result = Annotated[Path, typer.Argument(metavar="RESULT", help="Folder of xrayflow fit --out.", show_default=False)]
+
 Rmf = Annotated[str | None, _option(metavar="FILE", help="Redistribution matrix, instead of RESPFILE.", panel=FILES)]
 Arf = Annotated[str | None, _option(metavar="FILE", help="Effective area, instead of ANCRFILE.", panel=FILES)]
 Background = Annotated[
@@ -145,6 +147,29 @@ Every = Annotated[bool, _option("--every", help="Take spectra too that networks 
 AtMost = Annotated[
     int | None, _option("--spectra", metavar="N", min=2, help="At most so many, by the seed.", panel=DATA)
 ]
+
+Band = Annotated[
+    list[str] | None,
+    _option(metavar="KEV", help="As 2-10; may be given again (default: the fit's, and 2-10).", panel=ANSWER),
+]
+Unabsorbed = Annotated[bool, _option("--unabsorbed", help="Without the model's absorbers too.", panel=ANSWER)]
+Components = Annotated[
+    list[str] | None,
+    _option("--component", metavar="NAME", help="Of one additive component too, as gaussian_3.", panel=ANSWER),
+]
+Distance = Annotated[str | None, _option(metavar="D", help="As '8(1) kpc', for luminosities and radii.", panel=ANSWER)]
+Redshift = Annotated[
+    float | None, _option(metavar="Z", help="Luminosities in bands of the source's own frame.", panel=ANSWER)
+]
+Hardness = Annotated[
+    list[str] | None, _option(metavar="HARD/SOFT", help="Ratio of energy fluxes, as 4-10/2-4.", panel=ANSWER)
+]
+Widths = Annotated[list[str] | None, _option("--ew", metavar="NAME", help="Equivalent width of a line.", panel=ANSWER)]
+Radii = Annotated[
+    list[str] | None, _option("--radius", metavar="NAME", help="Radius that a disc's norm means.", panel=ANSWER)
+]
+Inclination = Annotated[str | None, _option(metavar="DEGREES", help="As '60(5)', for a disc's radius.", panel=ANSWER)]
+Hardening = Annotated[float, _option(metavar="F", help="Colour correction f of a radius.", panel=ANSWER)]
 
 Draws = Annotated[int, _option(min=10, max=MOST_DRAWS, help="Posterior draws per block.", panel=ANSWER)]
 Ess = Annotated[float, _option(min=1.0, max=MOST_ESS, help="Effective sample size to reach.", panel=ANSWER)]

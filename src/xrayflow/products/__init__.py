@@ -1,6 +1,22 @@
 """RESULTS: what a user sees of an answer: tables, figures, files."""
 
+from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, parse_ratio, quantities
+from xrayflow.products.derived_table import quantity_table
+from xrayflow.products.store import load_result
 from xrayflow.products.tables import report
 from xrayflow.products.write import located_summary, products_folder, write_products
 
-__all__ = ["located_summary", "products_folder", "report", "write_products"]
+__all__ = [
+    "Asked",
+    "Measured",
+    "Quantity",
+    "load_result",
+    "located_summary",
+    "parse_band",
+    "parse_ratio",
+    "products_folder",
+    "quantities",
+    "quantity_table",
+    "report",
+    "write_products",
+]

@@ -1,4 +1,4 @@
-"""All products of one answer in a folder: `summary.json`, `draws.npz`, `corner.png`, `spectrum.png`.
+"""All products of one answer in a folder: `summary.json`, `draws.npz`, `answer.npz`, `corner.png`, `spectrum.png`.
 
 Everything is made in memory, then written beside its place, then renamed; `summary.json` comes last and an old one goes
 first. So a folder with a `summary.json` is whole, whatever happened.
@@ -7,16 +7,20 @@ first. So a folder with a `summary.json` is whole, whatever happened.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xrayflow.files import make_folder, to_json, write_folder
 from xrayflow.inference import Posterior
+from xrayflow.products.store import ANSWER, DRAWS, answer_file, draws_file
 
-NAMES = {"draws": "draws.npz", "corner": "corner.png", "spectrum": "spectrum.png", "summary": "summary.json"}
+NAMES = {
+    "draws": DRAWS,
+    "answer": ANSWER,
+    "corner": "corner.png",
+    "spectrum": "spectrum.png",
+    "summary": "summary.json",
+}
 """File name of each product, in the order of writing."""
 
 
@@ -28,7 +32,7 @@ def write_products(posterior: Posterior, folder: str | Path) -> dict[str, Path]:
         folder: Made where it is missing.
 
     Returns:
-        The path of each product by its name: draws, corner, spectrum, summary.
+        The path of each product by its name, as `NAMES` has them.
 
     Raises:
         FileError: The folder or a file in it cannot be written.
@@ -39,6 +43,7 @@ def write_products(posterior: Posterior, folder: str | Path) -> dict[str, Path]:
     summary = posterior.summary() | {"products": dict(NAMES)}
     contents = {
         "draws": draws_file(posterior),
+        "answer": answer_file(posterior),
         "corner": png(corner_figure(posterior)),
         "spectrum": png(spectrum_figure(posterior)),
         "summary": to_json(summary).encode() + b"\n",
@@ -66,23 +71,3 @@ def located_summary(posterior: Posterior, products: Mapping[str, Path]) -> dict[
     `summary.json` itself names its neighbours by file name alone, so that a folder can be moved.
     """
     return posterior.summary() | {"products": {name: str(path) for name, path in products.items()}}
-
-
-def draws_file(posterior: Posterior) -> bytes:
-    """The draws and their weights as an `.npz` that loads without pickle.
-
-    It holds names, units (parameter,), draws (draw, parameter), log_weight, weights, log_likelihood (draw,) and best
-    (parameter,).
-    """
-    content = BytesIO()
-    np.savez(
-        content,
-        names=np.array(posterior.names, dtype=np.str_),
-        units=np.array([marginal.unit for marginal in posterior.prior.marginals], dtype=np.str_),
-        draws=posterior.draws,
-        log_weight=posterior.log_weight,
-        weights=posterior.weights,
-        log_likelihood=posterior.log_likelihood,
-        best=posterior.best,
-    )
-    return content.getvalue()

@@ -1,0 +1,56 @@
+"""Verbs on an answer that `fit --out` wrote: flux."""
+
+from __future__ import annotations
+
+from xrayflow.cli import options
+from xrayflow.cli.terminal import answering, print_rich
+
+
+def flux(
+    folder: options.Result,
+    band: options.Band = None,
+    unabsorbed: options.Unabsorbed = False,
+    component: options.Components = None,
+    distance: options.Distance = None,
+    redshift: options.Redshift = None,
+    hardness: options.Hardness = None,
+    width: options.Widths = None,
+    radius: options.Radii = None,
+    inclination: options.Inclination = None,
+    hardening: options.Hardening = 1.0,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fluxes, luminosities, hardness, equivalent widths and disc radii of an answer: from its draws, no new fit."""
+    with answering(debug):
+        from xrayflow.inference import SHOWN_BAND
+        from xrayflow.products import Asked, Measured, load_result, parse_band, parse_ratio, quantities, quantity_table
+
+        posterior = load_result(folder)
+        bands = tuple(map(parse_band, band or ())) or tuple(dict.fromkeys((posterior.band, SHOWN_BAND)))
+        asked = Asked(
+            bands=bands,
+            unabsorbed=unabsorbed,
+            components=tuple(component or ()),
+            distance=None if distance is None else Measured.parse(distance, ("kpc", "pc", "Mpc"), "--distance"),
+            redshift=redshift,
+            hardness=tuple(map(parse_ratio, hardness or ())),
+            widths=tuple(width or ()),
+            radii=tuple(radius or ()),
+            inclination=None if inclination is None else Measured.parse(inclination, ("deg",), "--inclination"),
+            hardening=hardening,
+        )
+        found = quantities(posterior, asked, seed)
+        if as_json:
+            from xrayflow.files import SCHEMA_VERSION, to_json
+
+            rows = [one.row() for one in found]
+            told = {"model": posterior.model.text, "verdict": posterior.verdict, "quantities": rows}
+            print(to_json({"schema_version": SCHEMA_VERSION, "result": str(folder), **told}))
+        else:
+            print_rich(quantity_table(posterior, found))
+
+
+VERBS = (flux,)
+"""In the order of the help."""

@@ -1,0 +1,98 @@
+"""Verbs on a result folder, as a user meets them: exit codes, one line per error, JSON that is nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ogip_zoo import toy_files
+from xrayflow import cli
+
+
+class Ran(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command line in this process."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*arguments: object) -> Ran:
+        code = cli.run([str(argument) for argument in arguments])
+        return Ran(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a fit."""
+    folder = tmp_path_factory.mktemp("fit")
+    toy = toy_files(folder, exposure=200.0)
+    model = ("--model", "TBabs*powerlaw", "--energies", "1-5", "--grouping", "min:50")
+    assert cli.run(["fit", str(toy), *model, "--json", "--out", str(folder / "result")]) == 0
+    return folder / "result"
+
+
+def refused(ran: Ran, code: int, *words: str) -> None:
+    """A command ended with one clear line and nothing else."""
+    assert (ran.code, ran.out) == (code, ""), ran
+    assert len(ran.err.splitlines()) == 1, ran.err
+    for word in ("xrayflow: ", *words):
+        assert word in ran.err
+
+
+def test_fluxes_are_told_of_the_band_of_the_fit_and_of_2_to_10_kev(run: Run, result: Path) -> None:
+    ran = run("flux", result)
+    assert (ran.code, ran.err) == (0, "")
+    for word in ("TBabs*powerlaw", "flux 1-5 keV", "flux 2-10 keV+", "erg/cm^2/s", "beyond the data (1-5 keV)"):
+        assert word in ran.out
+    assert max(map(len, ran.out.splitlines())) <= 80
+
+
+def test_fluxes_as_json_are_one_object_with_the_numbers_of_the_summary(run: Run, result: Path) -> None:
+    ran = run("flux", result, "--band", "1-5", "--unabsorbed", "--distance", "8(1) kpc", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    told = json.loads(ran.out)
+    kinds = ["flux", "photon_flux", "luminosity"]
+    assert [row["kind"] for row in told["quantities"]] == kinds * 2
+    summary = json.loads((result / "summary.json").read_text(encoding="utf-8"))["fluxes"][0]
+    for row, kind in ((told["quantities"][0], "absorbed"), (told["quantities"][3], "unabsorbed")):
+        assert row["median"] == pytest.approx(summary[kind]["energy"]["median"], rel=1e-3)
+        assert row["absorbed"] is (kind == "absorbed")
+    assert (told["schema_version"], told["model"]) == (1, "TBabs*powerlaw")
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--band", "10-2"), "give two energies in order"),
+        (("--band", "2"), "write a range in keV"),
+        (("--component", "diskbb"), "no additive component 'diskbb'"),
+        (("--ew", "powerlaw"), "powerlaw has no LineE"),
+        (("--distance", "far"), "write a number with its error"),
+        (("--redshift", "-1"), "--redshift -1: give a number above 0"),
+        (("--radius", "powerlaw", "--distance", "8"), "whose norm is a radius"),
+        (("--hardness", "2-10"), "the hard one first"),
+    ],
+)
+def test_what_a_flux_cannot_be_is_one_line(run: Run, result: Path, options: tuple[str, ...], word: str) -> None:
+    refused(run("flux", result, *options), 1, word)
+
+
+def test_a_folder_without_a_result_is_one_line(run: Run, tmp_path: Path) -> None:
+    refused(run("flux", tmp_path), 1, "holds no answer.npz", "xrayflow fit --out")
+    refused(run("flux", tmp_path / "nowhere"), 1, "is no folder")
+    assert run("flux").code == 2
