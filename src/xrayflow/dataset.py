@@ -293,6 +293,7 @@ class ObservedData:
         background_counts: (bin,) in the background file; None without one.
         background_in_source: (bin,) the same scaled to the source's exposure and region; zeros without one.
         number: (bin,) XSPEC's numbers of the noticed bins, from 1.
+        all_bins: How many bins there are, those that were ignored included.
     """
 
     source: str
@@ -313,6 +314,7 @@ class ObservedData:
     background_counts: NDArray[np.float64] | None
     background_in_source: NDArray[np.float64]
     number: NDArray[np.int64]
+    all_bins: int
 
     @classmethod
     def of(cls, spectrum: Spectrum) -> ObservedData:
@@ -339,6 +341,7 @@ class ObservedData:
             background_counts=spectrum.background,
             background_in_source=background_in_source(spectrum),
             number=spectrum.number,
+            all_bins=observation.bins(spectrum.grouping).e_min.size,
         )
 
 

@@ -96,3 +96,27 @@ def test_a_folder_without_a_result_is_one_line(run: Run, tmp_path: Path) -> None
     refused(run("flux", tmp_path), 1, "holds no answer.npz", "xrayflow fit --out")
     refused(run("flux", tmp_path / "nowhere"), 1, "is no folder")
     assert run("flux").code == 2
+
+
+def test_a_session_of_xspec_is_fitted(run: Run, result: Path) -> None:
+    ran = run("fit", "--xcm", result / "model.xcm", "--grouping", "min:50", "--energies", "1-5", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    summary = json.loads((result / "summary.json").read_text(encoding="utf-8"))
+    again = json.loads(ran.out)
+    assert again["parameters"] == summary["parameters"]
+    assert again["observations"] == summary["observations"]
+    other = json.loads(run("fit", "--xcm", result / "model.xcm", "--model", "powerlaw", "--json").out)
+    assert other["model"] == "powerlaw"
+
+
+def test_what_is_no_session_is_one_line(run: Run, result: Path, tmp_path: Path) -> None:
+    refused(run("fit", "--xcm", tmp_path / "no.xcm"), 1, "no.xcm: cannot be read")
+    (tmp_path / "a.xcm").write_text("set i 3\n")
+    refused(run("fit", "--xcm", tmp_path / "a.xcm"), 1, "a.xcm:1: 'set i 3': this computes")
+    refused(run("fit"), 2, "PHA: give a spectrum, or --xcm FILE")
+
+
+def test_the_script_for_xspecs_prompt_is_a_file(run: Run) -> None:
+    ran = run("tcl")
+    assert (ran.code, ran.err) == (0, "")
+    assert "proc xrayflow" in Path(ran.out.strip()).read_text(encoding="utf-8")

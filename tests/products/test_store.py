@@ -35,7 +35,7 @@ def test_an_answer_comes_back_whole(tmp_path: Path, background: bool) -> None:
     assert to_json(again.summary()) == to_json(posterior.summary())
     assert again.model == posterior.model
     assert again.prior == posterior.prior
-    for name in ("theta", "log_weight", "log_likelihood", "log_proposal", "statistic"):
+    for name in ("theta", "log_weight", "log_likelihood", "log_proposal", "fit_statistic"):
         np.testing.assert_array_equal(getattr(again.sample, name), getattr(posterior.sample, name))
     np.testing.assert_array_equal(again.predictive.total, posterior.predictive.total)
     assert again.data[0].pha == posterior.data[0].pha

@@ -43,6 +43,10 @@ def _option(*names: str, help: str, panel: str, **settings: Any) -> Any:
 
 
 Pha = Annotated[str, typer.Argument(metavar="PHA", help="The spectrum (OGIP, may be gzipped).", show_default=False)]
+MaybePha = Annotated[
+    str | None,
+    typer.Argument(metavar="PHA", help="The spectrum (OGIP, may be gzipped); may come of --xcm.", show_default=False),
+]
 Spectra = Annotated[list[Path] | None, typer.Argument(metavar="PHA...", help="The spectra (OGIP).", show_default=False)]
 Run = Annotated[Path, typer.Argument(metavar="RUN.toml", help="The run file.", show_default=False)]
 TargetLibrary = Annotated[Path, typer.Argument(metavar="TARGETS", help="Of xrayflow targets.", show_default=False)]
@@ -63,6 +67,14 @@ FakeBackground = Annotated[
     str | None,
     _option("--background", metavar="FILE|none", help="Background that is added, and observed anew.", panel=FILES),
 ]
+Xcm = Annotated[
+    Path | None,
+    _option(
+        metavar="FILE",
+        help="A saved session of XSPEC: its files, bins, statistic, model; what you also give here counts.",
+        panel=FILES,
+    ),
+]
 Row = Annotated[
     int | None, _option(metavar="N", help="Which spectrum of a TYPE:II file; the same as PHA{N}.", panel=FILES)
 ]
@@ -74,6 +86,9 @@ Template = Annotated[
 Evaluated = Annotated[
     list[str] | None, _option("--network", metavar="NAME|FILE", help="To evaluate; may be given again.", panel=FILES)
 ]
+
+DEFAULT_MODEL = "TBabs*simpl*ezdiskbb"
+"""That of `setup`, which loads torch."""
 
 ModelText = Annotated[str, _option(metavar="EXPR", help="As in XSPEC's model command.", panel=MODEL)]
 Freeze = Annotated[

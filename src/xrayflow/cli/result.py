@@ -1,4 +1,4 @@
-"""Verbs on an answer that `fit --out` wrote: flux."""
+"""Verbs on an answer that `fit --out` wrote: flux; and tcl, for those who write them from XSPEC."""
 
 from __future__ import annotations
 
@@ -52,5 +52,12 @@ def flux(
             print_rich(quantity_table(posterior, found))
 
 
-VERBS = (flux,)
+def tcl() -> None:
+    """The script that runs xrayflow from XSPEC's prompt: type there  source [exec xrayflow tcl]"""
+    from xrayflow.data import bundled_tcl
+
+    print(bundled_tcl())
+
+
+VERBS = (flux, tcl)
 """In the order of the help."""

@@ -26,14 +26,14 @@ class Draws:
         log_likelihood: (draw,) natural log of the normalised likelihood.
         log_proposal: (draw,) natural log of the density that they were drawn from, in probit coordinates; empty where
             they are not weighted.
-        statistic: (draw,) XSPEC's statistic, of the bins that were asked for.
+        fit_statistic: (draw,) XSPEC's statistic, of the bins that were asked for.
     """
 
     theta: NDArray[np.float64]
     log_weight: NDArray[np.float64]
     log_likelihood: NDArray[np.float64]
     log_proposal: NDArray[np.float64]
-    statistic: NDArray[np.float64]
+    fit_statistic: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

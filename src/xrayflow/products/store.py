@@ -59,8 +59,8 @@ def draws_file(posterior: Posterior) -> bytes:
     """The draws and their weights as an `.npz` that loads without pickle.
 
     It holds names, units (parameter,), draws (draw, parameter), log_weight, weights, log_likelihood, log_proposal and
-    statistic (draw,) and best (parameter,). log_proposal is in the prior's probit coordinates, and empty where draws
-    have no weights.
+    fit_statistic (draw,) and best (parameter,). log_proposal is in the prior's probit coordinates, and empty where
+    draws have no weights.
     """
     content = BytesIO()
     np.savez(
@@ -72,7 +72,7 @@ def draws_file(posterior: Posterior) -> bytes:
         weights=posterior.weights,
         log_likelihood=posterior.log_likelihood,
         log_proposal=posterior.sample.log_proposal,
-        statistic=posterior.sample.statistic,
+        fit_statistic=posterior.sample.fit_statistic,
         best=posterior.best,
     )
     return content.getvalue()
@@ -106,7 +106,7 @@ def load_result(folder: str | Path) -> Posterior:
     drawn = read_arrays(folder / DRAWS)
     sample = {
         "theta": drawn.get("draws"),
-        **{name: drawn.get(name) for name in ("log_weight", "log_likelihood", "log_proposal", "statistic")},
+        **{name: drawn.get(name) for name in ("log_weight", "log_likelihood", "log_proposal", "fit_statistic")},
     }
     posterior = reader.answer(values, sample, folder / DRAWS)
     _check(posterior, drawn, folder / DRAWS)
@@ -142,7 +142,7 @@ def _check(posterior: Posterior, drawn: Mapping[str, NDArray[Any]], path: Path) 
         "log_weight": posterior.log_weight.shape == (draws,),
         "log_likelihood": posterior.log_likelihood.shape == (draws,),
         "log_proposal": posterior.sample.log_proposal.shape in ((draws,), (0,)),
-        "statistic": posterior.sample.statistic.shape == (draws,),
+        "fit_statistic": posterior.sample.fit_statistic.shape == (draws,),
         "names": "names" in drawn and tuple(drawn["names"].tolist()) == posterior.names,
         "best": posterior.best.shape == (parameters,),
     }

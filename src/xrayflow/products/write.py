@@ -1,4 +1,4 @@
-"""All products of one answer in a folder: `summary.json`, `draws.npz`, `answer.npz`, `corner.png`, `spectrum.png`.
+"""All products of one answer in a folder: summary and draws, all else for `load_result`, XSPEC's files, figures.
 
 Everything is made in memory, then written beside its place, then renamed; `summary.json` comes last and an old one goes
 first. So a folder with a `summary.json` is whole, whatever happened.
@@ -13,10 +13,13 @@ from typing import Any
 from xrayflow.files import make_folder, to_json, write_folder
 from xrayflow.inference import Posterior
 from xrayflow.products.store import ANSWER, DRAWS, answer_file, draws_file
+from xrayflow.products.xspec import CHAIN, SCRIPT, chain_file, script
 
 NAMES = {
     "draws": DRAWS,
     "answer": ANSWER,
+    "chain": CHAIN,
+    "xcm": SCRIPT,
     "corner": "corner.png",
     "spectrum": "spectrum.png",
     "summary": "summary.json",
@@ -44,6 +47,8 @@ def write_products(posterior: Posterior, folder: str | Path) -> dict[str, Path]:
     contents = {
         "draws": draws_file(posterior),
         "answer": answer_file(posterior),
+        "chain": chain_file(posterior),
+        "xcm": script(posterior).encode(),
         "corner": png(corner_figure(posterior)),
         "spectrum": png(spectrum_figure(posterior)),
         "summary": to_json(summary).encode() + b"\n",
