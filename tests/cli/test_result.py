@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -120,3 +121,23 @@ def test_the_script_for_xspecs_prompt_is_a_file(run: Run) -> None:
     ran = run("tcl")
     assert (ran.code, ran.err) == (0, "")
     assert "proc xrayflow" in Path(ran.out.strip()).read_text(encoding="utf-8")
+
+
+def test_an_answer_is_verified(run: Run, result: Path) -> None:
+    ran = run("verify", result)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[-1] == "verified: the answer is what its files give"
+    told = json.loads(run("verify", result, "--json").out)
+    assert (told["schema_version"], told["verified"], told["verdict"]) == (1, True, "certified")
+
+
+def test_an_answer_that_was_changed_is_not(run: Run, result: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(result, tmp_path / "copy"))
+    (copy / "summary.json").write_text((copy / "summary.json").read_text().replace('"certified"', '"approximate"'))
+    ran = run("verify", copy)
+    assert ran.code == 1
+    assert "DIFFERS  summary.json" in ran.out
+    assert ran.err == f"xrayflow: {copy}: summary.json differ from what the files give\n"
+    told = run("verify", copy, "--json")
+    assert (told.code, json.loads(told.out)["verified"]) == (1, False)
+    refused(run("verify", tmp_path), 1, "holds no answer.npz")

@@ -53,6 +53,10 @@ TargetLibrary = Annotated[Path, typer.Argument(metavar="TARGETS", help="Of xrayf
 
 Result = Annotated[Path, typer.Argument(metavar="RESULT", help="Folder of xrayflow fit --out.", show_default=False)]
 
+DataFolder = Annotated[
+    Path | None, _option("--data", metavar="DIR", help="Where the files of the data are now.", panel=FILES)
+]
+
 Rmf = Annotated[str | None, _option(metavar="FILE", help="Redistribution matrix, instead of RESPFILE.", panel=FILES)]
 Arf = Annotated[str | None, _option(metavar="FILE", help="Effective area, instead of ANCRFILE.", panel=FILES)]
 Background = Annotated[

@@ -1,9 +1,11 @@
-"""Verbs on an answer that `fit --out` wrote: flux; and tcl, for those who write them from XSPEC."""
+"""Verbs on an answer that `fit --out` wrote: flux, verify; and tcl, for those who write them from XSPEC."""
 
 from __future__ import annotations
 
+import typer
+
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, print_rich
+from xrayflow.cli.terminal import answering, complain, print_rich
 
 
 def flux(
@@ -52,6 +54,29 @@ def flux(
             print_rich(quantity_table(posterior, found))
 
 
+def verify(
+    folder: options.Result,
+    data: options.DataFolder = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Check an answer from its files: data, likelihood of draws, weights, numbers, verdict. Exit code 1: it differs."""
+    with answering(debug):
+        from xrayflow.products import Verification, verification_lines
+        from xrayflow.products import verify as verify_result
+
+        found: Verification = verify_result(folder, data)
+        if as_json:
+            from xrayflow.files import SCHEMA_VERSION, to_json
+
+            print(to_json({"schema_version": SCHEMA_VERSION, "result": str(folder), **found.report()}))
+        else:
+            print("\n".join(verification_lines(found)))
+    if not found.right:
+        complain(f"{folder}: {', '.join(found.wrong)} differ from what the files give")
+        raise typer.Exit(1)
+
+
 def tcl() -> None:
     """The script that runs xrayflow from XSPEC's prompt: type there  source [exec xrayflow tcl]"""
     from xrayflow.data import bundled_tcl
@@ -59,5 +84,5 @@ def tcl() -> None:
     print(bundled_tcl())
 
 
-VERBS = (flux, tcl)
+VERBS = (flux, verify, tcl)
 """In the order of the help."""

@@ -25,11 +25,12 @@ from xrayflow.inference.checks.predictive import Predictive
 from xrayflow.inference.checks.verdict import Computation, Evidence, FitQuality, overall
 from xrayflow.inference.flux import MOST, PARTS, SHOWN_BAND, BandFlux, ModelDraws, fitted_band, flux_rows
 from xrayflow.inference.parts import BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
-from xrayflow.inference.reread import fit_again
+from xrayflow.inference.reread import fit_again, read_problem
 from xrayflow.inference.weights import systematic_rows, weighted_quantile
 from xrayflow.models import Model
 from xrayflow.networks import Reconstruction
 from xrayflow.prior import Prior
+from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup
 
 SUMMARY_DRAWS = 1000
@@ -200,10 +201,27 @@ class Posterior:
             FileError: A file is gone, or another one now.
             DataError: The answer was computed on an energy grid of its own.
         """
+        data = self._only_data()
+        return fit_again(data, self._setup(data), self.provenance.grid, torch.from_numpy(self.best))
+
+    def problem(self) -> Problem:
+        """What was answered, as one target again; the files of the answer are read again.
+
+        Raises:
+            FileError: A file is gone, or another one now.
+            DataError: The answer was computed on an energy grid of its own.
+        """
+        data = self._only_data()
+        return read_problem(data, self._setup(data), self.provenance.grid, torch.from_numpy(self.best))
+
+    def _only_data(self) -> ObservedData:
         if len(self.data) != 1:
             raise DataError("an answer of several data sets cannot be fitted again yet; fit them anew")
-        data = self.data[0]
-        setup = FitSetup(
+        return self.data[0]
+
+    def _setup(self, data: ObservedData) -> FitSetup:
+        """What was asked."""
+        return FitSetup(
             model=self.model,
             prior=Prior(self.prior.marginals[: len(self.model.names)]),
             systematic=self.likelihood.asked,
@@ -214,7 +232,6 @@ class Posterior:
             likelihood=self.likelihood.background.kind,
             background_scale=self.likelihood.background.scale,
         )
-        return fit_again(data, setup, self.provenance.grid, torch.from_numpy(self.best))
 
     def quantile(self, q: float | Sequence[float]) -> NDArray[np.float64]:
         """Quantiles of every parameter.

@@ -29,12 +29,25 @@ def fit_again(data: ObservedData, setup: FitSetup, grid: str, best: Float[Tensor
         FileError: A file is gone, or another one now.
         DataError: The energy grid was the user's own.
     """
-    problem = _problem(data, setup, grid)
-    problem = centred(problem, problem.prior.to_probit(best)[None])
+    problem = read_problem(data, setup, grid, best)
     goal = Objective.of(problem, "scale")
     x = goal.from_theta(best)[None, None]
     ends = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), ITERATIONS, TOLERANCE)
     return best_of(problem, "posterior", goal, ends, 0)
+
+
+def read_problem(data: ObservedData, setup: FitSetup, grid: str, best: Float[Tensor, " parameter"]) -> Problem:
+    """The problem of an answer, its likelihood exact at a known best point.
+
+    Args:
+        data, setup, grid, best: As for `fit_again`.
+
+    Raises:
+        FileError: A file is gone, or another one now.
+        DataError: The energy grid was the user's own.
+    """
+    problem = _problem(data, setup, grid)
+    return centred(problem, problem.prior.to_probit(best)[None])
 
 
 def _problem(data: ObservedData, setup: FitSetup, grid: str) -> Problem:

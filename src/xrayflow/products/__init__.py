@@ -4,12 +4,14 @@ from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, par
 from xrayflow.products.derived_table import quantity_table
 from xrayflow.products.store import load_result
 from xrayflow.products.tables import report
+from xrayflow.products.verification import Verification, verification_lines, verify
 from xrayflow.products.write import located_summary, products_folder, write_products
 
 __all__ = [
     "Asked",
     "Measured",
     "Quantity",
+    "Verification",
     "load_result",
     "located_summary",
     "parse_band",
@@ -18,5 +20,7 @@ __all__ = [
     "quantities",
     "quantity_table",
     "report",
+    "verification_lines",
+    "verify",
     "write_products",
 ]
