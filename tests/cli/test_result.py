@@ -141,3 +141,44 @@ def test_an_answer_that_was_changed_is_not(run: Run, result: Path, tmp_path: Pat
     told = run("verify", copy, "--json")
     assert (told.code, json.loads(told.out)["verified"]) == (1, False)
     refused(run("verify", tmp_path), 1, "holds no answer.npz")
+
+
+def test_errors_are_those_of_xspec_beside_the_posteriors(run: Run, result: Path) -> None:
+    ran = run("error", result, "powerlaw.PhoIndex")
+    assert (ran.code, ran.err) == (0, "")
+    assert "powerlaw.PhoIndex" in ran.out
+    assert "powerlaw.norm" not in ran.out
+    told = json.loads(run("error", result, "2", "--json").out)
+    (row,) = told["parameters"]
+    assert row["name"] == "powerlaw.PhoIndex"
+    assert row["statistic"]["lower"] < row["posterior"]["median"] < row["statistic"]["upper"]
+    spectrum = ("--model", "TBabs*powerlaw", "--energies", "1-5", "--grouping", "min:50")
+    again = json.loads(run("error", result.parent / "toy.pha", "2", *spectrum, "--json").out)
+    assert again["parameters"][0]["statistic"]["lower"] == pytest.approx(row["statistic"]["lower"], rel=1e-3)
+
+
+def test_a_grid_is_columns_or_json(run: Run, result: Path) -> None:
+    ran = run("steppar", result, "powerlaw.PhoIndex=1.6:1.8:2")
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.out.splitlines()) == 5
+    told = json.loads(run("steppar", result, "2=1.6:1.8:2", "3=0.04:0.06:3", "--json").out)
+    assert list(told["values"]) == ["powerlaw.PhoIndex", "powerlaw.norm"]
+    assert [len(row) for row in told["rise"]] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (("error", "RESULT", "diskbb.Tin"), 1, "has no parameter 'diskbb.Tin'"),
+        (("error", "RESULT", "--delta", "-1"), 1, "is no rise"),
+        (("error", "RESULT", "--model", "powerlaw"), 2, "is an answer already, so leave model out"),
+        (("error", "nothing.pha"), 1, "nothing.pha: no such file"),
+        (("steppar", "RESULT", "2=1"), 1, "write NAME=LO:HI"),
+        (("steppar", "RESULT", "2=3:1"), 1, "give lo < hi within its box"),
+        (("steppar", "RESULT"), 2, "Missing argument"),
+    ],
+)
+def test_what_has_no_error_is_one_line(
+    run: Run, result: Path, arguments: tuple[str, ...], code: int, word: str
+) -> None:
+    refused(run(*(result if one == "RESULT" else one for one in arguments)), code, word)

@@ -57,6 +57,19 @@ DataFolder = Annotated[
     Path | None, _option("--data", metavar="DIR", help="Where the files of the data are now.", panel=FILES)
 ]
 
+Target = Annotated[
+    str, typer.Argument(metavar="PHA|RESULT", help="A spectrum, or a folder of fit --out.", show_default=False)
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME...]", help="Parameters, or XSPEC's numbers of them; none: all.", show_default=False),
+]
+Axes = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME=LO:HI[:STEPS][:log]...", help="One axis or two.", show_default=False),
+]
+Delta = Annotated[float, _option(metavar="RISE", help="Of the statistic: 1 is 68 %, 2.706 is 90 %.", panel=ANSWER)]
+
 Rmf = Annotated[str | None, _option(metavar="FILE", help="Redistribution matrix, instead of RESPFILE.", panel=FILES)]
 Arf = Annotated[str | None, _option(metavar="FILE", help="Effective area, instead of ANCRFILE.", panel=FILES)]
 Background = Annotated[
@@ -95,6 +108,7 @@ DEFAULT_MODEL = "TBabs*simpl*ezdiskbb"
 """That of `setup`, which loads torch."""
 
 ModelText = Annotated[str, _option(metavar="EXPR", help="As in XSPEC's model command.", panel=MODEL)]
+MaybeModelText = Annotated[str | None, _option("--model", metavar="EXPR", help="Of a spectrum.", panel=MODEL)]
 Freeze = Annotated[
     list[str] | None, _option(metavar="NAME=VALUE", help="Hold a parameter, e.g. TBabs.nH=0.2.", panel=MODEL)
 ]
@@ -123,6 +137,9 @@ Channels = Annotated[
     str | None, _option(metavar="FIRST-LAST", help="Channels to fit instead, both kept: 30-999.", panel=DATA)
 ]
 Grouping = Annotated[str, _option(metavar="file|none|optimal|min:N", help="How channels form bins.", panel=DATA)]
+MaybeGrouping = Annotated[
+    str | None, _option("--grouping", metavar="file|none|optimal|min:N", help="How channels form bins.", panel=DATA)
+]
 ShownStatistic = Annotated[
     Statistic, _option("--statistic", help="XSPEC's statistic to show; only chi2 changes a posterior.", panel=DATA)
 ]
@@ -332,6 +349,27 @@ def check_fit(
         raise typer.BadParameter("give --energies or --channels, not both")
     if amortised and network == "none":
         raise typer.BadParameter("answers from a network; give one, or leave --network out", param_hint="--amortised")
+
+
+def fit_words(
+    model: str | None,
+    freeze: Sequence[str] | None,
+    prior: Sequence[str] | None,
+    energies: str | None,
+    grouping: str | None,
+    systematic: str | None,
+) -> dict[str, Any]:
+    """What is asked of a spectrum, as `infer` takes it."""
+    check_fit(assignments(freeze, "--freeze"), {}, prior, energies, None, None, False)
+    check_systematic(systematic)
+    return {
+        "model": model,
+        "freeze": assignments(freeze, "--freeze"),
+        "prior": list(prior or []),
+        "energies": bands(energies),
+        "grouping": grouping,
+        "systematic": systematic,
+    }
 
 
 def check_systematic(text: str | None) -> None:

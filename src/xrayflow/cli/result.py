@@ -1,11 +1,33 @@
-"""Verbs on an answer that `fit --out` wrote: flux, verify; and tcl, for those who write them from XSPEC."""
+"""Verbs on an answer that `fit --out` wrote: flux, error, steppar, verify; and tcl, which writes them from XSPEC."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, complain, print_rich
+from xrayflow.cli.terminal import answering, complain, print_rich, show_progress
+
+
+def answer_of(
+    target: str,
+    files: tuple[str | None, str | None, str | None],
+    asked: dict[str, Any],
+    progress: Callable[[str, float], None] | None,
+) -> Any:
+    """The answer that a folder holds, or that of a spectrum."""
+    from xrayflow.products import is_result, load_result
+
+    if is_result(target):
+        if said := [name for name, value in asked.items() if value] + [one for one in files if one is not None]:
+            raise typer.BadParameter(f"{target} is an answer already, so leave {said[0]} out")
+        return load_result(target)
+    from xrayflow.inference import infer
+    from xrayflow.ogip import read_observation
+
+    return infer(read_observation(target, *files), progress=progress, **asked)
 
 
 def flux(
@@ -77,6 +99,74 @@ def verify(
         raise typer.Exit(1)
 
 
+def error(
+    target: options.Target,
+    names: options.Names = None,
+    delta: options.Delta = 2.706,
+    rmf: options.Rmf = None,
+    arf: options.Arf = None,
+    background: options.Background = None,
+    model: options.MaybeModelText = None,
+    freeze: options.Freeze = None,
+    prior: options.PriorChanges = None,
+    energies: options.Energies = None,
+    grouping: options.MaybeGrouping = None,
+    systematic: options.Systematic = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """XSPEC's error on an answer (its statistic, all others fitted anew), beside the intervals of the posterior."""
+    asked = options.fit_words(model, freeze, prior, energies, grouping, systematic)
+    with answering(debug):
+        from xrayflow.products import intervals
+
+        with show_progress() as progress:
+            found = intervals(answer_of(target, (rmf, arf, background), asked, progress), names or (), delta)
+        if as_json:
+            from xrayflow.files import SCHEMA_VERSION, to_json
+
+            minimum = {"name": found.posterior.statistic.name, "value": found.fit.value, "dof": found.fit.dof}
+            told = {"result": str(target), "statistic": minimum, "delta": delta, "parameters": found.rows()}
+            print(to_json({"schema_version": SCHEMA_VERSION, **told}))
+        else:
+            print_rich(found.table())
+
+
+def steppar(
+    target: options.Target,
+    axes: options.Axes,
+    rmf: options.Rmf = None,
+    arf: options.Arf = None,
+    background: options.Background = None,
+    model: options.MaybeModelText = None,
+    freeze: options.Freeze = None,
+    prior: options.PriorChanges = None,
+    energies: options.Energies = None,
+    grouping: options.MaybeGrouping = None,
+    systematic: options.Systematic = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """XSPEC's steppar on an answer: its statistic on a grid of one or two parameters, all others fitted anew."""
+    asked = options.fit_words(model, freeze, prior, energies, grouping, systematic)
+    with answering(debug):
+        from xrayflow.products import Axis, profile, profile_lines
+
+        wanted = [Axis.parse(text) for text in axes]
+        with show_progress() as progress:
+            posterior = answer_of(target, (rmf, arf, background), asked, progress)
+            found = profile(posterior, wanted)
+        if as_json:
+            from xrayflow.files import SCHEMA_VERSION, to_json
+
+            values = dict(zip(found.names, found.axes, strict=True))
+            told = {"result": str(target), "statistic": posterior.statistic.name, "minimum": found.fit.value}
+            grid = {"values": values, "value": found.value, "rise": found.rise}
+            print(to_json({"schema_version": SCHEMA_VERSION, **told, **grid}))
+        else:
+            print("\n".join(profile_lines(posterior, found)))
+
+
 def tcl() -> None:
     """The script that runs xrayflow from XSPEC's prompt: type there  source [exec xrayflow tcl]"""
     from xrayflow.data import bundled_tcl
@@ -84,5 +174,5 @@ def tcl() -> None:
     print(bundled_tcl())
 
 
-VERBS = (flux, verify, tcl)
+VERBS = (flux, error, steppar, verify, tcl)
 """In the order of the help."""

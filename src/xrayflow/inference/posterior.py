@@ -25,7 +25,7 @@ from xrayflow.inference.checks.predictive import Predictive
 from xrayflow.inference.checks.verdict import Computation, Evidence, FitQuality, overall
 from xrayflow.inference.flux import MOST, PARTS, SHOWN_BAND, BandFlux, ModelDraws, fitted_band, flux_rows
 from xrayflow.inference.parts import BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
-from xrayflow.inference.reread import fit_again, read_problem
+from xrayflow.inference.reread import fit_again, fit_statistic_again, read_problem
 from xrayflow.inference.weights import systematic_rows, weighted_quantile
 from xrayflow.models import Model
 from xrayflow.networks import Reconstruction
@@ -203,6 +203,17 @@ class Posterior:
         """
         data = self._only_data()
         return fit_again(data, self._setup(data), self.provenance.grid, torch.from_numpy(self.best))
+
+    def statistic_fit(self) -> BestFit:
+        """The minimum of XSPEC's statistic, for `error` and `steppar` as XSPEC has them; the files are read again.
+
+        The response is taken at its word, the background as the statistic has it, and the prior is its box alone.
+
+        Raises:
+            FileError: A file is gone, or another one now.
+        """
+        data = self._only_data()
+        return fit_statistic_again(data, self._setup(data), self.seed)
 
     def problem(self) -> Problem:
         """What was answered, as one target again; the files of the answer are read again.

@@ -1,22 +1,28 @@
 """RESULTS: what a user sees of an answer: tables, figures, files."""
 
+from xrayflow.products.classical import Axis, intervals, profile, profile_lines
 from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, parse_ratio, quantities
 from xrayflow.products.derived_table import quantity_table
-from xrayflow.products.store import load_result
+from xrayflow.products.store import is_result, load_result
 from xrayflow.products.tables import report
 from xrayflow.products.verification import Verification, verification_lines, verify
 from xrayflow.products.write import located_summary, products_folder, write_products
 
 __all__ = [
     "Asked",
+    "Axis",
     "Measured",
     "Quantity",
     "Verification",
+    "intervals",
+    "is_result",
     "load_result",
     "located_summary",
     "parse_band",
     "parse_ratio",
     "products_folder",
+    "profile",
+    "profile_lines",
     "quantities",
     "quantity_table",
     "report",

@@ -113,6 +113,17 @@ def load_result(folder: str | Path) -> Posterior:
     return posterior
 
 
+def is_result(place: str | Path) -> bool:
+    """Whether a place is a result folder, or a file in one.
+
+    Args:
+        place: As typed.
+    """
+    folder = Path(place)
+    folder = folder.parent if folder.is_file() and folder.suffix in (".npz", ".json") else folder
+    return folder.is_dir()
+
+
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an `.npz`, none of them an object of Python.
 
