@@ -182,3 +182,33 @@ def test_what_has_no_error_is_one_line(
     run: Run, result: Path, arguments: tuple[str, ...], code: int, word: str
 ) -> None:
     refused(run(*(result if one == "RESULT" else one for one in arguments)), code, word)
+
+
+def test_another_prior_is_another_answer(run: Run, result: Path, tmp_path: Path) -> None:
+    prior = ("--prior", "powerlaw.PhoIndex~N(1.7,0.05)")
+    ran = run("reweigh", result, *prior, "--out", tmp_path / "new", "--level", "95")
+    assert (ran.code, ran.err) == (0, "")
+    assert "reweighed from the draws of another prior" in " ".join(ran.out.split())
+    assert "before, 95 %" in ran.out
+    told = json.loads(run("reweigh", result, *prior, "--json").out)
+    assert told["reweighed"]["level"] == 90.0
+    assert (
+        told["reweighed"]["after"]["powerlaw.PhoIndex"]["lower"] == told["parameters"]["powerlaw.PhoIndex"]["lower90"]
+    )
+    assert run("verify", tmp_path / "new").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        ((), 2, "--prior: say which"),
+        (("--prior", "powerlaw.PhoIndex"), 2, "write NAME=lo:hi"),
+        (("--prior", "powerlaw.PhoIndex~N(3,0.01)"), 1, "are left; fit again with this prior"),
+        (("--prior", "powerlaw.PhoIndex=-3:9"), 1, "which was fitted; fit again with it"),
+        (("--prior", "powerlaw.PhoIndex=1:2", "--level", "100"), 2, "--level"),
+    ],
+)
+def test_a_prior_that_cannot_be_reweighed_is_one_line(
+    run: Run, result: Path, options: tuple[str, ...], code: int, word: str
+) -> None:
+    refused(run("reweigh", result, *options), code, word)

@@ -68,6 +68,9 @@ Axes = Annotated[
     list[str],
     typer.Argument(metavar="NAME=LO:HI[:STEPS][:log]...", help="One axis or two.", show_default=False),
 ]
+Level = Annotated[
+    float, _option(metavar="PERCENT", min=1.0, max=99.99, help="Of the intervals that are compared.", panel=ANSWER)
+]
 Delta = Annotated[float, _option(metavar="RISE", help="Of the statistic: 1 is 68 %, 2.706 is 90 %.", panel=ANSWER)]
 
 Rmf = Annotated[str | None, _option(metavar="FILE", help="Redistribution matrix, instead of RESPFILE.", panel=FILES)]

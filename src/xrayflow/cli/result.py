@@ -1,4 +1,4 @@
-"""Verbs on an answer that `fit --out` wrote: flux, error, steppar, verify; and tcl, which writes them from XSPEC."""
+"""Verbs on an answer that `fit --out` wrote: flux, error, steppar, reweigh, verify; and tcl, which does from XSPEC."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, complain, print_rich, show_progress
+from xrayflow.cli.terminal import answering, complain, print_report, print_rich, show_progress
 
 
 def answer_of(
@@ -74,6 +74,45 @@ def flux(
             print(to_json({"schema_version": SCHEMA_VERSION, "result": str(folder), **told}))
         else:
             print_rich(quantity_table(posterior, found))
+
+
+def reweigh(
+    folder: options.Result,
+    prior: options.PriorChanges = None,
+    level: options.Level = 90.0,
+    out: options.Out = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """The answer under another prior, by exact weights of its draws; refused where too few of them are left."""
+    options.check_fit({}, {}, prior, None, None, None, False)
+    if not prior:
+        raise typer.BadParameter("say which, as --prior 'powerlaw.PhoIndex~N(1.7,0.1)'", param_hint="--prior")
+    with answering(debug):
+        from xrayflow.inference import reweigh as another
+        from xrayflow.products import (
+            central,
+            level_lines,
+            load_result,
+            located_summary,
+            products_folder,
+            write_products,
+        )
+
+        if out is not None:
+            products_folder(out)
+        before = load_result(folder)
+        posterior = another(before, prior)
+        products = {} if out is None else write_products(posterior, out)
+        if as_json:
+            from xrayflow.files import to_json
+
+            told = {"level": level, "before": central(before, level), "after": central(posterior, level)}
+            gained = posterior.log_evidence - before.log_evidence
+            print(to_json(located_summary(posterior, products) | {"reweighed": told | {"log_evidence_change": gained}}))
+        else:
+            print_report(posterior, products)
+            print("\n".join(level_lines(before, posterior, level)))
 
 
 def verify(
@@ -174,5 +213,5 @@ def tcl() -> None:
     print(bundled_tcl())
 
 
-VERBS = (flux, error, steppar, verify, tcl)
+VERBS = (flux, error, steppar, reweigh, verify, tcl)
 """In the order of the help."""

@@ -1,5 +1,6 @@
 """ANSWER: from a problem to a certified posterior."""
 
+from xrayflow.inference.another_prior import reweigh
 from xrayflow.inference.checks.grid import FOLLOWS
 from xrayflow.inference.checks.verdict import Doubt, far_nuisances, judge_computation, judge_fit
 from xrayflow.inference.flux import SHOWN_BAND, BandFlux, Derived, ModelDraws, check_band, is_beyond
@@ -41,6 +42,7 @@ __all__ = [
     "log_evidence_error",
     "log_mean_weight",
     "pareto_k",
+    "reweigh",
     "systematic_rows",
     "weighted_quantile",
 ]

@@ -3,6 +3,7 @@
 from xrayflow.products.classical import Axis, intervals, profile, profile_lines
 from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, parse_ratio, quantities
 from xrayflow.products.derived_table import quantity_table
+from xrayflow.products.levels import central, level_lines
 from xrayflow.products.store import is_result, load_result
 from xrayflow.products.tables import report
 from xrayflow.products.verification import Verification, verification_lines, verify
@@ -14,8 +15,10 @@ __all__ = [
     "Measured",
     "Quantity",
     "Verification",
+    "central",
     "intervals",
     "is_result",
+    "level_lines",
     "load_result",
     "located_summary",
     "parse_band",
