@@ -212,3 +212,15 @@ def test_a_prior_that_cannot_be_reweighed_is_one_line(
     run: Run, result: Path, options: tuple[str, ...], code: int, word: str
 ) -> None:
     refused(run("reweigh", result, *options), code, word)
+
+
+def test_answers_are_rows_of_a_table(run: Run, result: Path) -> None:
+    ran = run("table", result, result)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.count(r"$\Gamma$ (powerlaw)") == 1
+    assert ran.out.splitlines()[-1] == r"\end{tabular}"
+    assert (
+        run("table", result, "--format", "csv", "--level", "68").out.splitlines()[0].startswith("source,file,TBabs_nH,")
+    )
+    assert run("table", result, "--format", "word").code == 2
+    refused(run("table", result, result.parent), 1, "holds no answer.npz")

@@ -18,7 +18,16 @@ from xrayflow.files import to_json
 from xrayflow.products.figures.style import new_figure
 from xrayflow.products.write import NAMES
 
-FILES = {"summary.json", "draws.npz", "answer.npz", "chain.fits", "model.xcm", "corner.png", "spectrum.png"}
+FILES = {
+    "summary.json",
+    "draws.npz",
+    "answer.npz",
+    "chain.fits",
+    "model.xcm",
+    "spectrum.ecsv",
+    "corner.png",
+    "spectrum.png",
+}
 
 
 @pytest.fixture

@@ -37,6 +37,22 @@ class LikelihoodOf(StrEnum):
     profile = "profile"
 
 
+class TableKind(StrEnum):
+    """The names of `table --format`."""
+
+    latex = "latex"
+    ecsv = "ecsv"
+    csv = "csv"
+    mrt = "mrt"
+
+
+class IntervalLevel(StrEnum):
+    """The names of `table --level`."""
+
+    sixty_eight = "68"
+    ninety = "90"
+
+
 def _option(*names: str, help: str, panel: str, **settings: Any) -> Any:
     """One option of the list below."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
@@ -53,6 +69,11 @@ TargetLibrary = Annotated[Path, typer.Argument(metavar="TARGETS", help="Of xrayf
 
 Result = Annotated[Path, typer.Argument(metavar="RESULT", help="Folder of xrayflow fit --out.", show_default=False)]
 
+Results = Annotated[
+    list[Path], typer.Argument(metavar="RESULT...", help="Folders of xrayflow fit --out.", show_default=False)
+]
+TableFormat = Annotated[TableKind, _option("--format", help="Of the table.", panel=OUTPUT)]
+TableLevel = Annotated[IntervalLevel, _option("--level", help="Of the intervals [%].", panel=OUTPUT)]
 DataFolder = Annotated[
     Path | None, _option("--data", metavar="DIR", help="Where the files of the data are now.", panel=FILES)
 ]

@@ -1,4 +1,4 @@
-"""Verbs on an answer that `fit --out` wrote: flux, error, steppar, reweigh, verify; and tcl, which does from XSPEC."""
+"""Verbs on an answer that `fit --out` wrote, and tcl, which writes them from XSPEC."""
 
 from __future__ import annotations
 
@@ -115,6 +115,21 @@ def reweigh(
             print("\n".join(level_lines(before, posterior, level)))
 
 
+def table(
+    results: options.Results,
+    kind: options.TableFormat = options.TableKind.latex,
+    level: options.TableLevel = options.IntervalLevel.ninety,
+    debug: options.Debug = False,
+) -> None:
+    """Answers of one model as a table for a paper (LaTeX) or for machines (ECSV, CSV, the AAS's MRT), one row each."""
+    with answering(debug):
+        from xrayflow.products import latex_table, load_result, machine_table
+
+        posteriors = [load_result(one) for one in results]
+        latex = kind is options.TableKind.latex
+        print(latex_table(posteriors, level) if latex else machine_table(posteriors, kind.value, level.value))
+
+
 def verify(
     folder: options.Result,
     data: options.DataFolder = None,
@@ -213,5 +228,5 @@ def tcl() -> None:
     print(bundled_tcl())
 
 
-VERBS = (flux, error, steppar, reweigh, verify, tcl)
+VERBS = (flux, error, steppar, reweigh, table, verify, tcl)
 """In the order of the help."""

@@ -4,6 +4,7 @@ from xrayflow.products.classical import Axis, intervals, profile, profile_lines
 from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, parse_ratio, quantities
 from xrayflow.products.derived_table import quantity_table
 from xrayflow.products.levels import central, level_lines
+from xrayflow.products.publish import draws_table, latex_table, machine_table, results_table
 from xrayflow.products.store import is_result, load_result
 from xrayflow.products.tables import report
 from xrayflow.products.verification import Verification, verification_lines, verify
@@ -16,11 +17,14 @@ __all__ = [
     "Quantity",
     "Verification",
     "central",
+    "draws_table",
     "intervals",
     "is_result",
+    "latex_table",
     "level_lines",
     "load_result",
     "located_summary",
+    "machine_table",
     "parse_band",
     "parse_ratio",
     "products_folder",
@@ -29,6 +33,7 @@ __all__ = [
     "quantities",
     "quantity_table",
     "report",
+    "results_table",
     "verification_lines",
     "verify",
     "write_products",

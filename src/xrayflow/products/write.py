@@ -22,6 +22,7 @@ NAMES = {
     "xcm": SCRIPT,
     "corner": "corner.png",
     "spectrum": "spectrum.png",
+    "bins": "spectrum.ecsv",
     "summary": "summary.json",
 }
 """File name of each product, in the order of writing."""
@@ -40,7 +41,7 @@ def write_products(posterior: Posterior, folder: str | Path) -> dict[str, Path]:
     Raises:
         FileError: The folder or a file in it cannot be written.
     """
-    from xrayflow.products.figures import corner_figure, png, spectrum_figure
+    from xrayflow.products.figures import corner_figure, png, spectrum_figure, spectrum_numbers
 
     folder = products_folder(folder)
     summary = posterior.summary() | {"products": dict(NAMES)}
@@ -51,6 +52,7 @@ def write_products(posterior: Posterior, folder: str | Path) -> dict[str, Path]:
         "xcm": script(posterior).encode(),
         "corner": png(corner_figure(posterior)),
         "spectrum": png(spectrum_figure(posterior)),
+        "bins": spectrum_numbers(posterior),
         "summary": to_json(summary).encode() + b"\n",
     }
     write_folder(

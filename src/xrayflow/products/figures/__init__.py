@@ -3,7 +3,16 @@
 from xrayflow.products.figures.calibration_plots import coverage_figure
 from xrayflow.products.figures.corner_plot import corner_figure
 from xrayflow.products.figures.recovery_plot import Recovered, recovery_figure
+from xrayflow.products.figures.spectrum_numbers import spectrum_numbers
 from xrayflow.products.figures.spectrum_plot import spectrum_figure
 from xrayflow.products.figures.style import png
 
-__all__ = ["Recovered", "corner_figure", "coverage_figure", "png", "recovery_figure", "spectrum_figure"]
+__all__ = [
+    "Recovered",
+    "corner_figure",
+    "coverage_figure",
+    "png",
+    "recovery_figure",
+    "spectrum_figure",
+    "spectrum_numbers",
+]
