@@ -261,7 +261,7 @@ def luminosity_distance(redshift: float) -> float:
         redshift: Above 0.
 
     >>> round(luminosity_distance(0.1) / CENTIMETRES["Mpc"])
-    464
+    461
     """
     from astropy.cosmology import FlatLambdaCDM
 
