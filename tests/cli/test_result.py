@@ -224,3 +224,13 @@ def test_answers_are_rows_of_a_table(run: Run, result: Path) -> None:
     )
     assert run("table", result, "--format", "word").code == 2
     refused(run("table", result, result.parent), 1, "holds no answer.npz")
+
+
+def test_an_answer_is_exported(run: Run, result: Path, tmp_path: Path) -> None:
+    pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    ran = run("export", result, "--out", tmp_path / "a.nc")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"{tmp_path / 'a.nc'}: read it with arviz.from_netcdf or xarray.open_datatree\n"
+    assert (tmp_path / "a.nc").stat().st_size > 10_000
+    refused(run("export", tmp_path), 1, "holds no answer.npz")

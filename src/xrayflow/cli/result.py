@@ -130,6 +130,19 @@ def table(
         print(latex_table(posteriors, level) if latex else machine_table(posteriors, kind.value, level.value))
 
 
+def export(
+    folder: options.Result,
+    out: options.OutFile = None,
+    debug: options.Debug = False,
+) -> None:
+    """An answer as a netCDF file that ArviZ and xarray read (needs pip install 'xrayflow[io]')."""
+    with answering(debug):
+        from xrayflow.products import load_result, write_netcdf
+
+        place = write_netcdf(load_result(folder), out or folder / "posterior.nc")
+    print(f"{place}: read it with arviz.from_netcdf or xarray.open_datatree")
+
+
 def verify(
     folder: options.Result,
     data: options.DataFolder = None,
@@ -228,5 +241,5 @@ def tcl() -> None:
     print(bundled_tcl())
 
 
-VERBS = (flux, error, steppar, reweigh, table, verify, tcl)
+VERBS = (flux, error, steppar, reweigh, table, export, verify, tcl)
 """In the order of the help."""

@@ -7,6 +7,7 @@ from xrayflow.products.levels import central, level_lines
 from xrayflow.products.publish import draws_table, latex_table, machine_table, results_table
 from xrayflow.products.store import is_result, load_result
 from xrayflow.products.tables import report
+from xrayflow.products.tree import data_tree, write_netcdf
 from xrayflow.products.verification import Verification, verification_lines, verify
 from xrayflow.products.write import located_summary, products_folder, write_products
 
@@ -17,6 +18,7 @@ __all__ = [
     "Quantity",
     "Verification",
     "central",
+    "data_tree",
     "draws_table",
     "intervals",
     "is_result",
@@ -36,5 +38,6 @@ __all__ = [
     "results_table",
     "verification_lines",
     "verify",
+    "write_netcdf",
     "write_products",
 ]
