@@ -234,3 +234,11 @@ def test_an_answer_is_exported(run: Run, result: Path, tmp_path: Path) -> None:
     assert ran.out == f"{tmp_path / 'a.nc'}: read it with arviz.from_netcdf or xarray.open_datatree\n"
     assert (tmp_path / "a.nc").stat().st_size > 10_000
     refused(run("export", tmp_path), 1, "holds no answer.npz")
+
+
+def test_a_figure_is_drawn_on_demand(run: Run, result: Path, tmp_path: Path) -> None:
+    ran = run("plot", result, "--out", tmp_path / "a.svg")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines() == [str(tmp_path / name) for name in ("a.svg", "a.ecsv", "a-data.ecsv")]
+    refused(run("plot", result, "--out", tmp_path / "a.jpg"), 1, "no figure ends so")
+    assert run("plot", result, "--kind", "contour").code == 2

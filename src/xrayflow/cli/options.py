@@ -46,6 +46,15 @@ class TableKind(StrEnum):
     mrt = "mrt"
 
 
+class Figure(StrEnum):
+    """The names of `plot --kind`."""
+
+    spectrum = "spectrum"
+    unfolded = "unfolded"
+    corner = "corner"
+    qq = "qq"
+
+
 class IntervalLevel(StrEnum):
     """The names of `table --level`."""
 
@@ -71,6 +80,14 @@ Result = Annotated[Path, typer.Argument(metavar="RESULT", help="Folder of xrayfl
 
 Results = Annotated[
     list[Path], typer.Argument(metavar="RESULT...", help="Folders of xrayflow fit --out.", show_default=False)
+]
+FigureKind = Annotated[
+    Figure,
+    _option(
+        "--kind",
+        help="Folded spectrum, E^2 N(E) of the source, parameters against each other, or counts below each energy.",
+        panel=OUTPUT,
+    ),
 ]
 TableFormat = Annotated[TableKind, _option("--format", help="Of the table.", panel=OUTPUT)]
 TableLevel = Annotated[IntervalLevel, _option("--level", help="Of the intervals [%].", panel=OUTPUT)]

@@ -130,6 +130,20 @@ def table(
         print(latex_table(posteriors, level) if latex else machine_table(posteriors, kind.value, level.value))
 
 
+def plot(
+    folder: options.Result,
+    kind: options.FigureKind = options.Figure.unfolded,
+    out: options.OutFile = None,
+    debug: options.Debug = False,
+) -> None:
+    """A figure of an answer, as PNG, PDF or SVG, with its numbers in a table beside it."""
+    with answering(debug):
+        from xrayflow.products import load_result, write_figure
+
+        written = write_figure(load_result(folder), kind.value, out or folder / f"{kind.value}.png")
+    print("\n".join(map(str, written)))
+
+
 def export(
     folder: options.Result,
     out: options.OutFile = None,
@@ -241,5 +255,5 @@ def tcl() -> None:
     print(bundled_tcl())
 
 
-VERBS = (flux, error, steppar, reweigh, table, export, verify, tcl)
+VERBS = (flux, error, steppar, reweigh, table, plot, export, verify, tcl)
 """In the order of the help."""

@@ -223,6 +223,32 @@ class ModelDraws:
             for band, photons, energy in zip(bands, found[::2], found[1::2], strict=True)
         ]
 
+    def densities(
+        self, edges: NDArray[np.float64], component: str | None = None
+    ) -> Float[NDArray[np.float64], "draw bin"]:
+        """Photons/cm^2/s/keV at the draws, averaged over bins.
+
+        Args:
+            edges: (edge,) keV, increasing.
+            component: Of this additive component alone.
+
+        Raises:
+            DataError: Edges that are none, or beyond where models are evaluated.
+            ModelError: No such component.
+        """
+        check_band((float(edges[0]), float(edges[-1])))
+        component = None if component is None else find_additive(self.model, component)
+        whole = self._on(edges)
+        part = whole if component is None else component_alone(whole, component)
+        places = np.searchsorted(whole.bins.energy_edges.numpy(), edges)
+        first, last = int(places[0]), int(places[-1])
+
+        def summed(theta: Tensor) -> Tensor:
+            photons = part(theta)[..., first:last].numpy()
+            return torch.from_numpy(np.add.reduceat(photons, places[:-1] - first, axis=-1) / np.diff(edges))
+
+        return self._both(summed).numpy()[:-1]
+
     def equivalent_width(self, component: str) -> Derived:
         """The equivalent width of a line [eV].
 
@@ -260,7 +286,7 @@ class ModelDraws:
         width = 1e3 * line * (high - low).numpy() / around
         return self._derived(f"equivalent width of {name}", "eV", width)
 
-    def _on(self, ends: Sequence[float]) -> PhotonFlux:
+    def _on(self, ends: Sequence[float] | NDArray[np.float64]) -> PhotonFlux:
         """The model on a grid with some energies among its edges."""
         grid = Grid.of_response(np.unique(np.array(ends, dtype=np.float64)), wide=self.model.has_convolution)
         return self.model.on(torch.from_numpy(grid.finer(self.parts).energy_edges))

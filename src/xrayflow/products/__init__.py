@@ -4,6 +4,7 @@ from xrayflow.products.classical import Axis, intervals, profile, profile_lines
 from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, parse_ratio, quantities
 from xrayflow.products.derived_table import quantity_table
 from xrayflow.products.levels import central, level_lines
+from xrayflow.products.plot import write_figure
 from xrayflow.products.publish import draws_table, latex_table, machine_table, results_table
 from xrayflow.products.store import is_result, load_result
 from xrayflow.products.tables import report
@@ -38,6 +39,7 @@ __all__ = [
     "results_table",
     "verification_lines",
     "verify",
+    "write_figure",
     "write_netcdf",
     "write_products",
 ]
