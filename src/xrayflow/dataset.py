@@ -283,7 +283,7 @@ class ObservedData:
     Attributes:
         source: OBJECT of the header.
         telescope, instrument: TELESCOP and INSTRUME.
-        pha, rmf, arf, background: Paths; None for what there is not.
+        pha, rmf, arf, background: Paths, `file{3}` for the third spectrum of a file; None for what there is not.
         sha256: Hashes of the files: of pha and rmf, of arf and background where there is one.
         exposure: s.
         energies: Ranges that were noticed [keV]; `channels` where the choice was by channels.
@@ -326,10 +326,10 @@ class ObservedData:
             source=pha.object,
             telescope=pha.telescope,
             instrument=pha.instrument,
-            pha=pha.path,
+            pha=_place(pha),
             rmf=rmf.path,
             arf=None if arf is None else arf.path,
-            background=None if background is None else background.path,
+            background=None if background is None else _place(background),
             sha256=hashes_of(observation),
             exposure=pha.exposure,
             energies=spectrum.energies,
@@ -343,6 +343,11 @@ class ObservedData:
             number=spectrum.number,
             all_bins=observation.bins(spectrum.grouping).e_min.size,
         )
+
+
+def _place(file: PHA) -> Path:
+    """Where a spectrum is, in XSPEC's words."""
+    return file.path if file.row is None else Path(f"{file.path}{{{file.row}}}")
 
 
 def hashes_of(observation: Observation) -> dict[str, str]:

@@ -14,8 +14,8 @@ import pytest
 from astropy.io import fits
 
 from answer_zoo import altered
-from ogip_zoo import toy_observation
-from xrayflow import infer, write_products
+from ogip_zoo import power_law_counts, toy_files, toy_observation, write_spectrum
+from xrayflow import infer, read_observation, write_products
 from xrayflow.errors import DataError, FileError
 from xrayflow.folding import Grid
 from xrayflow.inference import Posterior
@@ -184,3 +184,16 @@ def test_an_answer_on_a_grid_of_the_users_own_cannot_be_checked(tmp_path: Path) 
 )
 def test_differences_are_told_with_their_places(said: Any, own: Any, found: list[str]) -> None:
     assert list(differences(said, own)) == found
+
+
+def test_a_spectrum_of_several_in_a_file_is_read_again(tmp_path: Path) -> None:
+    toy_files(tmp_path)
+    channel, counts = np.arange(120), np.round(power_law_counts(100.0)).astype(int)
+    columns = {"CHANNEL": np.stack([channel] * 2), "COUNTS": np.stack([0 * counts, counts])}
+    header = {"RESPFILE": "toy.rmf", "ANCRFILE": "toy.arf", "DETCHANS": 120, "EXPOSURE": 100.0}
+    pha = write_spectrum(tmp_path / "two.pha", columns, TLMIN2=0, **header)
+    answer = infer(read_observation(pha, row=2), "powerlaw", energies=[(1.0, 6.0)])
+    assert answer.data[0].pha.name == f"{pha.name}{{2}}"
+    write_products(answer, tmp_path / "result")
+    assert verify(tmp_path / "result").right
+    assert f"{pha.name}\\{{2\\}}" in (tmp_path / "result" / "model.xcm").read_text()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -162,7 +163,7 @@ def located(posterior: Posterior, folders: Sequence[Path]) -> Posterior:
 
 def _found(path: Path, folders: Sequence[Path]) -> Path:
     for place in (path, *(folder / path.name for folder in folders)):
-        if place.is_file():
+        if place.is_file() or Path(re.sub(r"\{\d+\}$", "", str(place))).is_file():
             return place
     raise FileError(f"{path}: is not there, nor in {', '.join(map(str, folders))}; say where with --data DIR")
 

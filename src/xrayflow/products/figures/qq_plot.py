@@ -129,8 +129,8 @@ def qq_figure(posterior: Posterior, made: Cumulated | None = None) -> Figure:
         data = posterior.data[0]
         figure.text(0.15, 0.98, data.source or data.pha.name, fontsize=14, weight="bold", va="top", parse_math=False)
         chance = f", p = {made.p_value:.2g}" if np.isfinite(made.p_value) else ", more than counting scatters"
-        words = f"largest distance {100 * made.distance:.2g} % of the counts{chance}; band: 90 % by counting alone"
-        figure.text(0.15, 0.94, words, fontsize=9, va="top", color=GREY)
+        words = f"largest distance {100 * made.distance:.2g} % of the counts{chance}\nband: 90 % by counting alone"
+        figure.text(0.15, 0.945, words, fontsize=9.5, va="top", color=GREY)
     return figure
 
 
