@@ -98,6 +98,12 @@ DataFolder = Annotated[
 Target = Annotated[
     str, typer.Argument(metavar="PHA|RESULT", help="A spectrum, or a folder of fit --out.", show_default=False)
 ]
+Targets = Annotated[
+    list[str], typer.Argument(metavar="PHA|RESULT...", help="A spectrum, or folders of fit --out.", show_default=False)
+]
+Models = Annotated[
+    list[str] | None, _option("--models", "--model", metavar="EXPR", help="One of them; again for each.", panel=MODEL)
+]
 Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="[NAME...]", help="Parameters, or XSPEC's numbers of them; none: all.", show_default=False),

@@ -115,6 +115,40 @@ def reweigh(
             print("\n".join(level_lines(before, posterior, level)))
 
 
+def compare(
+    targets: options.Targets,
+    models: options.Models = None,
+    rmf: options.Rmf = None,
+    arf: options.Arf = None,
+    background: options.Background = None,
+    freeze: options.Freeze = None,
+    prior: options.PriorChanges = None,
+    energies: options.Energies = None,
+    grouping: options.MaybeGrouping = None,
+    systematic: options.Systematic = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Models of one spectrum by their evidence: PHA --models A --models B, or result folders of the same data."""
+    asked = options.fit_words(None, freeze, prior, energies, grouping, systematic)
+    if models and len(targets) > 1:
+        raise typer.BadParameter("give one spectrum with --models, or several result folders")
+    with answering(debug):
+        from xrayflow.products import compare as compared
+        from xrayflow.products import comparison_lines
+
+        files = (rmf, arf, background)
+        with show_progress() as progress:
+            each = [(targets[0], asked | {"model": one}) for one in models or ()] or [(one, asked) for one in targets]
+            found = compared([answer_of(target, files, words, progress) for target, words in each])
+        if as_json:
+            from xrayflow.files import SCHEMA_VERSION, to_json
+
+            print(to_json({"schema_version": SCHEMA_VERSION, "models": [one.row() for one in found]}))
+        else:
+            print("\n".join(comparison_lines(found)))
+
+
 def table(
     results: options.Results,
     kind: options.TableFormat = options.TableKind.latex,
@@ -255,5 +289,5 @@ def tcl() -> None:
     print(bundled_tcl())
 
 
-VERBS = (flux, error, steppar, reweigh, table, plot, export, verify, tcl)
+VERBS = (flux, error, steppar, compare, reweigh, table, plot, export, verify, tcl)
 """In the order of the help."""

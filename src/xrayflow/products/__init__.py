@@ -1,6 +1,7 @@
 """RESULTS: what a user sees of an answer: tables, figures, files."""
 
 from xrayflow.products.classical import Axis, intervals, profile, profile_lines
+from xrayflow.products.comparison import Compared, compare, comparison_lines
 from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, parse_ratio, quantities
 from xrayflow.products.derived_table import quantity_table
 from xrayflow.products.levels import central, level_lines
@@ -15,10 +16,13 @@ from xrayflow.products.write import located_summary, products_folder, write_prod
 __all__ = [
     "Asked",
     "Axis",
+    "Compared",
     "Measured",
     "Quantity",
     "Verification",
     "central",
+    "compare",
+    "comparison_lines",
     "data_tree",
     "draws_table",
     "intervals",
