@@ -52,6 +52,7 @@ ROOMS = (
 PUBLIC = {
     *("read_observation", "Observation", "parse_model", "Prior", "Grid", "Fold", "Problem", "Simulator", "Network"),
     *("load_network", "train", "infer", "Posterior", "optimise", "write_products", "fit_catalogue", "check_network"),
+    "load_result",
     "XrayflowError",
 }
 

@@ -91,6 +91,14 @@ LINE = fields(
     equivalent_width=number(),
 )
 
+
+def quantiles(value: Any) -> bool:
+    """The numbers of what follows from the parameters, in the order of its quantiles."""
+    return ordered(value | {"frozen": False}) if isinstance(value, dict) and "frozen" not in value else False
+
+
+FLUX = fields(energy=quantiles, photons=quantiles)
+
 SCHEMA: dict[str, Check] = {
     "schema_version": one_of(1),
     "source": lambda value: isinstance(value, str),
@@ -124,6 +132,9 @@ SCHEMA: dict[str, Check] = {
     "calibration": or_null(fields(name=text, sha256=text, amplitude=number(lo=0.0))),
     "parameters": lambda value: value != {} and named(ordered)(value),
     "nuisances": named(ordered),
+    "fluxes": lambda value: (
+        value != [] and each(fields(band=pair, extrapolated=one_of(True, False), absorbed=FLUX, unabsorbed=FLUX))(value)
+    ),
     "prior": named(text),
     "draws": whole(1),
     "ess": number(lo=1.0),
@@ -193,7 +204,7 @@ def test_the_written_file_holds_to_the_schema_and_leads_to_its_neighbours(tmp_pa
     products = write_products(toy_posterior(), tmp_path)
     summary = json.loads(products["summary"].read_text(encoding="utf-8"))
     assert validate(summary) == []
-    assert set(summary["products"]) == {"summary", "draws", "corner", "spectrum"}
+    assert set(summary["products"]) == {"summary", "draws", "answer", "chain", "xcm", "corner", "spectrum", "bins"}
     assert all((tmp_path / name).is_file() for name in summary["products"].values())
 
 

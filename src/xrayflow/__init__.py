@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xrayflow.ogip import read_observation as read_observation
     from xrayflow.prior import Prior as Prior
     from xrayflow.problem import Problem as Problem
+    from xrayflow.products import load_result as load_result
     from xrayflow.products import write_products as write_products
     from xrayflow.simulate import Simulator as Simulator
 
@@ -38,6 +39,7 @@ _HOMES = {
     "XrayflowError": "errors",
     "infer": "inference",
     "load_network": "networks",
+    "load_result": "products",
     "optimise": "fitting",
     "parse_model": "models",
     "read_observation": "ogip",

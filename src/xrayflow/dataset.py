@@ -286,7 +286,7 @@ class ObservedData:
     Attributes:
         source: OBJECT of the header.
         telescope, instrument: TELESCOP and INSTRUME.
-        pha, rmf, arf, background: Paths; None for what there is not.
+        pha, rmf, arf, background: Paths, `file{3}` for the third spectrum of a file; None for what there is not.
         sha256: Hashes of the files: of pha and rmf, of arf and background where there is one.
         exposure: s.
         energies: Ranges that were noticed [keV]; `channels` where the choice was by channels.
@@ -295,6 +295,8 @@ class ObservedData:
         counts: (bin,) observed.
         background_counts: (bin,) in the background file; None without one.
         background_in_source: (bin,) the same scaled to the source's exposure and region; zeros without one.
+        number: (bin,) XSPEC's numbers of the noticed bins, from 1.
+        all_bins: How many bins there are, those that were ignored included.
     """
 
     source: str
@@ -314,6 +316,8 @@ class ObservedData:
     counts: NDArray[np.float64]
     background_counts: NDArray[np.float64] | None
     background_in_source: NDArray[np.float64]
+    number: NDArray[np.int64]
+    all_bins: int
 
     @classmethod
     def of(cls, spectrum: Spectrum) -> ObservedData:
@@ -325,10 +329,10 @@ class ObservedData:
             source=pha.object,
             telescope=pha.telescope,
             instrument=pha.instrument,
-            pha=pha.path,
+            pha=_place(pha),
             rmf=rmf.path,
             arf=None if arf is None else arf.path,
-            background=None if background is None else background.path,
+            background=None if background is None else _place(background),
             sha256=hashes_of(observation),
             exposure=pha.exposure,
             energies=spectrum.energies,
@@ -339,7 +343,14 @@ class ObservedData:
             counts=spectrum.counts,
             background_counts=spectrum.background,
             background_in_source=background_in_source(spectrum),
+            number=spectrum.number,
+            all_bins=observation.bins(spectrum.grouping).e_min.size,
         )
+
+
+def _place(file: PHA) -> Path:
+    """Where a spectrum is, in XSPEC's words."""
+    return file.path if file.row is None else Path(f"{file.path}{{{file.row}}}")
 
 
 def hashes_of(observation: Observation) -> dict[str, str]:

@@ -336,11 +336,7 @@ class Problem:
             asked: Of `as_asked`, where it is known already.
         """
         asked, here = self.as_asked() if asked is None else asked, theta[None, None]
-        parts = asked._split(asked.expected(here))
-        shown = 0.0
-        for data, part in zip(asked.sets, parts, strict=True):
-            systematic = float(data.likelihood.systematic[0, 0])
-            shown += float(FitStatistic.of(data.spectra, data.choices, systematic).value(part))
+        shown = float(asked.shown_statistic(theta[None])[0])
         reasons = "; ".join(dict.fromkeys(data.choices[0].reason for data in self.sets))
         dof = int(asked.facts.bins[0]) - len(self.model.free)
         own_dof = int(self.facts.bins[0]) - self.parameters
@@ -348,6 +344,21 @@ class Problem:
             Value(self.statistic_names[0], shown, dof, reasons),
             Value("deviance", float(self.deviance(self.expected(here), here)), own_dof, self.likelihood_name),
         )
+
+    def shown_statistic(self, theta: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
+        """XSPEC's statistic of a batch of one, as tables show it: in bins that were asked for (`as_asked`).
+
+        Args:
+            theta: The points.
+        """
+        shown = []
+        for piece in self._pieces(theta[None]):
+            value = torch.zeros(piece.shape[1], dtype=torch.float64)
+            for data, part in zip(self.sets, self._split(self._expected(piece)), strict=True):
+                systematic = float(data.likelihood.systematic[0, 0])
+                value += FitStatistic.of(data.spectra, data.choices, systematic).value(part)[0]
+            shown.append(value)
+        return torch.cat(shown)
 
     def mean_jacobian(self, theta: Theta) -> Float[Tensor, "source bin parameter"]:
         """d expected / d theta of the model's parameters, averaged over draws."""

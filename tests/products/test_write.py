@@ -18,7 +18,16 @@ from xrayflow.files import to_json
 from xrayflow.products.figures.style import new_figure
 from xrayflow.products.write import NAMES
 
-FILES = {"summary.json", "draws.npz", "corner.png", "spectrum.png"}
+FILES = {
+    "summary.json",
+    "draws.npz",
+    "answer.npz",
+    "chain.fits",
+    "model.xcm",
+    "spectrum.ecsv",
+    "corner.png",
+    "spectrum.png",
+}
 
 
 @pytest.fixture
@@ -43,7 +52,8 @@ def test_all_products_are_written_and_named_in_the_summary(tmp_path: Path) -> No
 def test_the_draws_load_without_pickle_and_are_the_posterior_s(tmp_path: Path) -> None:
     posterior = toy_posterior()
     with np.load(write_products(posterior, tmp_path)["draws"], allow_pickle=False) as draws:
-        assert set(draws.files) == {"names", "units", "draws", "log_weight", "weights", "log_likelihood", "best"}
+        own = {"names", "units", "draws", "log_weight", "weights", "log_likelihood", "best"}
+        assert set(draws.files) == own | {"log_proposal", "fit_statistic"}
         assert tuple(draws["names"]) == posterior.names
         assert draws["units"][0] == "10^22 cm^-2"
         for name in ("draws", "log_weight", "weights", "log_likelihood", "best"):

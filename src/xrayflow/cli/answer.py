@@ -36,12 +36,13 @@ def demo(
 
 
 def fit(
-    pha: options.Pha,
+    pha: options.MaybePha = None,
     rmf: options.Rmf = None,
     arf: options.Arf = None,
     background: options.Background = None,
     row: options.Row = None,
-    model: options.ModelText = "TBabs*simpl*ezdiskbb",
+    xcm: options.Xcm = None,
+    model: options.ModelText = options.DEFAULT_MODEL,
     freeze: options.Freeze = None,
     link: options.Link = None,
     prior: options.PriorChanges = None,
@@ -68,6 +69,8 @@ def fit(
     held, tied = options.assignments(freeze, "--freeze"), options.links(link)
     options.check_fit(held, tied, prior, energies, channels, network, amortised)
     options.check_systematic(systematic)
+    if pha is None and xcm is None:
+        raise typer.BadParameter("give a spectrum, or --xcm FILE", param_hint="PHA")
     bands, kept = options.bands(energies), options.channels(channels)
     background, treatment = options.background_and_likelihood(background, likelihood)
     with answering(debug):
@@ -76,12 +79,23 @@ def fit(
         from xrayflow.models import parse_model
         from xrayflow.ogip import read_observation
         from xrayflow.products import located_summary, products_folder, write_products
+        from xrayflow.products.xspec import read_session, session_fit
 
         if out is not None:
             products_folder(out)
         with show_progress() as progress:
-            spectral = parse_model(model, abund, xsect)
-            observation = read_observation(pha, rmf, arf, background, row)
+            spectral, shown = parse_model(model, abund, xsect), statistic.value
+            if xcm is None:
+                observation = read_observation(pha or "", rmf, arf, background, row)
+            else:
+                session = read_session(xcm)
+                observation = session.observation(pha, rmf, arf, background, row)
+                said = session_fit(session, observation, with_model=model == options.DEFAULT_MODEL)
+                spectral, prior = said.model or spectral, [*said.prior, *(prior or ())]
+                bands = list(said.energies or ()) or None if bands is None and kept is None else bands
+                shown = said.statistic if shown == "auto" else shown
+                systematic = said.systematic if systematic is None else systematic
+                said.tell()
             posterior = infer(
                 observation,
                 model=spectral,
@@ -92,7 +106,7 @@ def fit(
                 energies=bands,
                 channels=kept,
                 grouping=grouping,
-                statistic=statistic.value,
+                statistic=shown,
                 network=network,
                 amortised=amortised,
                 seed=seed,

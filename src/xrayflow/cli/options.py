@@ -37,6 +37,31 @@ class LikelihoodOf(StrEnum):
     profile = "profile"
 
 
+class TableKind(StrEnum):
+    """The names of `table --format`."""
+
+    latex = "latex"
+    ecsv = "ecsv"
+    csv = "csv"
+    mrt = "mrt"
+
+
+class Figure(StrEnum):
+    """The names of `plot --kind`."""
+
+    spectrum = "spectrum"
+    unfolded = "unfolded"
+    corner = "corner"
+    qq = "qq"
+
+
+class IntervalLevel(StrEnum):
+    """The names of `table --level`."""
+
+    sixty_eight = "68"
+    ninety = "90"
+
+
 def _option(*names: str, help: str, panel: str, **settings: Any) -> Any:
     """One option of the list below."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
@@ -46,9 +71,54 @@ Pha = Annotated[str, typer.Argument(metavar="PHA", help="The spectrum (OGIP, may
 AnyFiles = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="PHA, RMF, ARF or background files.", show_default=False)
 ]
+MaybePha = Annotated[
+    str | None,
+    typer.Argument(metavar="PHA", help="The spectrum (OGIP, may be gzipped); may come of --xcm.", show_default=False),
+]
 Spectra = Annotated[list[Path] | None, typer.Argument(metavar="PHA...", help="The spectra (OGIP).", show_default=False)]
 Run = Annotated[Path, typer.Argument(metavar="RUN.toml", help="The run file.", show_default=False)]
 TargetLibrary = Annotated[Path, typer.Argument(metavar="TARGETS", help="Of xrayflow targets.", show_default=False)]
+
+Result = Annotated[Path, typer.Argument(metavar="RESULT", help="Folder of xrayflow fit --out.", show_default=False)]
+
+Results = Annotated[
+    list[Path], typer.Argument(metavar="RESULT...", help="Folders of xrayflow fit --out.", show_default=False)
+]
+FigureKind = Annotated[
+    Figure,
+    _option(
+        "--kind",
+        help="Folded spectrum, E^2 N(E) of the source, parameters against each other, or counts below each energy.",
+        panel=OUTPUT,
+    ),
+]
+TableFormat = Annotated[TableKind, _option("--format", help="Of the table.", panel=OUTPUT)]
+TableLevel = Annotated[IntervalLevel, _option("--level", help="Of the intervals [%].", panel=OUTPUT)]
+DataFolder = Annotated[
+    Path | None, _option("--data", metavar="DIR", help="Where the files of the data are now.", panel=FILES)
+]
+
+Target = Annotated[
+    str, typer.Argument(metavar="PHA|RESULT", help="A spectrum, or a folder of fit --out.", show_default=False)
+]
+Targets = Annotated[
+    list[str], typer.Argument(metavar="PHA|RESULT...", help="A spectrum, or folders of fit --out.", show_default=False)
+]
+Models = Annotated[
+    list[str] | None, _option("--models", "--model", metavar="EXPR", help="One of them; again for each.", panel=MODEL)
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME...]", help="Parameters, or XSPEC's numbers of them; none: all.", show_default=False),
+]
+Axes = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME=LO:HI[:STEPS][:log]...", help="One axis or two.", show_default=False),
+]
+Level = Annotated[
+    float, _option(metavar="PERCENT", min=1.0, max=99.99, help="Of the intervals that are compared.", panel=ANSWER)
+]
+Delta = Annotated[float, _option(metavar="RISE", help="Of the statistic: 1 is 68 %, 2.706 is 90 %.", panel=ANSWER)]
 
 Rmf = Annotated[str | None, _option(metavar="FILE", help="Redistribution matrix, instead of RESPFILE.", panel=FILES)]
 Arf = Annotated[str | None, _option(metavar="FILE", help="Effective area, instead of ANCRFILE.", panel=FILES)]
@@ -64,6 +134,14 @@ FakeBackground = Annotated[
     str | None,
     _option("--background", metavar="FILE|none", help="Background that is added, and observed anew.", panel=FILES),
 ]
+Xcm = Annotated[
+    Path | None,
+    _option(
+        metavar="FILE",
+        help="A saved session of XSPEC: its files, bins, statistic, model; what you also give here counts.",
+        panel=FILES,
+    ),
+]
 Row = Annotated[
     int | None, _option(metavar="N", help="Which spectrum of a TYPE:II file; the same as PHA{N}.", panel=FILES)
 ]
@@ -76,7 +154,11 @@ Evaluated = Annotated[
     list[str] | None, _option("--network", metavar="NAME|FILE", help="To evaluate; may be given again.", panel=FILES)
 ]
 
+DEFAULT_MODEL = "TBabs*simpl*ezdiskbb"
+"""That of `setup`, which loads torch."""
+
 ModelText = Annotated[str, _option(metavar="EXPR", help="As in XSPEC's model command.", panel=MODEL)]
+MaybeModelText = Annotated[str | None, _option("--model", metavar="EXPR", help="Of a spectrum.", panel=MODEL)]
 Freeze = Annotated[
     list[str] | None, _option(metavar="NAME=VALUE", help="Hold a parameter, e.g. TBabs.nH=0.2.", panel=MODEL)
 ]
@@ -110,6 +192,10 @@ Grouping = Annotated[
 NewGrouping = Annotated[
     str,
     _option("--grouping", metavar="optimal|min:N|optmin:N|bin:N|none", help="The bins to write.", panel=DATA),
+]
+MaybeGrouping = Annotated[
+    str | None,
+    _option("--grouping", metavar="file|none|optimal|min:N|optmin:N|bin:N", help="How channels form bins.", panel=DATA),
 ]
 ShownStatistic = Annotated[
     Statistic, _option("--statistic", help="XSPEC's statistic to show; only chi2 changes a posterior.", panel=DATA)
@@ -154,6 +240,29 @@ Every = Annotated[bool, _option("--every", help="Take spectra too that networks 
 AtMost = Annotated[
     int | None, _option("--spectra", metavar="N", min=2, help="At most so many, by the seed.", panel=DATA)
 ]
+
+Band = Annotated[
+    list[str] | None,
+    _option(metavar="KEV", help="As 2-10; may be given again (default: the fit's, and 2-10).", panel=ANSWER),
+]
+Unabsorbed = Annotated[bool, _option("--unabsorbed", help="Without the model's absorbers too.", panel=ANSWER)]
+Components = Annotated[
+    list[str] | None,
+    _option("--component", metavar="NAME", help="Of one additive component too, as gaussian_3.", panel=ANSWER),
+]
+Distance = Annotated[str | None, _option(metavar="D", help="As '8(1) kpc', for luminosities and radii.", panel=ANSWER)]
+Redshift = Annotated[
+    float | None, _option(metavar="Z", help="Luminosities in bands of the source's own frame.", panel=ANSWER)
+]
+Hardness = Annotated[
+    list[str] | None, _option(metavar="HARD/SOFT", help="Ratio of energy fluxes, as 4-10/2-4.", panel=ANSWER)
+]
+Widths = Annotated[list[str] | None, _option("--ew", metavar="NAME", help="Equivalent width of a line.", panel=ANSWER)]
+Radii = Annotated[
+    list[str] | None, _option("--radius", metavar="NAME", help="Radius that a disc's norm means.", panel=ANSWER)
+]
+Inclination = Annotated[str | None, _option(metavar="DEGREES", help="As '60(5)', for a disc's radius.", panel=ANSWER)]
+Hardening = Annotated[float, _option(metavar="F", help="Colour correction f of a radius.", panel=ANSWER)]
 
 Draws = Annotated[int, _option(min=10, max=MOST_DRAWS, help="Posterior draws per block.", panel=ANSWER)]
 Ess = Annotated[float, _option(min=1.0, max=MOST_ESS, help="Effective sample size to reach.", panel=ANSWER)]
@@ -298,6 +407,27 @@ def check_fit(
         raise typer.BadParameter("give --energies or --channels, not both")
     if amortised and network == "none":
         raise typer.BadParameter("answers from a network; give one, or leave --network out", param_hint="--amortised")
+
+
+def fit_words(
+    model: str | None,
+    freeze: Sequence[str] | None,
+    prior: Sequence[str] | None,
+    energies: str | None,
+    grouping: str | None,
+    systematic: str | None,
+) -> dict[str, Any]:
+    """What is asked of a spectrum, as `infer` takes it."""
+    check_fit(assignments(freeze, "--freeze"), {}, prior, energies, None, None, False)
+    check_systematic(systematic)
+    return {
+        "model": model,
+        "freeze": assignments(freeze, "--freeze"),
+        "prior": list(prior or []),
+        "energies": bands(energies),
+        "grouping": grouping,
+        "systematic": systematic,
+    }
 
 
 def check_systematic(text: str | None) -> None:

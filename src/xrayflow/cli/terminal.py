@@ -80,6 +80,12 @@ def print_report(posterior: Any, products: dict[str, Path], title: str | None = 
         console.print()
 
 
+def print_rich(what: Any) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, markup=False, emoji=False).print(what)
+
+
 def print_evaluation(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table

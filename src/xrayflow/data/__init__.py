@@ -1,4 +1,4 @@
-"""The files that come with xrayflow: one real spectrum and its response.
+"""The files that come with xrayflow: one real spectrum, its response, and a script for XSPEC.
 
 `README.md` in this folder says what they are and where they come from; `benchmarks/make_bundled_data.py` makes them.
 """
@@ -30,3 +30,8 @@ def bundled_rmf() -> Path:
 def bundled_arf() -> Path:
     """The NICER effective area [cm^2] on the energies of `bundled_rmf`."""
     return _bundled("nicer.arf.gz")
+
+
+def bundled_tcl() -> Path:
+    """The script that runs xrayflow from XSPEC's prompt."""
+    return _bundled("xrayflow.tcl")

@@ -1,20 +1,23 @@
 """BEST FIT: from a problem to its modes, and what people ask of a fit: `optimise`, `error`, `steppar`."""
 
 from xrayflow.fitting.fit import BestFit, best_of, optimise, optimise_batch, optimise_problem
-from xrayflow.fitting.intervals import error
+from xrayflow.fitting.intervals import Errors, Interval, error
 from xrayflow.fitting.levenberg_marquardt import LevenbergMarquardt
 from xrayflow.fitting.multistart import Minima, Modes, centred, corrected_modes, descend, minimise, settle
 from xrayflow.fitting.objective import FAR, Objective
-from xrayflow.fitting.parameter_grid import steppar
+from xrayflow.fitting.parameter_grid import Profile, steppar
 from xrayflow.fitting.starts import StartingProposal, starting_points
 
 __all__ = [
     "FAR",
     "BestFit",
+    "Errors",
+    "Interval",
     "LevenbergMarquardt",
     "Minima",
     "Modes",
     "Objective",
+    "Profile",
     "StartingProposal",
     "best_of",
     "centred",

@@ -1,21 +1,48 @@
 """ANSWER: from a problem to a certified posterior."""
 
+from xrayflow.inference.another_prior import reweigh
+from xrayflow.inference.checks.grid import FOLLOWS
+from xrayflow.inference.checks.verdict import Doubt, far_nuisances, judge_computation, judge_fit
+from xrayflow.inference.flux import SHOWN_BAND, BandFlux, Derived, ModelDraws, check_band, is_beyond
 from xrayflow.inference.ladder import SamplingBudget
 from xrayflow.inference.pipeline import NoAnswer, Progress, infer, infer_batch, infer_problem
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.network import NO_NETWORK, find_network
-from xrayflow.inference.weights import systematic_rows, weighted_quantile
+from xrayflow.inference.weights import (
+    effective_sample_size,
+    log_evidence_error,
+    log_mean_weight,
+    pareto_k,
+    systematic_rows,
+    weighted_quantile,
+)
 
 __all__ = [
+    "FOLLOWS",
     "NO_NETWORK",
+    "SHOWN_BAND",
+    "BandFlux",
+    "Derived",
+    "Doubt",
+    "ModelDraws",
     "NoAnswer",
     "Posterior",
     "Progress",
     "SamplingBudget",
+    "check_band",
+    "effective_sample_size",
+    "far_nuisances",
     "find_network",
     "infer",
     "infer_batch",
     "infer_problem",
+    "is_beyond",
+    "judge_computation",
+    "judge_fit",
+    "log_evidence_error",
+    "log_mean_weight",
+    "pareto_k",
+    "reweigh",
     "systematic_rows",
     "weighted_quantile",
 ]

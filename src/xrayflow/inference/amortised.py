@@ -57,7 +57,13 @@ def answer_amortised(
         model=problem.model,
         prior=problem.prior,
         data=problem.observed(),
-        sample=Draws(theta.numpy(), np.zeros(draws), log_likelihood.numpy()),
+        sample=Draws(
+            theta.numpy(),
+            np.zeros(draws),
+            log_likelihood.numpy(),
+            np.empty(0),
+            problem.as_asked().shown_statistic(theta).numpy(),
+        ),
         weighing=Weighing(
             ess=float(draws),
             efficiency=math.nan,

@@ -126,7 +126,13 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         model=problem.model,
         prior=problem.prior,
         data=one.exact.observed(),
-        sample=Draws(theta.numpy(), log_weight.numpy(), drawn.log_likelihood[0].numpy()),
+        sample=Draws(
+            theta.numpy(),
+            log_weight.numpy(),
+            drawn.log_likelihood[0].numpy(),
+            drawn.log_proposal[0].numpy(),
+            shown.shown_statistic(theta).numpy(),
+        ),
         weighing=Weighing(
             ess=ess,
             efficiency=ess / spent,
@@ -143,6 +149,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         likelihood=likelihood,
         predictive=predicted,
         misfit=misfit,
+        evidence=evidence,
         computation=judge_computation(evidence),
         fit=judge_fit(predicted, deviance.value, deviance.dof, doubts),
         flags=(

@@ -24,11 +24,16 @@ class Draws:
         theta: (draw, parameter) in the prior's order and the parameters' units; weighted.
         log_weight: (draw,) natural log of the unnormalised weights; their mean is the evidence.
         log_likelihood: (draw,) natural log of the normalised likelihood.
+        log_proposal: (draw,) natural log of the density that they were drawn from, in probit coordinates; empty where
+            they are not weighted.
+        fit_statistic: (draw,) XSPEC's statistic, of the bins that were asked for.
     """
 
     theta: NDArray[np.float64]
     log_weight: NDArray[np.float64]
     log_likelihood: NDArray[np.float64]
+    log_proposal: NDArray[np.float64]
+    fit_statistic: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -21,14 +22,19 @@ from xrayflow.files import SCHEMA_VERSION
 from xrayflow.fitting import BestFit
 from xrayflow.inference.checks.misfit import Misfit
 from xrayflow.inference.checks.predictive import Predictive
-from xrayflow.inference.checks.verdict import Computation, FitQuality, overall
+from xrayflow.inference.checks.verdict import Computation, Evidence, FitQuality, overall
+from xrayflow.inference.flux import MOST, PARTS, SHOWN_BAND, BandFlux, ModelDraws, fitted_band, flux_rows
 from xrayflow.inference.parts import BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
-from xrayflow.inference.reread import fit_again
+from xrayflow.inference.reread import fit_again, fit_statistic_again, read_problem
 from xrayflow.inference.weights import systematic_rows, weighted_quantile
 from xrayflow.models import Model
 from xrayflow.networks import Reconstruction
 from xrayflow.prior import Prior
+from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup
+
+SUMMARY_DRAWS = 1000
+"""That the fluxes of a summary are told from at most."""
 
 LEVELS = {"68": (0.16, 0.84), "90": (0.05, 0.95)}
 
@@ -52,6 +58,7 @@ class Posterior:
         truth: True values by name, where they are known.
         reconstruction: What the decoder of a network that answered alone makes of its draws; None without one.
         misfit: Lines, and an energy scale, that a bright fit lacks; None where the response is taken at its word.
+        evidence: What the computation was judged by; None where a network answered alone.
     """
 
     model: Model
@@ -70,6 +77,7 @@ class Posterior:
     truth: Mapping[str, float] = field(default_factory=dict)
     reconstruction: Reconstruction | None = None
     misfit: Misfit | None = None
+    evidence: Evidence | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -175,6 +183,17 @@ class Posterior:
             f"{cells}</table><b>{self.verdict}</b>, ess {self.ess:.0f}<ul>{words}</ul>"
         )
 
+    @cached_property
+    def fluxes(self) -> list[dict[str, Any]]:
+        """Fluxes of the fit's band and of 2-10 keV, absorbed and not, as plain numbers."""
+        bands = list(dict.fromkeys((self.band, SHOWN_BAND)))
+        return flux_rows(self.model_draws(SUMMARY_DRAWS, 1), bands, self.band)
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """The band of the fit [keV]: as it was asked for where there are bins."""
+        return fitted_band([(data.energies, data.energy_lo, data.energy_hi) for data in self.data])
+
     def best_fit(self) -> BestFit:
         """The best point as a fit, for `error` and `steppar`; the files of the answer are read again.
 
@@ -182,10 +201,38 @@ class Posterior:
             FileError: A file is gone, or another one now.
             DataError: The answer was computed on an energy grid of its own.
         """
+        data = self._only_data()
+        return fit_again(data, self._setup(data), self.provenance.grid, torch.from_numpy(self.best))
+
+    def statistic_fit(self) -> BestFit:
+        """The minimum of XSPEC's statistic, for `error` and `steppar` as XSPEC has them; the files are read again.
+
+        The response is taken at its word, the background as the statistic has it, and the prior is its box alone.
+
+        Raises:
+            FileError: A file is gone, or another one now.
+        """
+        data = self._only_data()
+        return fit_statistic_again(data, self._setup(data), self.seed)
+
+    def problem(self) -> Problem:
+        """What was answered, as one target again; the files of the answer are read again.
+
+        Raises:
+            FileError: A file is gone, or another one now.
+            DataError: The answer was computed on an energy grid of its own.
+        """
+        data = self._only_data()
+        return read_problem(data, self._setup(data), self.provenance.grid, torch.from_numpy(self.best))
+
+    def _only_data(self) -> ObservedData:
         if len(self.data) != 1:
             raise DataError("an answer of several data sets cannot be fitted again yet; fit them anew")
-        data = self.data[0]
-        setup = FitSetup(
+        return self.data[0]
+
+    def _setup(self, data: ObservedData) -> FitSetup:
+        """What was asked."""
+        return FitSetup(
             model=self.model,
             prior=Prior(self.prior.marginals[: len(self.model.names)]),
             systematic=self.likelihood.asked,
@@ -196,7 +243,6 @@ class Posterior:
             likelihood=self.likelihood.background.kind,
             background_scale=self.likelihood.background.scale,
         )
-        return fit_again(data, setup, self.provenance.grid, torch.from_numpy(self.best))
 
     def quantile(self, q: float | Sequence[float]) -> NDArray[np.float64]:
         """Quantiles of every parameter.
@@ -211,6 +257,29 @@ class Posterior:
         columns = [weighted_quantile(column, self.weights, levels) for column in self.draws.T]
         out = np.stack(columns, axis=-1)
         return out[0] if np.isscalar(q) else out
+
+    def flux(self, lo: float, hi: float, unabsorbed: bool = False, component: str | None = None) -> BandFlux:
+        """The flux of a band at the draws: no new fit.
+
+        Args:
+            lo, hi: The band, as observed [keV].
+            unabsorbed: Without the absorbers of the model.
+            component: Of this additive component alone, `"gaussian_3"`.
+
+        Raises:
+            DataError: No such band.
+            ModelError: No such component.
+        """
+        return self.model_draws().fluxes([(lo, hi)], unabsorbed, component)[0]
+
+    def model_draws(self, most: int = MOST, parts: int = PARTS) -> ModelDraws:
+        """The draws as values of the model, for what follows from it: fluxes, equivalent widths.
+
+        Args:
+            most: Draws at most.
+            parts: Into which the bins of the photon-energy grid are cut.
+        """
+        return ModelDraws.of(self.model, self.draws, self.weights, self.best, most, parts)
 
     def resample(self, n: int, seed: int) -> NDArray[np.float64]:
         """Equally weighted draws, by systematic resampling in random order.
@@ -248,6 +317,7 @@ class Posterior:
             "calibration": None if self.likelihood.calibration is None else asdict(self.likelihood.calibration),
             "parameters": self._parameters(),
             "nuisances": self._nuisances(),
+            "fluxes": self.fluxes,
             "prior": {marginal.name: str(marginal) for marginal in self.prior.marginals},
             "draws": int(self.draws.shape[0]),
             "ess": self.ess,

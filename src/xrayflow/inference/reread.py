@@ -8,12 +8,15 @@ from torch import Tensor
 
 from xrayflow.dataset import ObservedData, hashes_of
 from xrayflow.errors import DataError, FileError
-from xrayflow.fitting import BestFit, Objective, best_of, centred, descend
+from xrayflow.fitting import BestFit, Objective, best_of, centred, descend, optimise_batch
 from xrayflow.ogip import Observation, read_observation
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
 
 ITERATIONS, TOLERANCE = 60, 1e-3
+
+STARTS = 16
+"""Of the fit of a statistic."""
 
 
 def fit_again(data: ObservedData, setup: FitSetup, grid: str, best: Float[Tensor, " parameter"]) -> BestFit:
@@ -29,12 +32,39 @@ def fit_again(data: ObservedData, setup: FitSetup, grid: str, best: Float[Tensor
         FileError: A file is gone, or another one now.
         DataError: The energy grid was the user's own.
     """
-    problem = _problem(data, setup, grid)
-    problem = centred(problem, problem.prior.to_probit(best)[None])
+    problem = read_problem(data, setup, grid, best)
     goal = Objective.of(problem, "scale")
     x = goal.from_theta(best)[None, None]
     ends = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), ITERATIONS, TOLERANCE)
     return best_of(problem, "posterior", goal, ends, 0)
+
+
+def fit_statistic_again(data: ObservedData, setup: FitSetup, seed: int) -> BestFit:
+    """The minimum of XSPEC's statistic, from cold starts, so that `error` and `steppar` can go on from it.
+
+    Args:
+        data, setup: As for `fit_again`.
+        seed: Of the starts.
+
+    Raises:
+        FileError: A file is gone, or another one now.
+    """
+    (fit,) = optimise_batch([_read(data)], setup, "statistic", STARTS, seed)
+    return fit
+
+
+def read_problem(data: ObservedData, setup: FitSetup, grid: str, best: Float[Tensor, " parameter"]) -> Problem:
+    """The problem of an answer, its likelihood exact at a known best point.
+
+    Args:
+        data, setup, grid, best: As for `fit_again`.
+
+    Raises:
+        FileError: A file is gone, or another one now.
+        DataError: The energy grid was the user's own.
+    """
+    problem = _problem(data, setup, grid)
+    return centred(problem, problem.prior.to_probit(best)[None])
 
 
 def _problem(data: ObservedData, setup: FitSetup, grid: str) -> Problem:

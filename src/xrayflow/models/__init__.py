@@ -7,5 +7,28 @@ from xrayflow.models.flux import Flux, NativeFlux
 from xrayflow.models.jacobian import flux_and_jacobian
 from xrayflow.models.model import Model, PhotonFlux, parse_model
 from xrayflow.models.parameter import Parameter
+from xrayflow.models.parts import (
+    absorbers,
+    additive_components,
+    component_alone,
+    find_additive,
+    without_absorbers,
+    without_component,
+)
 
-__all__ = ["TOLERANCE", "Flux", "Model", "NativeFlux", "Parameter", "PhotonFlux", "flux_and_jacobian", "parse_model"]
+__all__ = [
+    "TOLERANCE",
+    "Flux",
+    "Model",
+    "NativeFlux",
+    "Parameter",
+    "PhotonFlux",
+    "absorbers",
+    "additive_components",
+    "component_alone",
+    "find_additive",
+    "flux_and_jacobian",
+    "parse_model",
+    "without_absorbers",
+    "without_component",
+]

@@ -69,6 +69,7 @@ class PHA:
         first_channel: Lowest legal channel number (TLMIN of CHANNEL); None where the header does not say.
         where: `file[EXTENSION]`, for error lines.
         obs_id: OBS_ID; "" where the header does not say.
+        row: Which of the spectra of a TYPE:II file it is, from 1; None where the file has one alone.
     """
 
     path: Path
@@ -94,6 +95,7 @@ class PHA:
     first_channel: int | None = None
     where: str = ""
     obs_id: str = ""
+    row: int | None = None
 
 
 def read_pha(path: str | Path, row: int | None = None, *, background: bool = False) -> PHA:
@@ -326,6 +328,7 @@ class _Row:
             first_channel=table.first_legal("CHANNEL") if "CHANNEL" in table else None,
             where=table.where,
             obs_id=self.text("OBS_ID", primary=True),
+            row=None if self.index is None or table.rows == 1 else self.index + 1,
         )
 
 

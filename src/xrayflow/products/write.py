@@ -1,4 +1,4 @@
-"""All products of one answer in a folder: `summary.json`, `draws.npz`, `corner.png`, `spectrum.png`.
+"""All products of one answer in a folder: summary and draws, all else for `load_result`, XSPEC's files, figures.
 
 Everything is made in memory, then written beside its place, then renamed; `summary.json` comes last and an old one goes
 first. So a folder with a `summary.json` is whole, whatever happened.
@@ -7,16 +7,24 @@ first. So a folder with a `summary.json` is whole, whatever happened.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xrayflow.files import make_folder, to_json, write_folder
 from xrayflow.inference import Posterior
+from xrayflow.products.store import ANSWER, DRAWS, answer_file, draws_file
+from xrayflow.products.xspec import CHAIN, SCRIPT, chain_file, script
 
-NAMES = {"draws": "draws.npz", "corner": "corner.png", "spectrum": "spectrum.png", "summary": "summary.json"}
+NAMES = {
+    "draws": DRAWS,
+    "answer": ANSWER,
+    "chain": CHAIN,
+    "xcm": SCRIPT,
+    "corner": "corner.png",
+    "spectrum": "spectrum.png",
+    "bins": "spectrum.ecsv",
+    "summary": "summary.json",
+}
 """File name of each product, in the order of writing."""
 
 
@@ -28,19 +36,23 @@ def write_products(posterior: Posterior, folder: str | Path) -> dict[str, Path]:
         folder: Made where it is missing.
 
     Returns:
-        The path of each product by its name: draws, corner, spectrum, summary.
+        The path of each product by its name, as `NAMES` has them.
 
     Raises:
         FileError: The folder or a file in it cannot be written.
     """
-    from xrayflow.products.figures import corner_figure, png, spectrum_figure
+    from xrayflow.products.figures import corner_figure, png, spectrum_figure, spectrum_numbers
 
     folder = products_folder(folder)
     summary = posterior.summary() | {"products": dict(NAMES)}
     contents = {
         "draws": draws_file(posterior),
+        "answer": answer_file(posterior),
+        "chain": chain_file(posterior),
+        "xcm": script(posterior).encode(),
         "corner": png(corner_figure(posterior)),
         "spectrum": png(spectrum_figure(posterior)),
+        "bins": spectrum_numbers(posterior),
         "summary": to_json(summary).encode() + b"\n",
     }
     write_folder(
@@ -66,23 +78,3 @@ def located_summary(posterior: Posterior, products: Mapping[str, Path]) -> dict[
     `summary.json` itself names its neighbours by file name alone, so that a folder can be moved.
     """
     return posterior.summary() | {"products": {name: str(path) for name, path in products.items()}}
-
-
-def draws_file(posterior: Posterior) -> bytes:
-    """The draws and their weights as an `.npz` that loads without pickle.
-
-    It holds names, units (parameter,), draws (draw, parameter), log_weight, weights, log_likelihood (draw,) and best
-    (parameter,).
-    """
-    content = BytesIO()
-    np.savez(
-        content,
-        names=np.array(posterior.names, dtype=np.str_),
-        units=np.array([marginal.unit for marginal in posterior.prior.marginals], dtype=np.str_),
-        draws=posterior.draws,
-        log_weight=posterior.log_weight,
-        weights=posterior.weights,
-        log_likelihood=posterior.log_likelihood,
-        best=posterior.best,
-    )
-    return content.getvalue()

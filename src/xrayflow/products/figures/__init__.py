@@ -2,8 +2,24 @@
 
 from xrayflow.products.figures.calibration_plots import coverage_figure
 from xrayflow.products.figures.corner_plot import corner_figure
+from xrayflow.products.figures.qq_plot import cumulated, qq_figure
 from xrayflow.products.figures.recovery_plot import Recovered, recovery_figure
+from xrayflow.products.figures.spectrum_numbers import spectrum_numbers
 from xrayflow.products.figures.spectrum_plot import spectrum_figure
-from xrayflow.products.figures.style import png
+from xrayflow.products.figures.style import image, png
+from xrayflow.products.figures.unfolded_plot import unfolded, unfolded_figure
 
-__all__ = ["Recovered", "corner_figure", "coverage_figure", "png", "recovery_figure", "spectrum_figure"]
+__all__ = [
+    "Recovered",
+    "corner_figure",
+    "coverage_figure",
+    "cumulated",
+    "image",
+    "png",
+    "qq_figure",
+    "recovery_figure",
+    "spectrum_figure",
+    "spectrum_numbers",
+    "unfolded",
+    "unfolded_figure",
+]

@@ -88,6 +88,22 @@ def png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
+def image(figure: Figure, kind: str) -> bytes:
+    """The figure as a PNG, a PDF or an SVG.
+
+    Args:
+        figure: The figure.
+        kind: png, pdf or svg.
+    """
+    if kind == "png":
+        return png(figure)
+    content = BytesIO()
+    dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
+    with look(svg_hashsalt="xrayflow"):
+        figure.savefig(content, format=kind, metadata=dates)
+    return content.getvalue()
+
+
 def typeset(unit: str) -> str:
     """A unit with raised powers.
 

@@ -1,0 +1,293 @@
+"""Verbs on an answer that `fit --out` wrote, and tcl, which writes them from XSPEC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from xrayflow.cli import options
+from xrayflow.cli.terminal import answering, complain, print_report, print_rich, show_progress
+
+
+def answer_of(
+    target: str,
+    files: tuple[str | None, str | None, str | None],
+    asked: dict[str, Any],
+    progress: Callable[[str, float], None] | None,
+) -> Any:
+    """The answer that a folder holds, or that of a spectrum."""
+    from xrayflow.products import is_result, load_result
+
+    if is_result(target):
+        if said := [name for name, value in asked.items() if value] + [one for one in files if one is not None]:
+            raise typer.BadParameter(f"{target} is an answer already, so leave {said[0]} out")
+        return load_result(target)
+    from xrayflow.inference import infer
+    from xrayflow.ogip import read_observation
+
+    return infer(read_observation(target, *files), progress=progress, **asked)
+
+
+def flux(
+    folder: options.Result,
+    band: options.Band = None,
+    unabsorbed: options.Unabsorbed = False,
+    component: options.Components = None,
+    distance: options.Distance = None,
+    redshift: options.Redshift = None,
+    hardness: options.Hardness = None,
+    width: options.Widths = None,
+    radius: options.Radii = None,
+    inclination: options.Inclination = None,
+    hardening: options.Hardening = 1.0,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fluxes, luminosities, hardness, equivalent widths and disc radii of an answer: from its draws, no new fit."""
+    with answering(debug):
+        from xrayflow.inference import SHOWN_BAND
+        from xrayflow.products import Asked, Measured, load_result, parse_band, parse_ratio, quantities, quantity_table
+
+        posterior = load_result(folder)
+        bands = tuple(map(parse_band, band or ())) or tuple(dict.fromkeys((posterior.band, SHOWN_BAND)))
+        asked = Asked(
+            bands=bands,
+            unabsorbed=unabsorbed,
+            components=tuple(component or ()),
+            distance=None if distance is None else Measured.parse(distance, ("kpc", "pc", "Mpc"), "--distance"),
+            redshift=redshift,
+            hardness=tuple(map(parse_ratio, hardness or ())),
+            widths=tuple(width or ()),
+            radii=tuple(radius or ()),
+            inclination=None if inclination is None else Measured.parse(inclination, ("deg",), "--inclination"),
+            hardening=hardening,
+        )
+        found = quantities(posterior, asked, seed)
+        if as_json:
+            from xrayflow.files import SCHEMA_VERSION, to_json
+
+            rows = [one.row() for one in found]
+            told = {"model": posterior.model.text, "verdict": posterior.verdict, "quantities": rows}
+            print(to_json({"schema_version": SCHEMA_VERSION, "result": str(folder), **told}))
+        else:
+            print_rich(quantity_table(posterior, found))
+
+
+def reweigh(
+    folder: options.Result,
+    prior: options.PriorChanges = None,
+    level: options.Level = 90.0,
+    out: options.Out = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """The answer under another prior, by exact weights of its draws; refused where too few of them are left."""
+    options.check_fit({}, {}, prior, None, None, None, False)
+    if not prior:
+        raise typer.BadParameter("say which, as --prior 'powerlaw.PhoIndex~N(1.7,0.1)'", param_hint="--prior")
+    with answering(debug):
+        from xrayflow.inference import reweigh as another
+        from xrayflow.products import (
+            central,
+            level_lines,
+            load_result,
+            located_summary,
+            products_folder,
+            write_products,
+        )
+
+        if out is not None:
+            products_folder(out)
+        before = load_result(folder)
+        posterior = another(before, prior)
+        products = {} if out is None else write_products(posterior, out)
+        if as_json:
+            from xrayflow.files import to_json
+
+            told = {"level": level, "before": central(before, level), "after": central(posterior, level)}
+            gained = posterior.log_evidence - before.log_evidence
+            print(to_json(located_summary(posterior, products) | {"reweighed": told | {"log_evidence_change": gained}}))
+        else:
+            print_report(posterior, products)
+            print("\n".join(level_lines(before, posterior, level)))
+
+
+def compare(
+    targets: options.Targets,
+    models: options.Models = None,
+    rmf: options.Rmf = None,
+    arf: options.Arf = None,
+    background: options.Background = None,
+    freeze: options.Freeze = None,
+    prior: options.PriorChanges = None,
+    energies: options.Energies = None,
+    grouping: options.MaybeGrouping = None,
+    systematic: options.Systematic = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Models of one spectrum by their evidence: PHA --models A --models B, or result folders of the same data."""
+    asked = options.fit_words(None, freeze, prior, energies, grouping, systematic)
+    if models and len(targets) > 1:
+        raise typer.BadParameter("give one spectrum with --models, or several result folders")
+    with answering(debug):
+        from xrayflow.products import compare as compared
+        from xrayflow.products import comparison_lines
+
+        files = (rmf, arf, background)
+        with show_progress() as progress:
+            each = [(targets[0], asked | {"model": one}) for one in models or ()] or [(one, asked) for one in targets]
+            found = compared([answer_of(target, files, words, progress) for target, words in each])
+        if as_json:
+            from xrayflow.files import SCHEMA_VERSION, to_json
+
+            print(to_json({"schema_version": SCHEMA_VERSION, "models": [one.row() for one in found]}))
+        else:
+            print("\n".join(comparison_lines(found)))
+
+
+def table(
+    results: options.Results,
+    kind: options.TableFormat = options.TableKind.latex,
+    level: options.TableLevel = options.IntervalLevel.ninety,
+    debug: options.Debug = False,
+) -> None:
+    """Answers of one model as a table for a paper (LaTeX) or for machines (ECSV, CSV, the AAS's MRT), one row each."""
+    with answering(debug):
+        from xrayflow.products import latex_table, load_result, machine_table
+
+        posteriors = [load_result(one) for one in results]
+        latex = kind is options.TableKind.latex
+        print(latex_table(posteriors, level) if latex else machine_table(posteriors, kind.value, level.value))
+
+
+def plot(
+    folder: options.Result,
+    kind: options.FigureKind = options.Figure.unfolded,
+    out: options.OutFile = None,
+    debug: options.Debug = False,
+) -> None:
+    """A figure of an answer, as PNG, PDF or SVG, with its numbers in a table beside it."""
+    with answering(debug):
+        from xrayflow.products import load_result, write_figure
+
+        written = write_figure(load_result(folder), kind.value, out or folder / f"{kind.value}.png")
+    print("\n".join(map(str, written)))
+
+
+def export(
+    folder: options.Result,
+    out: options.OutFile = None,
+    debug: options.Debug = False,
+) -> None:
+    """An answer as a netCDF file that ArviZ and xarray read (needs pip install 'xrayflow[io]')."""
+    with answering(debug):
+        from xrayflow.products import load_result, write_netcdf
+
+        place = write_netcdf(load_result(folder), out or folder / "posterior.nc")
+    print(f"{place}: read it with arviz.from_netcdf or xarray.open_datatree")
+
+
+def verify(
+    folder: options.Result,
+    data: options.DataFolder = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Check an answer from its files: data, likelihood of draws, weights, numbers, verdict. Exit code 1: it differs."""
+    with answering(debug):
+        from xrayflow.products import Verification, verification_lines
+        from xrayflow.products import verify as verify_result
+
+        found: Verification = verify_result(folder, data)
+        if as_json:
+            from xrayflow.files import SCHEMA_VERSION, to_json
+
+            print(to_json({"schema_version": SCHEMA_VERSION, "result": str(folder), **found.report()}))
+        else:
+            print("\n".join(verification_lines(found)))
+    if not found.right:
+        complain(f"{folder}: {', '.join(found.wrong)} differ from what the files give")
+        raise typer.Exit(1)
+
+
+def error(
+    target: options.Target,
+    names: options.Names = None,
+    delta: options.Delta = 2.706,
+    rmf: options.Rmf = None,
+    arf: options.Arf = None,
+    background: options.Background = None,
+    model: options.MaybeModelText = None,
+    freeze: options.Freeze = None,
+    prior: options.PriorChanges = None,
+    energies: options.Energies = None,
+    grouping: options.MaybeGrouping = None,
+    systematic: options.Systematic = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """XSPEC's error on an answer (its statistic, all others fitted anew), beside the intervals of the posterior."""
+    asked = options.fit_words(model, freeze, prior, energies, grouping, systematic)
+    with answering(debug):
+        from xrayflow.products import intervals
+
+        with show_progress() as progress:
+            found = intervals(answer_of(target, (rmf, arf, background), asked, progress), names or (), delta)
+        if as_json:
+            from xrayflow.files import SCHEMA_VERSION, to_json
+
+            minimum = {"name": found.posterior.statistic.name, "value": found.fit.value, "dof": found.fit.dof}
+            told = {"result": str(target), "statistic": minimum, "delta": delta, "parameters": found.rows()}
+            print(to_json({"schema_version": SCHEMA_VERSION, **told}))
+        else:
+            print_rich(found.table())
+
+
+def steppar(
+    target: options.Target,
+    axes: options.Axes,
+    rmf: options.Rmf = None,
+    arf: options.Arf = None,
+    background: options.Background = None,
+    model: options.MaybeModelText = None,
+    freeze: options.Freeze = None,
+    prior: options.PriorChanges = None,
+    energies: options.Energies = None,
+    grouping: options.MaybeGrouping = None,
+    systematic: options.Systematic = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """XSPEC's steppar on an answer: its statistic on a grid of one or two parameters, all others fitted anew."""
+    asked = options.fit_words(model, freeze, prior, energies, grouping, systematic)
+    with answering(debug):
+        from xrayflow.products import Axis, profile, profile_lines
+
+        wanted = [Axis.parse(text) for text in axes]
+        with show_progress() as progress:
+            posterior = answer_of(target, (rmf, arf, background), asked, progress)
+            found = profile(posterior, wanted)
+        if as_json:
+            from xrayflow.files import SCHEMA_VERSION, to_json
+
+            values = dict(zip(found.names, found.axes, strict=True))
+            told = {"result": str(target), "statistic": posterior.statistic.name, "minimum": found.fit.value}
+            grid = {"values": values, "value": found.value, "rise": found.rise}
+            print(to_json({"schema_version": SCHEMA_VERSION, **told, **grid}))
+        else:
+            print("\n".join(profile_lines(posterior, found)))
+
+
+def tcl() -> None:
+    """The script that runs xrayflow from XSPEC's prompt: type there  source [exec xrayflow tcl]"""
+    from xrayflow.data import bundled_tcl
+
+    print(bundled_tcl())
+
+
+VERBS = (flux, error, steppar, compare, reweigh, table, plot, export, verify, tcl)
+"""In the order of the help."""

@@ -1,0 +1,54 @@
+"""Figures on demand: which there are, in which format, and the numbers behind each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xrayflow.errors import DataError, nearest
+from xrayflow.files import OTHER_OUT, write_file
+from xrayflow.inference import Posterior
+
+KINDS = ("spectrum", "unfolded", "corner", "qq")
+FORMATS = ("png", "pdf", "svg")
+
+
+def write_figure(posterior: Posterior, kind: str, path: str | Path) -> tuple[Path, ...]:
+    """Write a figure, and a table of its numbers beside it.
+
+    Args:
+        posterior: The answer.
+        kind: spectrum, unfolded, corner or qq.
+        path: The figure's place; its ending says the format.
+
+    Returns:
+        All files that were written, the figure first. A corner plot's numbers are the draws, which are there already.
+
+    Raises:
+        DataError: No such figure or format, or none of these data.
+        FileError: A file cannot be written.
+    """
+    from xrayflow.products import figures
+
+    path = Path(path)
+    ending = path.suffix.removeprefix(".").lower()
+    if ending not in FORMATS:
+        raise DataError(f"{path}: no figure ends so; one of .{', .'.join(FORMATS)}")
+    if kind not in KINDS:
+        raise DataError(f"no figure '{kind}'{nearest(kind, KINDS)}")
+    tables: dict[str, bytes] = {}
+    if kind == "unfolded":
+        made = figures.unfolded(posterior)
+        figure, tables = figures.unfolded_figure(posterior, made), {"": made.numbers(), "-data": made.points()}
+    elif kind == "qq":
+        curve = figures.cumulated(posterior)
+        figure, tables = figures.qq_figure(posterior, curve), {"": curve.numbers()}
+    elif kind == "corner":
+        figure = figures.corner_figure(posterior)
+    else:
+        figure, tables = figures.spectrum_figure(posterior), {"": figures.spectrum_numbers(posterior)}
+    written = [path]
+    write_file(path, figures.image(figure, ending), OTHER_OUT)
+    for addition, content in tables.items():
+        written.append(path.with_name(f"{path.stem}{addition}.ecsv"))
+        write_file(written[-1], content, OTHER_OUT)
+    return tuple(written)

@@ -1,0 +1,257 @@
+"""Verbs on a result folder, as a user meets them: exit codes, one line per error, JSON that is nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ogip_zoo import toy_files
+from xrayflow import cli
+
+
+class Ran(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command line in this process."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*arguments: object) -> Ran:
+        code = cli.run([str(argument) for argument in arguments])
+        return Ran(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a fit."""
+    folder = tmp_path_factory.mktemp("fit")
+    toy = toy_files(folder, exposure=200.0)
+    model = ("--model", "TBabs*powerlaw", "--energies", "1-5", "--grouping", "min:50")
+    assert cli.run(["fit", str(toy), *model, "--json", "--out", str(folder / "result")]) == 0
+    return folder / "result"
+
+
+def refused(ran: Ran, code: int, *words: str) -> None:
+    """A command ended with one clear line and nothing else."""
+    assert (ran.code, ran.out) == (code, ""), ran
+    assert len(ran.err.splitlines()) == 1, ran.err
+    for word in ("xrayflow: ", *words):
+        assert word in ran.err
+
+
+def test_fluxes_are_told_of_the_band_of_the_fit_and_of_2_to_10_kev(run: Run, result: Path) -> None:
+    ran = run("flux", result)
+    assert (ran.code, ran.err) == (0, "")
+    for word in ("TBabs*powerlaw", "flux 1-5 keV", "flux 2-10 keV+", "erg/cm^2/s", "beyond the data (1-5 keV)"):
+        assert word in ran.out
+    assert max(map(len, ran.out.splitlines())) <= 80
+
+
+def test_fluxes_as_json_are_one_object_with_the_numbers_of_the_summary(run: Run, result: Path) -> None:
+    ran = run("flux", result, "--band", "1-5", "--unabsorbed", "--distance", "8(1) kpc", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    told = json.loads(ran.out)
+    kinds = ["flux", "photon_flux", "luminosity"]
+    assert [row["kind"] for row in told["quantities"]] == kinds * 2
+    summary = json.loads((result / "summary.json").read_text(encoding="utf-8"))["fluxes"][0]
+    for row, kind in ((told["quantities"][0], "absorbed"), (told["quantities"][3], "unabsorbed")):
+        assert row["median"] == pytest.approx(summary[kind]["energy"]["median"], rel=1e-3)
+        assert row["absorbed"] is (kind == "absorbed")
+    assert (told["schema_version"], told["model"]) == (1, "TBabs*powerlaw")
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--band", "10-2"), "give two energies in order"),
+        (("--band", "2"), "write a range in keV"),
+        (("--component", "diskbb"), "no additive component 'diskbb'"),
+        (("--ew", "powerlaw"), "powerlaw has no LineE"),
+        (("--distance", "far"), "write a number with its error"),
+        (("--redshift", "-1"), "--redshift -1: give a number above 0"),
+        (("--radius", "powerlaw", "--distance", "8"), "whose norm is a radius"),
+        (("--hardness", "2-10"), "the hard one first"),
+    ],
+)
+def test_what_a_flux_cannot_be_is_one_line(run: Run, result: Path, options: tuple[str, ...], word: str) -> None:
+    refused(run("flux", result, *options), 1, word)
+
+
+def test_a_folder_without_a_result_is_one_line(run: Run, tmp_path: Path) -> None:
+    refused(run("flux", tmp_path), 1, "holds no answer.npz", "xrayflow fit --out")
+    refused(run("flux", tmp_path / "nowhere"), 1, "is no folder")
+    assert run("flux").code == 2
+
+
+def test_a_session_of_xspec_is_fitted(run: Run, result: Path) -> None:
+    ran = run("fit", "--xcm", result / "model.xcm", "--grouping", "min:50", "--energies", "1-5", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    summary = json.loads((result / "summary.json").read_text(encoding="utf-8"))
+    again = json.loads(ran.out)
+    assert again["parameters"] == summary["parameters"]
+    assert again["observations"] == summary["observations"]
+    other = json.loads(run("fit", "--xcm", result / "model.xcm", "--model", "powerlaw", "--json").out)
+    assert other["model"] == "powerlaw"
+
+
+def test_what_is_no_session_is_one_line(run: Run, result: Path, tmp_path: Path) -> None:
+    refused(run("fit", "--xcm", tmp_path / "no.xcm"), 1, "no.xcm: cannot be read")
+    (tmp_path / "a.xcm").write_text("set i 3\n")
+    refused(run("fit", "--xcm", tmp_path / "a.xcm"), 1, "a.xcm:1: 'set i 3': this computes")
+    refused(run("fit"), 2, "PHA: give a spectrum, or --xcm FILE")
+
+
+def test_the_script_for_xspecs_prompt_is_a_file(run: Run) -> None:
+    ran = run("tcl")
+    assert (ran.code, ran.err) == (0, "")
+    assert "proc xrayflow" in Path(ran.out.strip()).read_text(encoding="utf-8")
+
+
+def test_an_answer_is_verified(run: Run, result: Path) -> None:
+    ran = run("verify", result)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[-1] == "verified: the answer is what its files give"
+    told = json.loads(run("verify", result, "--json").out)
+    assert (told["schema_version"], told["verified"], told["verdict"]) == (1, True, "certified")
+
+
+def test_an_answer_that_was_changed_is_not(run: Run, result: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(result, tmp_path / "copy"))
+    (copy / "summary.json").write_text((copy / "summary.json").read_text().replace('"certified"', '"approximate"'))
+    ran = run("verify", copy)
+    assert ran.code == 1
+    assert "DIFFERS  summary.json" in ran.out
+    assert ran.err == f"xrayflow: {copy}: summary.json differ from what the files give\n"
+    told = run("verify", copy, "--json")
+    assert (told.code, json.loads(told.out)["verified"]) == (1, False)
+    refused(run("verify", tmp_path), 1, "holds no answer.npz")
+
+
+def test_errors_are_those_of_xspec_beside_the_posteriors(run: Run, result: Path) -> None:
+    ran = run("error", result, "powerlaw.PhoIndex")
+    assert (ran.code, ran.err) == (0, "")
+    assert "powerlaw.PhoIndex" in ran.out
+    assert "powerlaw.norm" not in ran.out
+    told = json.loads(run("error", result, "2", "--json").out)
+    (row,) = told["parameters"]
+    assert row["name"] == "powerlaw.PhoIndex"
+    assert row["statistic"]["lower"] < row["posterior"]["median"] < row["statistic"]["upper"]
+    spectrum = ("--model", "TBabs*powerlaw", "--energies", "1-5", "--grouping", "min:50")
+    again = json.loads(run("error", result.parent / "toy.pha", "2", *spectrum, "--json").out)
+    assert again["parameters"][0]["statistic"]["lower"] == pytest.approx(row["statistic"]["lower"], rel=1e-3)
+
+
+def test_a_grid_is_columns_or_json(run: Run, result: Path) -> None:
+    ran = run("steppar", result, "powerlaw.PhoIndex=1.6:1.8:2")
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.out.splitlines()) == 5
+    told = json.loads(run("steppar", result, "2=1.6:1.8:2", "3=0.04:0.06:3", "--json").out)
+    assert list(told["values"]) == ["powerlaw.PhoIndex", "powerlaw.norm"]
+    assert [len(row) for row in told["rise"]] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (("error", "RESULT", "diskbb.Tin"), 1, "has no parameter 'diskbb.Tin'"),
+        (("error", "RESULT", "--delta", "-1"), 1, "is no rise"),
+        (("error", "RESULT", "--model", "powerlaw"), 2, "is an answer already, so leave model out"),
+        (("error", "nothing.pha"), 1, "nothing.pha: no such file"),
+        (("steppar", "RESULT", "2=1"), 1, "write NAME=LO:HI"),
+        (("steppar", "RESULT", "2=3:1"), 1, "give lo < hi within its box"),
+        (("steppar", "RESULT"), 2, "Missing argument"),
+    ],
+)
+def test_what_has_no_error_is_one_line(
+    run: Run, result: Path, arguments: tuple[str, ...], code: int, word: str
+) -> None:
+    refused(run(*(result if one == "RESULT" else one for one in arguments)), code, word)
+
+
+def test_another_prior_is_another_answer(run: Run, result: Path, tmp_path: Path) -> None:
+    prior = ("--prior", "powerlaw.PhoIndex~N(1.7,0.05)")
+    ran = run("reweigh", result, *prior, "--out", tmp_path / "new", "--level", "95")
+    assert (ran.code, ran.err) == (0, "")
+    assert "reweighed from the draws of another prior" in " ".join(ran.out.split())
+    assert "before, 95 %" in ran.out
+    told = json.loads(run("reweigh", result, *prior, "--json").out)
+    assert told["reweighed"]["level"] == 90.0
+    assert (
+        told["reweighed"]["after"]["powerlaw.PhoIndex"]["lower"] == told["parameters"]["powerlaw.PhoIndex"]["lower90"]
+    )
+    assert run("verify", tmp_path / "new").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        ((), 2, "--prior: say which"),
+        (("--prior", "powerlaw.PhoIndex"), 2, "write NAME=lo:hi"),
+        (("--prior", "powerlaw.PhoIndex~N(3,0.01)"), 1, "are left; fit again with this prior"),
+        (("--prior", "powerlaw.PhoIndex=-3:9"), 1, "which was fitted; fit again with it"),
+        (("--prior", "powerlaw.PhoIndex=1:2", "--level", "100"), 2, "--level"),
+    ],
+)
+def test_a_prior_that_cannot_be_reweighed_is_one_line(
+    run: Run, result: Path, options: tuple[str, ...], code: int, word: str
+) -> None:
+    refused(run("reweigh", result, *options), code, word)
+
+
+def test_answers_are_rows_of_a_table(run: Run, result: Path) -> None:
+    ran = run("table", result, result)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.count(r"$\Gamma$ (powerlaw)") == 1
+    assert ran.out.splitlines()[-1] == r"\end{tabular}"
+    assert (
+        run("table", result, "--format", "csv", "--level", "68").out.splitlines()[0].startswith("source,file,TBabs_nH,")
+    )
+    assert run("table", result, "--format", "word").code == 2
+    refused(run("table", result, result.parent), 1, "holds no answer.npz")
+
+
+def test_an_answer_is_exported(run: Run, result: Path, tmp_path: Path) -> None:
+    pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    ran = run("export", result, "--out", tmp_path / "a.nc")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"{tmp_path / 'a.nc'}: read it with arviz.from_netcdf or xarray.open_datatree\n"
+    assert (tmp_path / "a.nc").stat().st_size > 10_000
+    refused(run("export", tmp_path), 1, "holds no answer.npz")
+
+
+def test_a_figure_is_drawn_on_demand(run: Run, result: Path, tmp_path: Path) -> None:
+    ran = run("plot", result, "--out", tmp_path / "a.svg")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines() == [str(tmp_path / name) for name in ("a.svg", "a.ecsv", "a-data.ecsv")]
+    refused(run("plot", result, "--out", tmp_path / "a.jpg"), 1, "no figure ends so")
+    assert run("plot", result, "--kind", "contour").code == 2
+
+
+def test_models_are_compared_by_their_evidence(run: Run, result: Path) -> None:
+    said = ("--energies", "1-5", "--grouping", "min:50")
+    models = ("--models", "TBabs*powerlaw", "--models", "TBabs*bbody")
+    ran = run("compare", result.parent / "toy.pha", *models, *said)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.index("TBabs*powerlaw\n") < ran.out.index("TBabs*bbody\n")
+    told = json.loads(run("compare", result.parent / "toy.pha", *models, *said, "--json").out)["models"]
+    assert [row["words"] for row in told] == ["best", "very strongly"]
+    assert run("compare", result, result).code == 0
+    refused(run("compare", result), 1, "a comparison is one of two models at least")
+    refused(run("compare", result, result, *models), 2, "give one spectrum with --models")
