@@ -225,7 +225,7 @@ def _weights(posterior: Posterior) -> Check:
     v = posterior.prior.to_probit(torch.from_numpy(posterior.draws))
     expected = sample.log_likelihood + log_standard_normal(v).numpy() - sample.log_proposal
     inside = posterior.log_weight > posterior.log_weight.max() - 2.0 * MATTERS
-    off = np.abs(expected - posterior.log_weight)[inside]
+    off = np.abs(expected[inside] - posterior.log_weight[inside])
     worst = int(np.flatnonzero(inside)[off.argmax()])
     right = bool(off.max() <= 1e-4)
     told = f"of {posterior.draws.shape[0]} draws are likelihood x prior / proposal"
