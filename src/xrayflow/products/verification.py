@@ -184,7 +184,8 @@ def _likelihood(posterior: Posterior, problem: Problem) -> Check:
     """ln L of some draws."""
     sample = posterior.sample
     place = np.where(np.isfinite(sample.log_likelihood), posterior.log_likelihood, -np.inf)
-    rows = np.flatnonzero(place > place.max() - MATTERS)
+    # a network's own draws have one weight, wherever they are
+    rows = np.flatnonzero(place > (place.max() - MATTERS if posterior.mode == "exact" else -np.inf))
     if rows.size > DRAWS:
         heaviest = rows[np.argsort(-posterior.weights[rows], kind="stable")[: DRAWS // 2]]
         anywhere = np.random.default_rng(posterior.seed).choice(np.setdiff1d(rows, heaviest), DRAWS // 2, replace=False)
