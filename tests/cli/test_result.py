@@ -247,11 +247,10 @@ def test_a_figure_is_drawn_on_demand(run: Run, result: Path, tmp_path: Path) -> 
 def test_models_are_compared_by_their_evidence(run: Run, result: Path) -> None:
     said = ("--energies", "1-5", "--grouping", "min:50")
     models = ("--models", "TBabs*powerlaw", "--models", "TBabs*bbody")
-    ran = run("compare", result.parent / "toy.pha", *models, *said)
-    assert (ran.code, ran.err) == (0, "")
-    assert ran.out.index("TBabs*powerlaw\n") < ran.out.index("TBabs*bbody\n")
     told = json.loads(run("compare", result.parent / "toy.pha", *models, *said, "--json").out)["models"]
     assert [row["words"] for row in told] == ["best", "very strongly"]
-    assert run("compare", result, result).code == 0
+    ran = run("compare", result, result)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.count("TBabs*powerlaw\n") == 2
     refused(run("compare", result), 1, "a comparison is one of two models at least")
     refused(run("compare", result, result, *models), 2, "give one spectrum with --models")

@@ -42,7 +42,7 @@ def answer(observation: Observation) -> Posterior:
 )
 def test_it_is_the_fit_with_that_prior(answer: Posterior, observation: Observation, changes: list[str]) -> None:
     again = reweigh(answer, changes)
-    fit = infer(observation, MODEL, prior=changes, draws=4000, ess=1500, **SAID)  # type: ignore[arg-type]
+    fit = infer(observation, MODEL, prior=changes, draws=2000, ess=800, **SAID)  # type: ignore[arg-type]
     assert again.prior == fit.prior
     assert again.ess < answer.ess
     # five standard errors of both: false alarms in one of 2e6

@@ -14,7 +14,7 @@ from xrayflow.errors import DataError, ModelError
 from xrayflow.fitting import error
 from xrayflow.inference import Posterior
 from xrayflow.products import Axis, intervals, profile, profile_lines
-from xrayflow.products.classical import known_name
+from xrayflow.products.classical import Intervals, known_name
 
 SAID = {"energies": [(1.0, 6.0)], "grouping": "min:20"}
 
@@ -29,8 +29,12 @@ def answer(folder: Path) -> Posterior:
     return infer(toy_observation(folder, exposure=200.0, background=True), "TBabs*powerlaw", **SAID)  # type: ignore[arg-type]
 
 
-def test_intervals_are_those_of_the_statistic(answer: Posterior, folder: Path) -> None:
-    found = intervals(answer)
+@pytest.fixture(scope="module")
+def found(answer: Posterior) -> Intervals:
+    return intervals(answer)
+
+
+def test_intervals_are_those_of_the_statistic(answer: Posterior, found: Intervals, folder: Path) -> None:
     fit = optimise(
         toy_observation(folder, exposure=200.0, background=True),
         "TBabs*powerlaw",
@@ -46,23 +50,23 @@ def test_intervals_are_those_of_the_statistic(answer: Posterior, folder: Path) -
     assert row["statistic"]["lower"] < row["posterior"]["median"] < row["statistic"]["upper"]
 
 
-def test_a_smaller_rise_is_a_narrower_interval(answer: Posterior) -> None:
-    (wide,), (narrow,) = (intervals(answer, ["2"], delta).intervals for delta in (2.706, 1.0))
+def test_a_smaller_rise_is_a_narrower_interval(answer: Posterior, found: Intervals) -> None:
+    wide, (narrow,) = found.intervals[1], intervals(answer, ["2"], 1.0).intervals
     assert wide.name == narrow.name == "powerlaw.PhoIndex"
     assert wide.lo < narrow.lo < narrow.hi < wide.hi
     with pytest.raises(DataError, match="delta -1 is no rise"):
         intervals(answer, ["2"], -1.0)
 
 
-def shown(answer: Posterior) -> str:
+def shown(found: Intervals) -> str:
     console = Console(width=80, highlight=False, markup=False, emoji=False)
     with console.capture() as capture:
-        console.print(intervals(answer).table())
+        console.print(found.table())
     return capture.get()
 
 
-def test_the_table_has_both_and_marks_what_is_at_an_edge(answer: Posterior) -> None:
-    text = shown(answer)
+def test_the_table_has_both_and_marks_what_is_at_an_edge(found: Intervals) -> None:
+    text = shown(found)
     assert max(map(len, text.splitlines())) <= 80
     for word in ("TBabs*powerlaw", "wstat", "rise of 2.706", "posterior, 90 %", "powerlaw.PhoIndex"):
         assert word in text
@@ -88,16 +92,16 @@ def test_a_frozen_parameter_is_told_as_such(answer: Posterior) -> None:
         known_name(first_parameters(answer, 1), "2")
 
 
-def test_a_profile_rises_by_delta_at_the_ends_of_an_interval(answer: Posterior) -> None:
-    (one,) = intervals(answer, ["powerlaw.PhoIndex"]).intervals
-    found = profile(answer, [Axis("2", one.lo, one.hi, 4)])
-    np.testing.assert_allclose(found.rise[[0, -1]], 2.706, rtol=0.01)
-    lines = profile_lines(answer, found)
+def test_a_profile_rises_by_delta_at_the_ends_of_an_interval(answer: Posterior, found: Intervals) -> None:
+    one = found.intervals[1]
+    made = profile(answer, [Axis("2", one.lo, one.hi, 4)])
+    np.testing.assert_allclose(made.rise[[0, -1]], 2.706, rtol=0.01)
+    lines = profile_lines(answer, made)
     assert lines[0].startswith("# wstat ")
     assert lines[1] == "# powerlaw.PhoIndex  wstat  rise"
     values = np.array([line.split() for line in lines[2:]], dtype=float)
     np.testing.assert_allclose(values[:, 0], np.linspace(one.lo, one.hi, 5), rtol=1e-5)
-    np.testing.assert_allclose(values[:, 2], found.rise, atol=1e-3)
+    np.testing.assert_allclose(values[:, 2], made.rise, atol=1e-3)
 
 
 def test_a_plane_is_told_point_by_point(answer: Posterior) -> None:

@@ -67,6 +67,16 @@ def test_an_answer_is_what_its_files_give(result: Path) -> None:
     assert found.report()["verified"] is True
 
 
+def test_draws_that_the_model_gives_no_number_are_no_alarm(result: Path) -> None:
+    def with_a_hole(posterior: Posterior) -> Posterior:
+        nowhere = np.where(np.arange(posterior.draws.shape[0]) == int(posterior.log_weight.argmin()), -np.inf, 0.0)
+        log_weight, log_likelihood = (one + nowhere for one in (posterior.log_weight, posterior.log_likelihood))
+        return altered(posterior, log_weight=log_weight, log_likelihood=log_likelihood)
+
+    rewrite(result, with_a_hole)
+    assert {"weights", "likelihood"}.isdisjoint(verify(result).wrong)
+
+
 def changed_draw(posterior: Posterior, name: str, by: float) -> Posterior:
     """The heaviest draw with another number."""
     values = getattr(posterior.sample, name).copy()

@@ -184,7 +184,8 @@ def _likelihood(posterior: Posterior, problem: Problem) -> Check:
     """ln L of some draws."""
     sample = posterior.sample
     place = np.where(np.isfinite(sample.log_likelihood), posterior.log_likelihood, -np.inf)
-    rows = np.flatnonzero(place > place.max() - MATTERS)
+    # a network's own draws have one weight, wherever they are
+    rows = np.flatnonzero(place > (place.max() - MATTERS if posterior.mode == "exact" else -np.inf))
     if rows.size > DRAWS:
         heaviest = rows[np.argsort(-posterior.weights[rows], kind="stable")[: DRAWS // 2]]
         anywhere = np.random.default_rng(posterior.seed).choice(np.setdiff1d(rows, heaviest), DRAWS // 2, replace=False)
@@ -225,7 +226,7 @@ def _weights(posterior: Posterior) -> Check:
     v = posterior.prior.to_probit(torch.from_numpy(posterior.draws))
     expected = sample.log_likelihood + log_standard_normal(v).numpy() - sample.log_proposal
     inside = posterior.log_weight > posterior.log_weight.max() - 2.0 * MATTERS
-    off = np.abs(expected - posterior.log_weight)[inside]
+    off = np.abs(expected[inside] - posterior.log_weight[inside])
     worst = int(np.flatnonzero(inside)[off.argmax()])
     right = bool(off.max() <= 1e-4)
     told = f"of {posterior.draws.shape[0]} draws are likelihood x prior / proposal"

@@ -1,10 +1,10 @@
 """Figures: the only room that knows matplotlib and corner. Each function gives a finished figure; nothing is global."""
 
+from xrayflow.products.figures.bin_table import spectrum_numbers
 from xrayflow.products.figures.calibration_plots import coverage_figure
 from xrayflow.products.figures.corner_plot import corner_figure
 from xrayflow.products.figures.qq_plot import cumulated, qq_figure
 from xrayflow.products.figures.recovery_plot import Recovered, recovery_figure
-from xrayflow.products.figures.spectrum_numbers import spectrum_numbers
 from xrayflow.products.figures.spectrum_plot import spectrum_figure
 from xrayflow.products.figures.style import image, png
 from xrayflow.products.figures.unfolded_plot import unfolded, unfolded_figure
