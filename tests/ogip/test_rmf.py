@@ -426,3 +426,13 @@ def test_a_diagonal_matrix_may_have_one_element_in_each_row(tmp_path: Path) -> N
     size, edges = 60, np.linspace(0.0, 12.0, 61)
     path = write_rmf(tmp_path / "d.rmf", matrix=np.eye(size), energy_edges=edges, channel_edges=edges, elements="fixed")
     assert np.array_equal(read_rmf(path).matrix.toarray(), np.eye(size))
+
+
+@pytest.mark.parametrize("elements", ["fixed", "variable"])
+def test_a_signalling_nan_is_no_number_and_no_warning(tmp_path: Path, elements: str) -> None:
+    path = write_rmf(tmp_path / "a.rmf", elements=elements)
+    whole = path.read_bytes()
+    value = np.array(redistribution().max(), ">f4").tobytes()
+    path.write_bytes(whole.replace(value, b"\x7f\xa0\x00\x01"))
+    with pytest.raises(FormatError, match="elements of MATRIX are not numbers"):
+        read_rmf(path)

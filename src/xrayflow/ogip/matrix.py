@@ -92,7 +92,8 @@ def _unpacked(
     at, wrong, widest, negative = 0, 0, 0, 0
     for first in range(0, len(values), PIECE):
         last = min(first + PIECE, len(values))
-        piece = values[first:last].astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN; counted below
+            piece = values[first:last].astype(np.float64)
         some = piece != 0.0
         earliest, latest = np.searchsorted(group_end, [first, last - 1], side="right")
         groups = slice(earliest, latest + 1)

@@ -327,8 +327,8 @@ class Table:
         integer = raw.dtype.kind in "iu"
         plain = integer and scale in (None, 1) and float(zero or 0).is_integer() and abs(zero or 0) < LARGEST**2
         if not plain and raw.dtype.kind == "f" and scale in (None, 1) and not zero:
-            return raw if as_stored else raw.astype(np.float64)
-        values: NDArray[Any] = raw.astype(np.int64 if plain else np.float64)
+            return raw if as_stored else _double(raw)
+        values: NDArray[Any] = raw.astype(np.int64) if plain else _double(raw)
         if null is not None and integer and np.any(raw == null):
             values = np.where(raw == null, np.nan, values)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -337,6 +337,12 @@ class Table:
             if zero:
                 values = values + (int(zero) if plain else zero)
         return values
+
+
+def _double(raw: NDArray[Any]) -> NDArray[np.float64]:
+    """In double precision; a signalling NaN becomes a quiet one without a word."""
+    with np.errstate(invalid="ignore"):
+        return raw.astype(np.float64)
 
 
 def _columns(header: Header, number: int) -> dict[str, Column]:
