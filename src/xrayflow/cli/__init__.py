@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from xrayflow.cli import answer, make, study
+from xrayflow.cli import answer, check, make, study
 from xrayflow.cli.terminal import INTERRUPTED, complain, usage
 from xrayflow.memory import keep_freed_memory
 
@@ -78,6 +78,6 @@ def _root(
 
 for verb in (
     *(answer.demo, answer.fit, make.simulate, study.targets, make.train, study.evaluate),
-    *(answer.models, make.networks),
+    *(answer.models, make.networks, check.check),
 ):
     app.command()(verb)

@@ -12,7 +12,7 @@ from xrayflow.fitting import Modes, corrected_modes, minimise, settle, starting_
 from xrayflow.inference.proposals.density import Density, PriorDensity
 from xrayflow.inference.proposals.laplace import laplace_mixture
 from xrayflow.inference.proposals.mixture import PRIOR_FLOOR, Components, Proposal
-from xrayflow.inference.proposals.network import Guide, NetworkDensity
+from xrayflow.inference.proposals.network import Guide, NetworkDensity, level_of
 from xrayflow.inference.proposals.nuisance import WithNuisances
 from xrayflow.inference.proposals.profiles import PathPoints, walk
 from xrayflow.inference.proposals.ridge import ridges_of
@@ -215,7 +215,8 @@ def _guided(problem: Problem, modes: Modes, distinct: list[torch.Tensor], guide:
         own = v[:, : v.shape[1] - nuisances], _without_last(information, nuisances)
         features = ModeFeatures(*own, numbers[source].expand(chosen.numel(), -1))
         amortised = whole(NetworkDensity(guide.select(torch.tensor([source]))), v[0], information[0])
-        local = [whole(*each) for each in zip(guide.seen_from_modes(source, features), v, information, strict=False)]
+        seen = guide.seen_from_modes(source, features, level_of(problem, source))
+        local = [whole(*each) for each in zip(seen, v, information, strict=False)]
         found.append(Guided(amortised, local, share.tolist()))
     return found
 

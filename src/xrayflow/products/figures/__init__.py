@@ -2,8 +2,17 @@
 
 from xrayflow.products.figures.calibration_plots import coverage_figure
 from xrayflow.products.figures.corner_plot import corner_figure
+from xrayflow.products.figures.passport_plot import passport_figure
 from xrayflow.products.figures.recovery_plot import Recovered, recovery_figure
 from xrayflow.products.figures.spectrum_plot import spectrum_figure
 from xrayflow.products.figures.style import png
 
-__all__ = ["Recovered", "corner_figure", "coverage_figure", "png", "recovery_figure", "spectrum_figure"]
+__all__ = [
+    "Recovered",
+    "corner_figure",
+    "coverage_figure",
+    "passport_figure",
+    "png",
+    "recovery_figure",
+    "spectrum_figure",
+]
