@@ -25,7 +25,7 @@ from torch import Tensor
 from xrayflow.errors import DataError, MismatchError
 from xrayflow.files import SCHEMA_VERSION, package_versions
 from xrayflow.inference import NoAnswer, Posterior, infer_batch, systematic_rows, weighted_quantile
-from xrayflow.networks import Network, NetworkInput, read_response
+from xrayflow.networks import Network, NetworkInput, read_header, read_response
 from xrayflow.seeds import generator_for
 from xrayflow.studies.validation.calibration import Calibration, calibrate
 from xrayflow.studies.validation.fresh import (
@@ -79,7 +79,7 @@ class Passport:
     Attributes:
         network: Its name.
         config: What was asked.
-        facts: Of the file: weights' description and versions, for the header.
+        facts: What the file says of its weights.
         rows: One for each spectrum, of plain values.
         own: Calibration of the network alone, over all spectra that it saw.
         exact: Of the exact answers; None where none were asked for.
@@ -163,7 +163,11 @@ def check_network(
         rows += [_row(network, fresh, i, one, alone, bool(seen[i])) for i, one in enumerate(answers)]
     if not sum(one.sources for one in own):
         raise DataError(f"network {network.name}: no fresh spectrum lies inside its training")
-    facts = {"trained": network.trained, "description": network.recipe.description}
+    facts = {
+        "weights_sha256": read_header(network.source)["sha256"] if network.source else None,
+        "description": network.recipe.description,
+        "trained": network.trained,
+    }
     return Passport(
         network.name,
         config,
