@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xrayflow.networks import ModeFeatures
+from xrayflow.networks import Level, ModeFeatures
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Fake:
         value = -0.5 * z2 - v.shape[-1] * math.log(self.sd * math.sqrt(2.0 * math.pi))
         return torch.where(self.present[:, None], value, -torch.inf)
 
-    def seen_from_modes(self, source: int, modes: ModeFeatures) -> tuple[()]:
+    def seen_from_modes(self, source: int, modes: ModeFeatures, level: Level) -> tuple[()]:
         """Nothing more than before."""
         return ()
 

@@ -14,7 +14,7 @@ SOURCE = Path(xrayflow.__file__).resolve().parent
 FLOORS = {
     "networks": (
         ("inputs", "recipe"),
-        ("nn",),
+        ("nn", "level"),
         ("response",),
         ("network",),
         ("store", "posterior"),

@@ -34,3 +34,17 @@ def test_a_network_that_knows_an_amplitude_says_so(tmp_path: Path, monkeypatch: 
     (one,) = json.loads(json.dumps(room.describe_networks()))["networks"]
     assert (one["calibration"], one["amplitude"]) == ("nicer-v1", [0.5, 2.0])
     assert "systematic up to 0.03, calibration modes nicer-v1 up to 2" in "\n".join(room.list_network_lines())
+
+
+def test_a_passport_beside_the_weights_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, _ = toy_network(tmp_path)
+    path = save_network(network, tmp_path / "toy.safetensors")
+    monkeypatch.setattr(room, "shipped_networks", lambda: {"toy": path})
+    assert room.describe_networks()["networks"][0]["passport"] is None
+    whole = {"certified": 0.99, "final_efficiency_10_50_90": [0.3, 0.81, 0.9], "width_ratio_median": 1.62}
+    passport = {"spectra": 160, "all": whole, "rows": [{"counts": 3.0}]}
+    (tmp_path / "toy.passport.json").write_text(json.dumps(passport))
+    (one,) = room.describe_networks()["networks"]
+    assert one["passport"] == {"spectra": 160, "all": whole}
+    told = "checked on 160 fresh spectra: 99% certified, 81% of the draws count (median); alone, its intervals are 1.6"
+    assert told in "\n".join(room.list_network_lines())

@@ -142,6 +142,8 @@ def test_a_network_says_in_what_a_spectrum_lies_outside_its_training(
         ({"without_systematic": 1.0}, {"systematic": [0.01]}, "systematic 0.01, trained on up to 0"),
         ({"without_background": 1.0}, {"background": [[5.0] * 14]}, None),
         ({"without_background": 1.0}, {"background": [[30.0] * 14]}, "a background of 33% of the counts, trained wit"),
+        ({}, {"background": [[100.0] * 14]}, "-1.4 counts/s above the background, trained on 1 .. 1000"),
+        ({"background_level": 0.1}, {"background": [[100.0] * 14]}, None),
         ({}, {"amplitude": [8.0]}, None),
         (CALIBRATED, {"amplitude": [2.0]}, None),
         (CALIBRATED, {"amplitude": [0.0]}, None),

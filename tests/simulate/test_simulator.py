@@ -242,6 +242,15 @@ def test_expected_counts_are_those_of_the_problem_on_the_same_grid(toy: Observat
     torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-12, atol=0.0)
 
 
+def test_the_grid_of_searches_gives_nearly_the_same_counts(toy: Observation, layout: Layout) -> None:
+    simulator = simulator_of(toy, layout)
+    coarse = simulator.for_searches()
+    assert coarse.forward.fidelity.dtype == torch.float64
+    theta, rates = simulator.draw_theta(200, generator(3))
+    seen = rates > 1e-3 * rates.amax(-1, keepdim=True)
+    assert float((coarse.rates(theta) / rates - 1.0)[seen].abs().median()) < 0.01
+
+
 def test_expected_counts_have_gradients(toy: Observation, layout: Layout) -> None:
     simulator = simulator_of(toy, layout)
     theta = torch.tensor([[0.1, 1.7, 0.05], [1.0, 2.0, 1.0]], dtype=torch.float64, requires_grad=True)
@@ -330,7 +339,8 @@ def test_counts_scatter_about_a_background_that_its_file_does_not_know(toy: Obse
         simulator_of(toy, layout, **changes, background_level=level).sample(300, generator(2)) for level in (0.0, 0.3)
     )
     assert torch.equal(plain.background, off.background)
-    for batch, sd in ((plain, 0.0), (off, 0.3)):
+    believed = simulator_of(toy, layout, **changes, background_level=0.3).at_its_word().sample(300, generator(2))
+    for batch, sd in ((plain, 0.0), (off, 0.3), (believed, 0.0)):
         behind = batch.background.sum(-1)
         level = torch.log((batch.counts - batch.expected).sum(-1) / behind)[behind > 3000.0]
         assert abs(float(level.std()) - sd) < 0.05

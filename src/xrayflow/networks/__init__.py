@@ -6,8 +6,9 @@
 """
 
 from xrayflow.networks.inputs import ModeFeatures, NetworkInput, mode_numbers
+from xrayflow.networks.level import Level
 from xrayflow.networks.listing import describe_networks, list_network_lines
-from xrayflow.networks.network import Network, prepare
+from xrayflow.networks.network import Network, prepare, read_response
 from xrayflow.networks.posterior import LocalPosterior, NeuralPosterior, Reconstruction
 from xrayflow.networks.recipe import Recipe, parse_recipe, read_recipe
 from xrayflow.networks.store import (
@@ -23,6 +24,7 @@ from xrayflow.networks.training import Progress, train
 
 __all__ = [
     "HEADER",
+    "Level",
     "LocalPosterior",
     "ModeFeatures",
     "Network",
@@ -41,6 +43,7 @@ __all__ = [
     "read_header",
     "read_json",
     "read_recipe",
+    "read_response",
     "save_network",
     "shipped_networks",
     "train",

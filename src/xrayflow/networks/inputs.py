@@ -106,6 +106,27 @@ class ModeFeatures(Rows):
     information: Float[Tensor, "source parameter parameter"]
     numbers: Float[Tensor, "source number"]
 
+    def frames(self) -> ModeFrames:
+        """The same for a local flow that works in v."""
+        return ModeFrames(self.v, self.information, self.numbers, self.v)
+
+
+@dataclass(frozen=True)
+class ModeFrames(Rows):
+    """Modes in the coordinates that a local flow works in: v, or those of `level.Level`.
+
+    Attributes:
+        place: (source, parameter) the mode.
+        information: (source, parameter, parameter) half the curvature of -2 log posterior there.
+        numbers: (source, NUMBERS) what else the shape depends on.
+        v: (source, parameter) the mode in probit coordinates.
+    """
+
+    place: Float[Tensor, "source parameter"]
+    information: Float[Tensor, "source parameter parameter"]
+    numbers: Float[Tensor, "source number"]
+    v: Float[Tensor, "source parameter"]
+
 
 def mode_numbers(counts: Tensor, background: Tensor, systematic: Tensor) -> Float[Tensor, "source number"]:
     """What the shape of a posterior depends on beside its mode and curvature.

@@ -129,7 +129,8 @@ class Network:
         exposure, area = float(inputs.exposure), float(inputs.area)
         total, background = float(inputs.counts.sum()), float(inputs.background.sum())
         rate = (total - background) / (exposure * area)
-        scatter = 5.0 * np.sqrt(total + 1.0) / (exposure * area)
+        level = prior.background_level * background  # by how much a file's may be off
+        scatter = 5.0 * np.sqrt(total + 1.0 + level**2) / (exposure * area)
         if not _within(exposure, prior.exposure, 0.01):
             found.append(f"exposure {exposure:g} s, trained on {_range(prior.exposure)} s")
         if not _within(area, prior.area, 0.05):
@@ -236,6 +237,32 @@ def _modes(recipe: Recipe, training_prior: TrainingPrior, folder: Path) -> ModeS
         return find_mode_set(str(folder / name) if "/" in name or name.endswith(SUFFIX) else name)
     except XrayflowError as error:
         raise RecipeError(f"{recipe.name}: training_prior.calibration: {error}") from None
+
+
+def read_response(network: Network, rmf: str | Path | None, arf: str | Path | None) -> tuple[RMF, ARF | None]:
+    """The response that a network was trained with.
+
+    Args:
+        network: Says which.
+        rmf: The matrix, where it is not the bundled one.
+        arf: The area, likewise; "none" or None where the matrix includes it.
+
+    Raises:
+        MismatchError: The files must be given, or are others than the network's.
+    """
+    own = network.recipe.instrument
+    if rmf is None and own.rmf != BUNDLED:
+        raise MismatchError(
+            f"network {network.name}: it was trained with {own.rmf}; give that with --rmf, and its --arf"
+        )
+    matrix = read_rmf(data.bundled_rmf() if rmf is None else rmf)
+    bundled = data.bundled_arf() if rmf is None and own.arf == BUNDLED else None
+    given = bundled if arf is None else arf
+    area = None if given is None or given == NO_ARF else read_arf(given)
+    hashes = matrix.sha256, "" if area is None else area.sha256
+    if hashes != (network.response.rmf_sha256, network.response.arf_sha256):
+        raise MismatchError(f"network {network.name}: trained with another response; give its own with --rmf and --arf")
+    return matrix, area
 
 
 def _response(recipe: Recipe, folder: Path) -> tuple[RMF, ARF | None]:

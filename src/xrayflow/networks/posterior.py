@@ -21,7 +21,8 @@ from torch import Tensor
 
 from xrayflow.errors import MismatchError
 from xrayflow.models import Model
-from xrayflow.networks.inputs import ModeFeatures, NetworkInput
+from xrayflow.networks.inputs import ModeFeatures, ModeFrames, NetworkInput
+from xrayflow.networks.level import Level, Remembered
 from xrayflow.networks.network import Network
 from xrayflow.networks.nn.local import Local
 from xrayflow.networks.nn.scaling import LogRateScaler
@@ -167,19 +168,22 @@ class NeuralPosterior:
             density[source] = self._log_density(source, v[source])
         return density
 
-    def seen_from_modes(self, source: int, modes: ModeFeatures) -> tuple[LocalPosterior, ...]:
+    def seen_from_modes(self, source: int, modes: ModeFeatures, level: Level) -> tuple[LocalPosterior, ...]:
         """The posterior of one source seen from each of its modes; nothing where there is no local flow for it.
 
         Args:
             source: Its number in the batch.
             modes: Its distinct modes, in the answer's probit coordinates.
+            level: Of this source.
         """
         local = self.network.core.local
         if local is None or not self._same or not bool(self.present[source]):
             return ()
-        each = [modes.select(torch.tensor([number])) for number in range(modes.size)]
+        seen = level if self.network.recipe.network.local_coordinates == "counts" else replace(level, norms=())
         with torch.no_grad():
-            return tuple(LocalPosterior(local, mode, local.read(mode)) for mode in each)
+            frames, remembered = seen.frames(modes), Remembered(seen)
+            each = [frames.select(torch.tensor([number])) for number in range(modes.size)]
+            return tuple(LocalPosterior(local, mode, local.read(mode), remembered) for mode in each)
 
     def reconstruction(self, source: int, theta: Float[Tensor, "draw parameter"]) -> Reconstruction | None:
         """What the decoder makes of draws; None where the network has none.
@@ -237,25 +241,28 @@ class LocalPosterior:
         local: The flow.
         mode: The mode.
         context: (1, context) what the flow is conditioned on.
+        level: The coordinates that the flow works in.
     """
 
     local: Local
-    mode: ModeFeatures
+    mode: ModeFrames
     context: Float[Tensor, "1 context"]
+    level: Remembered
 
     def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
         """Draws; what rounds to no number comes to lie at the far end, where no posterior is."""
         base = torch.randn((draws, self.mode.v.shape[1]), generator=generator, dtype=torch.float64)
         with torch.no_grad():
             parts = [self.local.draw(part[None], self.mode, self.context)[0] for part in _blocks(base)]
-        v = torch.cat([*parts, base[:0]])[:draws]
+            v = self.level.level.back(torch.cat([*parts, base[:0]])[:draws])
         return torch.where(torch.isfinite(v), v, FAR).clamp(-FAR, FAR)
 
     def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
         """ln q(v)."""
         with torch.no_grad():
-            parts = [self.local.log_density(part[None], self.mode, self.context)[0] for part in _blocks(v)]
-        density = torch.cat([*parts, v.new_zeros(0)])[: v.shape[0]]
+            w, slope = self.level(v)
+            parts = [self.local.log_density(part[None], self.mode, self.context)[0] for part in _blocks(w)]
+        density = torch.cat([*parts, v.new_zeros(0)])[: v.shape[0]] + slope
         return torch.where(torch.isnan(density), -torch.inf, density)
 
 

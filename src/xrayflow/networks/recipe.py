@@ -112,7 +112,7 @@ class DataSection(Section):
         spectra: A fixed set of so many; 0 simulates every batch anew.
         validation: Spectra of a set apart, that only measures.
         noise: Counts scatter; without, the expected counts (floored at one) are the data, as in the paper.
-        modes: For a local flow: so many spectra of which the mode is found; 4 ms each.
+        modes: For a local flow: so many spectra of which the mode is found; 1.5 ms each.
     """
 
     spectra: Annotated[int, Field(strict=True, ge=0, le=2_000_000)] = 0
@@ -142,6 +142,7 @@ class NetworkSection(Section):
         dropout: Share of its layers' outputs that a step leaves out.
         local: A second flow, which sees the posterior from its mode (`local.Local`).
         local_width, local_transforms, local_hidden: Its sizes.
+        local_coordinates: What it works in: "probit", or "counts", with the expected counts in the norm's place.
     """
 
     scaling: Literal["fractions", "paper", "paper-centred"] = "fractions"
@@ -169,6 +170,7 @@ class NetworkSection(Section):
     local_width: Width = 128
     local_transforms: Depth = 6
     local_hidden: Width = 64
+    local_coordinates: Literal["probit", "counts"] = "probit"
 
     @model_validator(mode="after")
     def _fits(self) -> NetworkSection:

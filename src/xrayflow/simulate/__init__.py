@@ -5,6 +5,7 @@ from xrayflow.simulate.fakeit import simulate
 from xrayflow.simulate.files import Instrument, write_fake
 from xrayflow.simulate.layout import Filled, Layout
 from xrayflow.simulate.library import library_simulator, write_library
+from xrayflow.simulate.observed import as_observations
 from xrayflow.simulate.simulator import SimulatedSpectra, Simulator
 from xrayflow.simulate.training_prior import TrainingPrior
 
@@ -16,6 +17,7 @@ __all__ = [
     "SimulatedSpectra",
     "Simulator",
     "TrainingPrior",
+    "as_observations",
     "describe_model",
     "library_simulator",
     "simulate",

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from xrayflow.calibration import BinModes, ModeSet, find_mode_set
 from xrayflow.errors import ModelError, PriorError
-from xrayflow.folding import PIECE, TRAINING, Fidelity, Forward, Grid
+from xrayflow.folding import PIECE, SEARCH, TRAINING, Fidelity, Forward, Grid
 from xrayflow.models import Model
 from xrayflow.ogip import ARF, RMF, blank_pha, read_observation
 from xrayflow.simulate.describe import describe_model
@@ -176,9 +176,14 @@ class Simulator:
         """The same with photons and folding in float64."""
         return replace(self, forward=self.forward.at(replace(self.forward.fidelity, dtype=torch.float64)))
 
+    def for_searches(self) -> Simulator:
+        """The same on the grid of searches, in float64."""
+        return replace(self, forward=self.forward.at(SEARCH))
+
     def at_its_word(self) -> Simulator:
-        """The same with a response that is right."""
-        return replace(self, modes=None)
+        """The same with a response, and backgrounds, that are what their files say."""
+        right = replace(self.training_prior, background_error=0.0, background_level=0.0)
+        return replace(self, modes=None, training_prior=right)
 
     @property
     def bins(self) -> int:

@@ -86,17 +86,26 @@ def test_outside_the_training_it_stands_aside_and_the_flag_says_so(observe: Call
     assert answer.computation.status in ("certified", "approximate")
 
 
-def test_a_network_that_was_trained_without_modes_starts_an_answer_with_them(
-    observe: Callable[[float], Observation],
-) -> None:
-    plain, told = (said_of(observe(100.0), systematic=said) for said in (0.0, "modes:nicer-v1:8"))
-    assert plain.name(0) == told.name(0) == "nicer-bhb"
-    assert (told.notes, told.outside) == (("",), (False,))
+def test_a_network_is_told_at_which_amplitude_modes_are_believed(observe: Callable[[float], Observation]) -> None:
+    said = (0.0, "modes:nicer-v1:2", "modes:nicer-v1:8")
+    plain, modes, beyond = (said_of(observe(100.0), systematic=one) for one in said)
+    assert plain.name(0) == modes.name(0) == "nicer-bhb"
     assert plain.posterior is not None
-    assert told.posterior is not None
-    amplitudes = [one.posterior.inputs[0].amplitude.tolist() for one in (plain, told)]  # type: ignore[union-attr]
-    assert amplitudes == [[0.0], [8.0]]
-    assert torch.equal(plain.posterior.context, told.posterior.context)
+    assert modes.posterior is not None
+    amplitudes = [one.posterior.inputs[0].amplitude.tolist() for one in (plain, modes)]  # type: ignore[union-attr]
+    assert amplitudes == [[0.0], [2.0]]
+    assert not torch.equal(plain.posterior.context, modes.posterior.context)
+    assert beyond.name(0) is None
+    assert "calibration amplitude 8, trained on up to 4" in beyond.notes[0]
+
+
+def test_modes_of_the_response_widen_what_it_says_alone(observe: Callable[[float], Observation]) -> None:
+    plain, modes = (said_of(observe(100.0), systematic=one) for one in (0.0, "modes:nicer-v1:4"))
+    widths = [
+        one.posterior.sample(2000, [torch.Generator().manual_seed(1)])[0].std(0)  # type: ignore[union-attr]
+        for one in (plain, modes)
+    ]
+    assert bool((widths[1] > widths[0]).all())
 
 
 def test_another_instrument_gets_no_network_and_the_reason(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from network_zoo import toy_network, toy_recipe, trained, write_toy
-from xrayflow.networks import NeuralPosterior, load_network
-from xrayflow.networks.inputs import ModeFeatures
+from xrayflow.networks import Level, NeuralPosterior, load_network
+from xrayflow.networks.inputs import ModeFeatures, ModeFrames
+from xrayflow.networks.level import Remembered
 from xrayflow.networks.nn.local import Local
 from xrayflow.networks.posterior import LocalPosterior
 from xrayflow.prior import Marginal, Prior
@@ -33,11 +34,16 @@ def local_of(parameters: int, stir: float = 0.5) -> Local:
     return local
 
 
-def homes_of(*information: list[list[float]]) -> ModeFeatures:
+def homes_of(*information: list[list[float]]) -> ModeFrames:
     curved = torch.tensor(information, dtype=torch.float64)
     sources, parameters = curved.shape[:2]
     place = torch.linspace(-0.5, 0.5, sources * parameters, dtype=torch.float64).reshape(sources, parameters)
-    return ModeFeatures(place, curved, torch.zeros((sources, 3), dtype=torch.float64))
+    return ModeFeatures(place, curved, torch.zeros((sources, 3), dtype=torch.float64)).frames()
+
+
+def plain(prior: Prior) -> Level:
+    """No level: w is v."""
+    return Level(prior, (), lambda theta: theta[..., 0])
 
 
 def test_the_density_integrates_to_one() -> None:
@@ -85,7 +91,8 @@ def test_features_beyond_the_training_are_cut() -> None:
 
 def test_draws_do_not_depend_on_how_many_are_asked_for() -> None:
     local, homes = local_of(2), homes_of([[30.0, 12.0], [12.0, 20.0]])
-    seen = LocalPosterior(local, homes, local.read(homes).detach())
+    box = Prior(tuple(Marginal(name, "", 0.0, 1.0, "linear") for name in "ab"))
+    seen = LocalPosterior(local, homes, local.read(homes).detach(), Remembered(plain(box)))
     v = seen.sample(600, torch.Generator().manual_seed(3))
     assert torch.equal(seen.log_density(v)[:7], seen.log_density(v[:7]))
     assert seen.sample(0, torch.Generator().manual_seed(3)).shape == (0, 2)
@@ -110,7 +117,8 @@ def test_it_stands_aside_under_another_prior(tmp_path: Path) -> None:
     own = network.training_prior.prior
     narrow = Prior((Marginal("powerlaw.PhoIndex", "", 1.5, 2.5, "linear"), own.marginals[1]))
     width = network.recipe.network.context
-    homes = homes_of([[30.0, 12.0], [12.0, 20.0]])
+    frames = homes_of([[30.0, 12.0], [12.0, 20.0]])
+    homes = ModeFeatures(frames.v, frames.information, frames.numbers)
     for prior, answers in ((own, True), (narrow, False)):
         found = NeuralPosterior(network, prior, (None,), torch.zeros((1, width)), torch.tensor([True]), ("",), ((),))
-        assert len(found.seen_from_modes(0, homes)) == (1 if answers else 0)
+        assert len(found.seen_from_modes(0, homes, plain(prior))) == (1 if answers else 0)

@@ -7,7 +7,7 @@ import torch
 
 from network_zoo import toy_network, toy_recipe
 from xrayflow.networks.inputs import ModeFeatures, mode_numbers
-from xrayflow.networks.training.modes import find_modes
+from xrayflow.networks.training.modes import SimulatedTarget, find_modes
 from xrayflow.seeds import generator_for
 from xrayflow.simulate import SimulatedSpectra, Simulator
 
@@ -62,6 +62,19 @@ def test_the_information_is_fishers(found: tuple[Simulator, SimulatedSpectra, Mo
         weight = torch.where(drawn.noticed[source] > 0, 1.0 / variance(everywhere)[source, 0], 0.0)
         fisher = slope.T @ (weight[:, None] * slope) + torch.eye(2, dtype=torch.float64)
         assert torch.allclose(fisher, homes.information[source], rtol=1e-5)
+
+
+def test_a_spectrum_of_which_little_is_noticed_is_the_same_alone(
+    found: tuple[Simulator, SimulatedSpectra, ModeFeatures, torch.Tensor],
+) -> None:
+    simulator, drawn, _, _ = found
+    scale = (drawn.exposure * drawn.area)[:, None] * drawn.noticed
+    target = SimulatedTarget(simulator, drawn.likelihood(), scale)
+    least = (drawn.noticed > 0).sum(-1).argmin()[None]
+    assert drawn.noticed[least].min() == 0.0
+    together = target.log_likelihood(drawn.theta[:, None])[least]
+    alone = target.select(least).log_likelihood(drawn.theta[least, None])
+    assert float(alone) == pytest.approx(float(together), abs=1e-9)
 
 
 def test_numbers_of_a_home_by_hand() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from xrayflow.fitting import Modes
 from xrayflow.inference.proposals.density import Density, PriorDensity
 from xrayflow.inference.proposals.mixture import PRIOR_FLOOR, Components
-from xrayflow.inference.proposals.network import Guide, NetworkDensity
+from xrayflow.inference.proposals.network import Guide, NetworkDensity, level_of
 from xrayflow.inference.proposals.nuisance import WithNuisances
 from xrayflow.networks import ModeFeatures, mode_numbers
 from xrayflow.problem import Problem
@@ -75,7 +75,8 @@ def guided_from_modes(problem: Problem, modes: Modes, guide: Guide) -> list[Guid
         own = v[:, : v.shape[1] - nuisances], _without_last(information, nuisances)
         features = ModeFeatures(*own, numbers[source].expand(chosen.numel(), -1))
         amortised = whole(NetworkDensity(guide.select(torch.tensor([source]))), v[0], information[0])
-        local = [whole(*each) for each in zip(guide.seen_from_modes(source, features), v, information, strict=False)]
+        seen = guide.seen_from_modes(source, features, level_of(problem, source))
+        local = [whole(*each) for each in zip(seen, v, information, strict=False)]
         found.append(Guided(amortised, local, share.tolist()))
     return found
 

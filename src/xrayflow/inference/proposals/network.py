@@ -16,9 +16,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xrayflow.errors import MismatchError, NetworkError, XrayflowError
+from xrayflow.folding import SEARCH
 from xrayflow.inference.proposals.density import Density
 from xrayflow.models import Model, parse_model
 from xrayflow.networks import (
+    Level,
     ModeFeatures,
     Network,
     NeuralPosterior,
@@ -57,12 +59,13 @@ class Guide(Protocol):
         """Natural log of the density that `sample` draws from; -inf where it cannot draw, and for absent sources."""
         ...
 
-    def seen_from_modes(self, source: int, modes: ModeFeatures) -> Sequence[Density]:
+    def seen_from_modes(self, source: int, modes: ModeFeatures, level: Level) -> Sequence[Density]:
         """What the guide says of one source when its modes are known: a part for each; none where it knows no more.
 
         Args:
             source: Its number in the batch.
             modes: Its distinct modes.
+            level: Of this source.
         """
         ...
 
@@ -146,6 +149,21 @@ def find_network(
     whys = [amortised.absence(source) for source in range(problem.sources)]
     notes = tuple(f"started without the network {found.name}: {why}" if why else "" for why in whys)
     return NetworkProposal(amortised, notes, tuple(bool(outside) for outside in amortised.outside))
+
+
+def level_of(problem: Problem, source: int) -> Level:
+    """The level of one source of a batch, on the grid of searches.
+
+    Args:
+        problem: The batch.
+        source: Its number.
+    """
+    own = problem.select(torch.tensor([source])).at(SEARCH)
+
+    def counts(theta: Float[Tensor, "*batch parameter"]) -> Float[Tensor, "*batch"]:
+        return own.expected_counts(theta.reshape(1, -1, theta.shape[-1])).reshape(theta.shape[:-1])
+
+    return Level.of(problem.model, problem.model_prior, counts)
 
 
 def require_network(said: NetworkProposal, problem: Problem) -> NeuralPosterior:

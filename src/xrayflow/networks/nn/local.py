@@ -1,8 +1,8 @@
 """What a posterior looks like from its mode: a flow in coordinates that the likelihood's own curvature whitens.
 
-With H the curvature at the mode v0 and L its Cholesky factor,
+With H the curvature at the mode w0 and L its Cholesky factor,
 
-    z = asinh(L' (v - v0)),
+    z = asinh(L' (w - w0)),
 
 in which a posterior that is a normal is a unit normal in its bulk, and one that bends stays within reach (asinh: places
 a thousand standard deviations out are at 8). A small network sees where the mode lies, how wide and how correlated the
@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from xrayflow.networks.inputs import NUMBERS, ModeFeatures
+from xrayflow.networks.inputs import NUMBERS, ModeFrames
 from xrayflow.networks.nn.flow import Coupling
 from xrayflow.networks.nn.scaling import LEAST_SPREAD
 
@@ -28,7 +28,7 @@ FARTHEST = 4.0
 
 
 class Local(nn.Module):
-    """q(v | mode, curvature, a few numbers), in probit coordinates of the training prior."""
+    """q(w | mode, curvature, a few numbers); w are the probits of the training prior, or those of `level.Level`."""
 
     mean: Tensor
     spread: Tensor
@@ -54,46 +54,46 @@ class Local(nn.Module):
         )
         self.flow = Coupling(parameters, width, transforms, splines, hidden)
 
-    def fit(self, modes: ModeFeatures) -> None:
+    def fit(self, modes: ModeFrames) -> None:
         """Means and spreads of the features, from modes of the training."""
         features = self._features(modes)
         self.mean, self.spread = features.mean(0), features.std(0).clamp(min=LEAST_SPREAD)
 
-    def read(self, modes: ModeFeatures) -> Float[Tensor, "source context"]:
+    def read(self, modes: ModeFrames) -> Float[Tensor, "source context"]:
         """What the flow is conditioned on."""
         scaled = ((self._features(modes) - self.mean) / self.spread).clamp(-FARTHEST, FARTHEST)
         context: Tensor = self.context(scaled.float())
         return context
 
     def log_density(
-        self, v: Float[Tensor, "source draw parameter"], modes: ModeFeatures, context: Float[Tensor, "source context"]
+        self, w: Float[Tensor, "source draw parameter"], modes: ModeFrames, context: Float[Tensor, "source context"]
     ) -> Float[Tensor, "source draw"]:
-        """ln q(v).
+        """ln q(w).
 
         Args:
-            v: Probit coordinates of the training prior.
+            w: Coordinates.
             modes: A mode of each source.
             context: `read` of them.
         """
         factor = torch.linalg.cholesky(modes.information)
-        y = (v - modes.v[:, None, :]) @ factor
+        y = (w - modes.place[:, None, :]) @ factor
         slope = torch.log(factor.diagonal(dim1=-2, dim2=-1)).sum(-1)[:, None] - 0.5 * torch.log1p(y * y).sum(-1)
-        density: Tensor = self.flow.log_density(torch.asinh(y), context).to(v.dtype) + slope
+        density: Tensor = self.flow.log_density(torch.asinh(y), context).to(w.dtype) + slope
         return density
 
     def draw(
         self,
         base: Float[Tensor, "source draw parameter"],
-        modes: ModeFeatures,
+        modes: ModeFrames,
         context: Float[Tensor, "source context"],
     ) -> Float[Tensor, "source draw parameter"]:
-        """Standard normal numbers -> draws of v."""
+        """Standard normal numbers -> draws of w."""
         factor = torch.linalg.cholesky(modes.information)
-        y = torch.sinh(self.flow.draw(base, context).to(modes.v.dtype))
-        v: Tensor = modes.v[:, None, :] + torch.linalg.solve_triangular(factor.mT, y.mT, upper=True).mT
-        return v
+        y = torch.sinh(self.flow.draw(base, context).to(modes.place.dtype))
+        w: Tensor = modes.place[:, None, :] + torch.linalg.solve_triangular(factor.mT, y.mT, upper=True).mT
+        return w
 
-    def _features(self, modes: ModeFeatures) -> Float[Tensor, "source feature"]:
+    def _features(self, modes: ModeFrames) -> Float[Tensor, "source feature"]:
         """Mode, log widths, correlations, log curvatures, and the numbers."""
         covariance = torch.linalg.inv(modes.information)
         width = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=1e-30).sqrt()

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from xrayflow.errors import TrainingError
-from xrayflow.networks.inputs import ModeFeatures, NetworkInput
+from xrayflow.networks.inputs import ModeFrames, NetworkInput
 from xrayflow.networks.network import prepare
 from xrayflow.networks.nn.core import PosteriorEstimator, freeze_all_but
 from xrayflow.networks.recipe import Recipe, StageSection
@@ -178,7 +178,7 @@ def _modes(run: Run, stage: StageSection, state: State) -> Generator[Progress, N
     if (
         spectra is None
         or spectra.fixed is None
-        or not isinstance(spectra.fixed[0], ModeFeatures)
+        or not isinstance(spectra.fixed[0], ModeFrames)
         or run.core.local is None
     ):
         raise TrainingError(f"stage {stage.name}: there are no modes to train on")

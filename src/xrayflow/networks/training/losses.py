@@ -5,7 +5,7 @@
 * reconstruction: Gaussian negative log likelihood of the spectrum about what the decoder makes of a draw, with the
   data's sigma; or the counts' own likelihood.
 * decoder: the same about what the decoder makes of the true x.
-* local: -ln q(x | the mode of its spectrum).
+* local: -ln q(w | the mode of its spectrum), per unit of the local flow's own coordinates.
 
 The draws carry gradient, so latent and reconstruction reach the encoder through them.
 
@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from xrayflow.networks.inputs import ModeFeatures, NetworkInput
+from xrayflow.networks.inputs import ModeFrames, NetworkInput
 from xrayflow.networks.nn.core import PosteriorEstimator
 from xrayflow.networks.nn.scaling import LogRateScaler
 from xrayflow.networks.recipe import StageSection
@@ -37,7 +37,7 @@ LEAST_VARIANCE = 1e-6
 def loss_terms(
     core: PosteriorEstimator,
     stage: StageSection,
-    inputs: NetworkInput | ModeFeatures,
+    inputs: NetworkInput | ModeFrames,
     theta: Tensor,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
@@ -47,18 +47,18 @@ def loss_terms(
         core: The network.
         stage: Its weights and draws.
         inputs: The spectra; their modes, where the stage trains a local flow.
-        theta: (source, parameter) what made them, or their best fits.
+        theta: (source, parameter) what made them, or their best fits; beside modes, in the local flow's coordinates.
         generator: Source of the draws' randomness.
 
     Returns:
         By name, of `TERMS`.
     """
-    x = core.coordinates.from_theta(theta)
-    found: dict[str, Tensor] = {}
-    if isinstance(inputs, ModeFeatures):
+    if isinstance(inputs, ModeFrames):
         if core.local is None:
             raise ValueError("modes train a local flow: the recipe checks that")
-        return {"local": -core.local.log_density(x[:, None, :], inputs, core.local.read(inputs)).mean()}
+        return {"local": -core.local.log_density(theta[:, None, :], inputs, core.local.read(inputs)).mean()}
+    x = core.coordinates.from_theta(theta)
+    found: dict[str, Tensor] = {}
     if stage.flow > 0 or stage.latent > 0 or stage.reconstruction > 0:
         context = core.context(inputs)
         if stage.flow > 0:

@@ -89,6 +89,13 @@ class SimulatedTarget:
         return self
 
     def select(self, sources: Int[Tensor, " chosen"]) -> SimulatedTarget:
-        """Some of the spectra."""
-        likelihood = self.likelihood.select(sources)
-        return SimulatedTarget(self.simulator, likelihood, self.scale[sources, : likelihood.used.shape[-1]])
+        """Some of the spectra, in all bins: what is ignored stands on both sides of what is noticed."""
+        own = self.likelihood
+        likelihood = CountLikelihood(
+            own.counts[sources],
+            own.background[sources],
+            own.systematic[sources],
+            own.used[sources],
+            own.saturated[sources],
+        )
+        return SimulatedTarget(self.simulator, likelihood, self.scale[sources])

@@ -1,19 +1,20 @@
 """Where training spectra come from: simulated anew for every batch, a fixed set, or a library on disk.
 
-A local flow trains on modes of spectra instead (`modes`), which take 4 ms each and are kept in the run's folder.
+A local flow trains on modes of spectra instead (`modes`), which take 1.5 ms each and are kept in the run's folder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from xrayflow.errors import TrainingError
-from xrayflow.networks.inputs import ModeFeatures, NetworkInput
+from xrayflow.networks.inputs import ModeFrames, NetworkInput
+from xrayflow.networks.level import Level
 from xrayflow.networks.nn.coordinates import Coordinates
 from xrayflow.networks.recipe import Recipe, StageSection
 from xrayflow.networks.store import FORMAT_VERSION, read_tensors, write_tensors
@@ -22,7 +23,7 @@ from xrayflow.networks.training.modes import find_modes
 from xrayflow.seeds import generator_for
 from xrayflow.simulate import Simulator
 
-Batch = tuple[NetworkInput | ModeFeatures, Tensor]
+Batch = tuple[NetworkInput | ModeFrames, Tensor]
 
 PIECE = 2048
 """Spectra that are simulated together for a fixed set."""
@@ -129,40 +130,48 @@ def library_spectra(recipe: Recipe, path: Path, simulator: Simulator, coordinate
 def mode_spectra(recipe: Recipe, simulator: Simulator, kept: Path) -> Iterator[float | Spectra]:
     """The modes of simulated spectra whose responses are right: the done fraction while they are found, then the set.
 
+    They are simulated and found on the grid of searches: a posterior of some curvature looks much the same from its
+    mode on any grid, if data and model are on the same. Likewise whatever widened it: counts, the response, or errors
+    of the background, so these are taken at their word.
+
     Args:
-        recipe: Says how many.
+        recipe: Says how many, and in which coordinates the flow works.
         simulator: Of the network; the modes are found in float64.
         kept: A file that holds them, or will.
     """
+    made_for = {"spectra_sha256": recipe.spectra_sha256, "coordinates": recipe.network.local_coordinates}
     if kept.exists():
         tensors, header = read_tensors(kept)
-        if header.get("spectra_sha256") == recipe.spectra_sha256:
+        if all(header.get(key) == value for key, value in made_for.items()):
             yield _split(tensors, recipe, simulator)
             return
-    # a posterior of some curvature looks much the same from its mode whatever widened it: counts or the response
-    exact = simulator.in_float64().at_its_word()
+    exact = simulator.for_searches().at_its_word()
+    prior = exact.training_prior.prior
+    level = Level.of(exact.model, prior, lambda theta: exact.rates(theta).sum(-1))
+    if recipe.network.local_coordinates == "probit":
+        level = replace(level, norms=())
     generator = generator_for(recipe.seed, "modes")
-    parts, thetas, found = [], [], 0
+    parts, places, found = [], [], 0
     while found < recipe.data.modes:
         drawn = exact.sample(MODES_TOGETHER, generator)
         modes, rested = find_modes(exact, drawn)
         rows = rested.nonzero()[:, 0][: recipe.data.modes - found]
-        parts.append(modes.select(rows))
-        thetas.append(drawn.theta[rows])
+        parts.append(level.frames(modes.select(rows)))
+        places.append(level.into(drawn.v[rows]))
         found += rows.numel()
         yield found / recipe.data.modes
-    modes = ModeFeatures.stack(parts)
-    tensors = {"v": modes.v, "information": modes.information, "numbers": modes.numbers, "theta": torch.cat(thetas)}
-    write_tensors(kept, tensors, {"format_version": FORMAT_VERSION, "spectra_sha256": recipe.spectra_sha256})
+    frames = ModeFrames.stack(parts)
+    tensors = {one.name: getattr(frames, one.name) for one in fields(frames)} | {"truth": torch.cat(places)}
+    write_tensors(kept, tensors, {"format_version": FORMAT_VERSION, **made_for})
     yield _split(tensors, recipe, simulator)
 
 
 def _split(tensors: Mapping[str, Tensor], recipe: Recipe, simulator: Simulator) -> Spectra:
     """The first modes measure, the others teach."""
-    modes, theta = ModeFeatures(tensors["v"], tensors["information"], tensors["numbers"]), tensors["theta"]
-    held = _held(recipe, modes.size)
-    order = torch.arange(modes.size)
-    fixed, apart = ((modes.select(rows), theta[rows]) for rows in (order[held:], order[:held]))
+    frames, truth = ModeFrames(*(tensors[one.name] for one in fields(ModeFrames))), tensors["truth"]
+    held = _held(recipe, frames.size)
+    order = torch.arange(frames.size)
+    fixed, apart = ((frames.select(rows), truth[rows]) for rows in (order[held:], order[:held]))
     return Spectra(simulator, recipe.data.noise, fixed, apart)
 
 

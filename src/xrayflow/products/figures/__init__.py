@@ -3,6 +3,7 @@
 from xrayflow.products.figures.bin_table import spectrum_numbers
 from xrayflow.products.figures.calibration_plots import coverage_figure
 from xrayflow.products.figures.corner_plot import corner_figure
+from xrayflow.products.figures.passport_plot import passport_figure
 from xrayflow.products.figures.qq_plot import cumulated, qq_figure
 from xrayflow.products.figures.recovery_plot import Recovered, recovery_figure
 from xrayflow.products.figures.spectrum_plot import spectrum_figure
@@ -15,6 +16,7 @@ __all__ = [
     "coverage_figure",
     "cumulated",
     "image",
+    "passport_figure",
     "png",
     "qq_figure",
     "recovery_figure",

@@ -9,9 +9,10 @@ import numpy as np
 
 from xrayflow.files import OTHER_OUT, make_folder, to_json, write_folder
 from xrayflow.prior import Prior
-from xrayflow.products.figures import Recovered, coverage_figure, png, recovery_figure
+from xrayflow.products.figures import Recovered, coverage_figure, passport_figure, png, recovery_figure
 from xrayflow.studies.validation.calibration import LEVELS, binomial_band, coverage, ranks
 from xrayflow.studies.validation.evaluation import Evaluation
+from xrayflow.studies.validation.passport import Passport
 from xrayflow.studies.validation.recovery import draw_sets, linear_fits, pearson
 from xrayflow.studies.validation.truths import Numbers, TruthAndDraws
 
@@ -90,5 +91,30 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
         named[row.name] = files
     summary = evaluation.summary() | {"figures": named}
     contents[TABLE] = to_json(summary).encode() + b"\n"
+    write_folder(make_folder(folder), contents, OTHER_OUT)
+    return summary
+
+
+def write_passport(passport: Passport, folder: Path) -> dict[str, Any]:
+    """A passport as JSON, and a figure.
+
+    Args:
+        passport: What is written.
+        folder: Made where it is missing.
+
+    Returns:
+        What the JSON says.
+
+    Raises:
+        FileError: The folder or a file in it cannot be written.
+    """
+    summary = passport.summary()
+    kinds = {"the network alone": passport.own} | ({} if passport.exact is None else {"exact": passport.exact})
+    curves = {name: coverage(found.rank) for name, found in kinds.items()}
+    band = binomial_band(LEVELS, passport.own.sources)
+    title = f"{passport.network}, {len(passport.rows)} fresh spectra"
+    figure = png(passport_figure(LEVELS, curves, band, summary["cells"], title))
+    contents = {f"{passport.network}.passport.png": figure}
+    contents[f"{passport.network}.passport.json"] = to_json(summary).encode() + b"\n"
     write_folder(make_folder(folder), contents, OTHER_OUT)
     return summary
