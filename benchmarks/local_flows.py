@@ -5,7 +5,8 @@ Laplace's mixture of the same modes and the whole first proposal of an answer.
 
 All networks see the same spectra (`simulated_set.py`: the first part without a background, the second with one that is
 integrated over) and the same modes, found without any network. 1000 draws of each proposal; 3 % of a local flow's share
-goes to Laplace's mixture. Writes benchmarks/results/local-flows.json.
+goes to Laplace's mixture. The first generation's weights are in the history of `src/xrayflow/data`. Writes
+benchmarks/results/local-flows.json.
 """
 
 from __future__ import annotations

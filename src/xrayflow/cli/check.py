@@ -12,7 +12,14 @@ from xrayflow.cli.terminal import answering, show_progress
 
 Checked = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped network, or a file.", show_default=False)]
 Number = Annotated[
-    int, typer.Option("--n", metavar="N", min=1, max=100_000, help="Fresh spectra, spread over decades of counts.")
+    int,
+    typer.Option(
+        "--n",
+        metavar="N",
+        min=1,
+        max=100_000,
+        help="Fresh spectra, evenly over decades of counts and backgrounds; at least one of each.",
+    ),
 ]
 Alone = Annotated[bool, typer.Option("--alone", help="Of the network alone, in seconds: no exact answers.")]
 
@@ -30,15 +37,17 @@ def check(
 ) -> None:
     """What a network is worth on spectra that it has not seen: calibration, efficiency, widths, by decade of counts."""
     with answering(debug):
-        from xrayflow.files import to_json
+        from xrayflow.files import make_folder, to_json
         from xrayflow.networks import load_network
         from xrayflow.studies.validation import PassportConfig, check_network, write_passport
 
         found = load_network(network)
         config = PassportConfig(spectra=n, seed=seed, exact=not alone)
+        folder = Path(f"passport-{found.name}") if out is None else out
+        if folder.exists():  # what is wrong with it is said now, and not after the work
+            make_folder(folder)
         with show_progress() as progress:
             passport = check_network(found, config, rmf, arf, progress)
-        folder = Path(f"passport-{found.name}") if out is None else out
         summary = write_passport(passport, folder)
         if as_json:
             print(to_json(summary))

@@ -103,7 +103,10 @@ def test_a_network_without_a_density_has_no_passport(tmp_path: Path) -> None:
 
 
 def test_check_prints_and_says_what_it_lacks(
-    toy: tuple[Network, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy: tuple[Network, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network, folder = toy
     path = str(save_network(network, tmp_path / "toy.safetensors"))
@@ -117,10 +120,14 @@ def test_check_prints_and_says_what_it_lacks(
     said = capsys.readouterr()
     assert json.loads(said.out)["spectra"] == sum(cell["spectra"] for cell in json.loads(said.out)["cells"])
     assert said.err == ""
+    monkeypatch.chdir(tmp_path)
     assert cli.run(["check", path, "--alone"]) == 1
     assert capsys.readouterr().err.startswith(
         "xrayflow: network toy: it was trained with toy.rmf; give that with --rmf"
     )
+    (tmp_path / "taken").write_text("")
+    assert cli.run(["check", path, "--out", str(tmp_path / "taken"), *response]) == 1
+    assert "taken: is a file, not a folder" in capsys.readouterr().err
     assert cli.run(["check", "nicer-bhbb"]) == 1
     assert "did you mean" in capsys.readouterr().err
     assert cli.run(["check", path, "--n", "0"]) == 2
