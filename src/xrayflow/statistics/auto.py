@@ -87,7 +87,7 @@ def choose(spectrum: Spectrum, asked: str = "auto") -> StatisticChoice:
         )
     if spectrum.sys_err is not None and (spectrum.sys_err > 0).any() and not found.gaussian:
         warnings.warn(
-            f"{where}: {found.name} does not take its SYS_ERR column; calibration modes do (--systematic modes)",
+            f"{where}: its SYS_ERR column is for chi2 and for calibration modes (--systematic modes), not for {found.name}",
             XrayflowWarning,
             stacklevel=2,
         )

@@ -228,6 +228,17 @@ def test_flags_of_a_posterior_at_an_edge() -> None:
     assert flags_of(np.linspace(0.01, 0.1, 1001)) == ()
 
 
+@pytest.mark.parametrize(("mean", "flags"), [(0.2, ()), (0.005, ("upper_limit:TBabs.nH",))])
+def test_a_normal_prior_has_no_edge_but_that_of_its_box(mean: float, flags: tuple[str, ...]) -> None:
+    """Draws that lie as far out in the prior as its tenth are an interval; at the edge of the box they are a limit."""
+    prior = Prior.of(parse_model("TBabs*powerlaw"), [f"TBabs.nH~N({mean},0.1)"])
+    generator = torch.Generator().manual_seed(4)
+    theta = prior.to_theta(0.02 * torch.randn((4000, 3), generator=generator, dtype=torch.float64))
+    z = torch.randn(4000, generator=generator, dtype=torch.float64)
+    theta[:, 0] = prior.marginals[0].lo + 0.05 * z.abs() if flags else 0.3 + 0.06 * z
+    assert find_flags(prior, theta, np.full(4000, 1.0 / 4000), 1) == flags
+
+
 def test_flags_of_a_posterior_that_is_the_prior() -> None:
     assert flags_of(np.linspace(0.0005, 0.9995, 2001)) == ("prior_dominated:powerlaw.norm",)
     # N(0, 0.7) in probit units is told, N(0, 0.8) is not

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xrayflow.inference.checks.predictive import Predictive
 from xrayflow.inference.weights import most_pareto_k, weighted_quantile
-from xrayflow.prior import Prior
+from xrayflow.prior import Marginal, Prior
 from xrayflow.statistics import AMPLITUDE
 
 FAILED_ESS = 30.0
@@ -36,6 +36,9 @@ MOST_DEVIATION = 4.0
 BAD_DEVIANCE, BAD_EXCESS = 2.0, 0.10
 EDGE_SHARE = 0.01
 """A 90 % interval that reaches the outer 1 % of the box is a limit."""
+
+REACH = 3.0
+"""Lengths of a 90 % interval within which the edge of a normal prior's box is looked for."""
 
 EDGE_CELLS, EDGE_DENSITY = 20, 0.3
 """So is one whose density at the edge of the box (the outermost tenth of the way from there to the far end of the 90 %
@@ -346,18 +349,31 @@ def find_flags(
     sd = np.sqrt(weights @ (v - mean) ** 2)
     flags: list[str] = []
     for i, name in enumerate(prior.names):
-        lo, hi = weighted_quantile(unit[:, i], weights, np.array([0.05, 0.95]))
+        marginal = prior.marginals[i]
+        place = unit[:, i] if marginal.sd is None else _place(theta[:, i].numpy(), weights, marginal)
+        lo, hi = weighted_quantile(place, weights, np.array([0.05, 0.95]))
         if sd[i] > PRIOR_SD or name in moved:
             flags.append(f"prior_dominated:{name}")
         if sd[i] > PRIOR_SD:
             continue
-        if lo < EDGE_SHARE or _allows_zero(unit[:, i], weights, hi):
+        if lo < EDGE_SHARE or _allows_zero(place, weights, hi):
             flags.append(f"upper_limit:{name}")
-        if hi > 1.0 - EDGE_SHARE or _allows_zero(1.0 - unit[:, i], weights, 1.0 - lo):
+        if hi > 1.0 - EDGE_SHARE or _allows_zero(1.0 - place, weights, 1.0 - lo):
             flags.append(f"lower_limit:{name}")
     if optima > 1:
         flags.append("several_modes")
     return tuple(flags)
+
+
+def _place(values: NDArray[np.float64], weights: NDArray[np.float64], marginal: Marginal) -> NDArray[np.float64]:
+    """(draw,) 0..1 between the edges of the box, as far as these are within reach of the posterior.
+
+    A normal prior has no edge of its own: where it is a tenth of its peak it ends no more than anywhere.
+    """
+    low, high = weighted_quantile(values, weights, np.array([0.05, 0.95]))
+    reach = REACH * (high - low)
+    lo, hi = max(marginal.lo, low - reach), min(marginal.hi, high + reach)
+    return np.asarray((values - lo) / max(hi - lo, 1e-300)).clip(0.0, 1.0)
 
 
 def _allows_zero(unit: NDArray[np.float64], weights: NDArray[np.float64], far: float) -> bool:
