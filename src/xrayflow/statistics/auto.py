@@ -87,7 +87,8 @@ def choose(spectrum: Spectrum, asked: str = "auto") -> StatisticChoice:
         )
     if spectrum.sys_err is not None and (spectrum.sys_err > 0).any() and not found.gaussian:
         warnings.warn(
-            f"{where}: its SYS_ERR column is for chi2 and for calibration modes (--systematic modes), not for {found.name}",
+            f"{where}: its SYS_ERR column is for chi2 and for calibration modes (--systematic modes), "
+            f"not for {found.name}",
             XrayflowWarning,
             stacklevel=2,
         )
