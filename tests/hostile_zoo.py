@@ -416,6 +416,7 @@ def in_child(work: Callable[[], None], path: str = "") -> Outcome:
         path: Is not counted in the length of an error line.
     """
     read_end, write_end = os.pipe()
+    before = _resident()  # a child is born with the pages of its parent
     child = os.fork()
     if child == 0:
         os.close(read_end)
@@ -424,7 +425,7 @@ def in_child(work: Callable[[], None], path: str = "") -> Outcome:
     with os.fdopen(read_end, "rb") as stream:
         told = stream.read()
     _, status, usage = os.wait4(child, 0)
-    seconds, megabytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    seconds, megabytes = usage.ru_utime + usage.ru_stime, max(usage.ru_maxrss / 1024 - before, 0.0)
     if os.WIFSIGNALED(status):
         signalled = os.WTERMSIG(status)
         ended = "time" if signalled in (signal.SIGPROF, signal.SIGXCPU) else "killed"
@@ -433,6 +434,12 @@ def in_child(work: Callable[[], None], path: str = "") -> Outcome:
     if found in GOOD and megabytes > MEGABYTES:
         found = "memory"
     return Outcome(found, said, seconds, megabytes)
+
+
+def _resident() -> float:
+    """Megabytes of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
 
 
 def _try(work: Callable[[], None], path: str, write_end: int) -> None:

@@ -1,4 +1,4 @@
-"""The rung of half of all spectra: ellipsoids and what a network says, with shares that a few draws ask for."""
+"""The rung of most spectra: ellipsoids and what a network says, with shares that a few draws ask for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PILOT = 100
 """Draws that tell whether the modes describe a source."""
 
 
-GOOD = 0.7
+GOOD = 0.4
 """Efficiency of a pilot from which nothing is gained by a better proposal."""
 
 

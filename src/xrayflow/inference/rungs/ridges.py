@@ -1,6 +1,6 @@
 """Ridges beside proposals whose modes alone do not describe a source: lines that are followed from the modes.
 
-They cost as much as finding the modes, and half of all sources do without.
+They cost as much as finding the modes, and most sources do without.
 """
 
 from __future__ import annotations
