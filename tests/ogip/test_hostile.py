@@ -95,5 +95,5 @@ def _bug() -> None:
 )
 def test_what_is_neither_is_found(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None], kind: str) -> None:
     monkeypatch.setattr(hostile_zoo, "SECONDS", 0.3 if kind == "time" else 5.0)
-    monkeypatch.setattr(hostile_zoo, "MEGABYTES", 700)
+    monkeypatch.setattr(hostile_zoo, "MEGABYTES", 500)
     assert in_child(work).kind == kind
