@@ -4,7 +4,7 @@
 
 `TBabs*simpl*ezdiskbb` seen by the bundled NICER response, 1e5 to 3e7 counts, optimal bins. Spectra of two kinds:
 
-* `modes`: what `xrayflow simulate --systematic modes` fakes: amplitude, errors of the area and energy scale all drawn;
+* `modes`: what `xrayflow simulate --systematic modes` fakes: amplitude, modes and energy scale all drawn;
 * `photons`: built by hand, A = 1: the effective area times exp(phi(E) z) before the fold, and the running sum of the
   counts of channels read by a spline at edges that are off by N(0, 10 eV) and a slope of N(0, 0.5 %).
 
@@ -103,7 +103,8 @@ class Detector:
                 break
         if kind == "modes":
             other = OtherDetector.drawn(self.modes, 1.0, self._generator(random))
-            expected = self.expected(theta, spectrum=other.observing(self.whole))
+            seen = replace(self.whole, gain=other.gain)
+            expected = self.expected(theta, spectrum=seen) * other.bends(seen).numpy()
         else:
             expected = self.expected(theta, spectrum=self.with_area_off(random))
             expected = self.shifted(expected, 0.010 * random.normal(), 0.005 * random.normal())
@@ -170,12 +171,13 @@ class Detector:
                 alone = self.expected(larger, model) - expected
                 larger[-1] *= 0.05 * SEEN_COUNTS / alone[self._band].sum()
             theta = larger
-        seen = self.with_area_off(random)
-        expected = self.expected(theta, model, seen)
+        other = replace(OtherDetector.drawn(self.modes, 1.0, self._generator(random)), amplitude=1.0)
+        expected = self.expected(theta, model)
         if what == "absorption":
             behind = theta.copy()
             behind[0] += 10.0
-            expected = 0.5 * (expected + self.expected(behind, model, seen))
+            expected = 0.5 * (expected + self.expected(behind, model))
+        expected = expected * other.bends(self.whole).numpy()
         if what == "gain 10 eV":
             expected = self.shifted(expected, 0.010, 0.0)
         return self.observed(expected, f"{what}-{seed}-{number}.pha", random)

@@ -376,14 +376,11 @@ class Value:
 
 
 def _modes_of_fit(likelihood: CalibratedLikelihood, forward: Forward, spectrum: Spectrum, theta: Tensor) -> BinModes:
-    """The modes about a model that fits: errors of the area in its photons, of the energy scale in its counts."""
-    edges = np.maximum(forward.grid.energy_edges, 1e-6)
-    phi = torch.from_numpy(likelihood.modes.at(np.sqrt(edges[1:] * edges[:-1])))
-    changed, channels = forward.changed(theta, torch.cat([torch.ones_like(phi[:1]), phi]))
-    expected = changed[0].clamp(min=1e-300)
-    psi = torch.where(changed[0] > 0, changed[1:] / expected, 0.0)
+    """The modes about a model that fits: what the energy scale moves is that model's."""
     nominal = float(likelihood.nominal[0])
-    return BinModes.of_fit(spectrum, likelihood.modes, psi.numpy(), channels.numpy(), changed[0].numpy(), nominal)
+    own = BinModes.of(spectrum, likelihood.modes, nominal)
+    expected = forward.expected(theta)[0, 0].numpy()
+    return own.about(spectrum, forward.native_counts(theta), expected)
 
 
 def _is_off(scale: tuple[float, float], spectrum: Spectrum) -> bool:

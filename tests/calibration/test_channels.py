@@ -140,11 +140,11 @@ def test_about_a_fit_the_energy_scale_is_exact(nh: float, gain: tuple[float, flo
         return Forward.of(one.model, [replace(one.spectrum, gain=(gain[0] + offset, gain[1] + slope))])
 
     centre = forward(0.0, 0.0)
-    (plain,), channels = centre.changed(theta, torch.ones((1, centre.grid.energy_edges.size - 1), dtype=torch.float64))
-    modes = find_mode_set("nicer-v1")
-    psi = np.zeros((len(modes.names), plain.numel()))
+    plain = centre.expected(theta)[0, 0]
     spectrum = replace(one.spectrum, gain=gain)
-    fit = BinModes.of_fit(spectrum, modes, psi, channels.numpy(), plain.numpy(), 1.0)
+    modes = BinModes.of(spectrum, find_mode_set("nicer-v1"), 1.0)
+    fit = modes.about(spectrum, centre.native_counts(theta), plain.numpy())
+    np.testing.assert_array_equal(fit.psi, modes.psi)
     moved = gain_moved(plain[None, None], torch.from_numpy(fit.gain)[None])[:, 0, 0].numpy()
     step, sd = 1e-2, np.sqrt(1e7 * plain.numpy() / float(plain.sum()))
     for row, further in zip(moved, ((step * 0.01, 0.0), (0.0, step * 0.005)), strict=True):
@@ -152,3 +152,13 @@ def test_about_a_fit_the_energy_scale_is_exact(nh: float, gain: tuple[float, flo
         error, size = ((one / plain.numpy() * sd) for one in (row - exact, exact))
         assert np.sqrt((error**2).sum()) < 0.7
         assert np.sqrt((size**2).sum()) > 20.0
+
+
+def test_modes_move_with_the_channels_that_they_belong_to() -> None:
+    """A step at the gold edge is read 40 eV higher by a detector that reads 40 eV too high."""
+    spectrum, modes = bright(grouping="none").spectrum, find_mode_set("nicer-v1")
+    k = modes.names.index("Au M5")
+    plain, moved = (BinModes.of(replace(spectrum, gain=(offset, 0.0)), modes).psi[k] for offset in (0.0, 0.04))
+    middle = 0.5 * (spectrum.energy_lo + spectrum.energy_hi)
+    near = (middle > 1.8) & (middle < 3.0)
+    assert moved[near] == pytest.approx(np.interp(middle[near] - 0.04, middle, plain), abs=2e-4)

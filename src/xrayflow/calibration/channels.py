@@ -1,9 +1,9 @@
 r"""Calibration modes in the bins of one spectrum.
 
 A mode is a relative error of the source's counts in each PI channel, made of phi(E) and the response R once, with a
-spectrum f of photons, of photon index 2 before anything fits, then of the model that does:
+spectrum of photon index 2:
 
-    psi_i = sum_{c in i} [R (phi f)]_c / sum_{c in i} [R f]_c.
+    psi_i = sum_{c in i} [R (phi E^-2)]_c / sum_{c in i} [R E^-2]_c.
 
 The energy scale is another kind: where the true scale reads delta(E) keV more than the nominal one, the counts of a bin
 change by
@@ -18,7 +18,7 @@ of the model that fits. Errors in T look like a scale that is right: what modes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,6 +31,7 @@ from scipy.signal import savgol_filter
 from torch import Tensor
 
 from xrayflow.calibration.modes import ModeSet
+from xrayflow.calibration.moved import moved_channels
 from xrayflow.ogip import Spectrum
 
 REFERENCE_INDEX = 2.0
@@ -85,6 +86,8 @@ class BinModes:
         if observation.arf is not None:
             photons = photons * observation.arf.area
         grouping = spectrum.summed_channels()
+        if spectrum.gain != (0.0, 0.0):
+            grouping = sp.csr_array(moved_channels(spectrum) @ grouping)
         channel = np.asarray(photons @ observation.rmf.matrix)  # reference counts of every channel
         reference = np.asarray(channel @ grouping)
         response = sp.csr_array(observation.rmf.matrix @ grouping)
@@ -97,46 +100,28 @@ class BinModes:
         density = _density(spectrum, channel)
         shape = np.asarray((density * (observation.rmf.e_max - observation.rmf.e_min)) @ grouping)
         ends = np.concatenate([density[:1], 0.5 * (density[:-1] + density[1:]), density[-1:]])
-        return cls._scaled(spectrum, modes, psi, ends, shape, nominal)
-
-    @classmethod
-    def of_fit(
-        cls,
-        spectrum: Spectrum,
-        modes: ModeSet,
-        psi: Array,
-        channels: Array,
-        shape: Array,
-        nominal: float | None = None,
-    ) -> BinModes:
-        """For one spectrum, about a model that fits.
-
-        Args:
-            spectrum: Noticed bins; its `gain` is in the fold already.
-            modes: The set.
-            psi: (mode, bin) relative change of the model's counts by each mode.
-            channels: (channel of the response,) the model's counts with the energy scale as it is believed.
-            shape: (bin,) the same in the bins, with the gain.
-            nominal: Amplitude, as for `of`.
-        """
-        rmf, (offset, slope) = spectrum.observation.rmf, spectrum.gain
-        if not modes.has_gain:
-            return cls._scaled(spectrum, modes, psi, np.zeros(0), shape, nominal)
-        edges = np.append(rmf.e_min, rmf.e_max[-1])
-        running = CubicSpline(edges, np.concatenate([[0.0], np.cumsum(channels)]))
-        at = (edges - offset - slope * edges).clip(edges[0], edges[-1])
-        return cls._scaled(spectrum, modes, psi, np.maximum(running(at, 1), 0.0), shape, nominal)
-
-    @classmethod
-    def _scaled(
-        cls, spectrum: Spectrum, modes: ModeSet, psi: Array, ends: Array, shape: Array, nominal: float | None
-    ) -> BinModes:
-        """As large as the file says, where it does."""
-        own = modes.nominal_of(spectrum.observation.rmf.year)
+        own = modes.nominal_of(observation.rmf.year)
         if spectrum.sys_err is not None:
             psi, own = _as_large_as(spectrum.sys_err, psi), 1.0
         gain = _gain(spectrum, modes, ends, shape)
         return cls(modes, psi, gain, shape, own if nominal is None else nominal)
+
+    def about(self, spectrum: Spectrum, channels: Array, shape: Array) -> BinModes:
+        """The same modes, and the energy scale's operator of a model that fits.
+
+        Args:
+            spectrum: The same bins; its `gain` is in the fold already.
+            channels: (channel of the response,) the model's counts with the energy scale as it is believed.
+            shape: (bin,) the same in the bins, with the gain.
+        """
+        if not self.modes.has_gain:
+            return replace(self, shape=shape)
+        rmf, (offset, slope) = spectrum.observation.rmf, spectrum.gain
+        edges = np.append(rmf.e_min, rmf.e_max[-1])
+        running = CubicSpline(edges, np.concatenate([[0.0], np.cumsum(channels)]))
+        at = (edges - offset - slope * edges).clip(edges[0], edges[-1])
+        gain = _gain(spectrum, self.modes, np.maximum(running(at, 1), 0.0), shape)
+        return replace(self, gain=gain, shape=shape)
 
     def drawn(
         self, expected: Float[Tensor, "source draw bin"], amplitude: float, generator: torch.Generator

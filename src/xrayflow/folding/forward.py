@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xrayflow.errors import DataError
@@ -129,19 +131,15 @@ class Forward:
         folded = one.fold(one.flux(one.fold.cast(theta)))
         return folded if self.correction is None else folded * self.correction.factor(theta)
 
-    def changed(
-        self, theta: Float[Tensor, "one one parameter"], factor: Float[Tensor, "change energy"]
-    ) -> tuple[Float[Tensor, "change bin"], Float[Tensor, " channel"]]:
-        """Expected counts of one source whose photons are multiplied, and its counts in the detector's own channels.
+    def native_counts(self, theta: Float[Tensor, "one one parameter"]) -> Float[NDArray[np.float64], " channel"]:
+        """Expected source counts of one source in the detector's own channels, the energy scale as its file has it.
 
         Args:
             theta: Free parameters of the model, in their units.
-            factor: Of the photons in each bin of the grid.
         """
-        photons = self.flux(self.fold.cast(theta))
-        (spectrum,) = (self.family.spectra[row] for row in self.rows.tolist())
-        channels = native_counts(spectrum, self.grid, photons[0, 0].to(torch.float64).numpy())
-        return self.fold(photons * self.fold.cast(factor))[0], torch.from_numpy(channels)
+        photons = self.flux(self.fold.cast(theta))[0, 0].to(torch.float64).numpy()
+        (row,) = self.rows.tolist()
+        return native_counts(self.family.spectra[row], self.grid, photons)
 
     def linearised(
         self, theta: Theta

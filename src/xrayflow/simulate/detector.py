@@ -1,21 +1,22 @@
 """Another detector of the same kind: the errors of its response, drawn as the likelihood believes of them.
 
-Its effective area is that of the file times exp(A z phi(E)), and its channels read too high by an offset and a slope.
+The counts of its channels are those of the file's response times exp(A z psi); they read too high by offset and slope.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
-from xrayflow.calibration import ModeSet
-from xrayflow.ogip import ARF, Spectrum
+from xrayflow.calibration import MOST_ETA, BinModes, ModeSet
+from xrayflow.ogip import Spectrum
 from xrayflow.statistics import AMPLITUDE_SPREAD
 
 
@@ -50,19 +51,14 @@ class OtherDetector:
         z = torch.randn(len(modes.names), generator=generator, dtype=torch.float64)
         return cls(modes, amplitude, gain, z.numpy())
 
-    def observing(self, spectrum: Spectrum) -> Spectrum:
-        """The same bins with its effective area and its energy scale.
+    def bends(self, spectrum: Spectrum) -> Float[Tensor, " bin"]:
+        """What the counts of a source are multiplied by, in bins whose edges it has moved.
 
         Args:
-            spectrum: With the response as it is believed.
+            spectrum: Noticed bins, with its energy scale.
         """
-        observation = spectrum.observation
-        edges = np.maximum(observation.rmf.energy_edges, 1e-6)
-        off = np.exp(self.amplitude * (self.z @ self.modes.at(np.sqrt(edges[1:] * edges[:-1]))))
-        area = off if observation.arf is None else observation.arf.area * off
-        sha256 = hashlib.sha256(area.tobytes()).hexdigest()
-        arf = ARF(observation.rmf.path, observation.rmf.energy_edges, area, sha256)
-        return replace(spectrum, observation=replace(observation, arf=arf), gain=self.gain)
+        eta = self.amplitude * (self.z @ BinModes.of(spectrum, self.modes).psi)
+        return torch.from_numpy(np.exp(eta.clip(-MOST_ETA, MOST_ETA)))
 
     def described(self) -> dict[str, Any]:
         """For the truth of a file, units in the names."""

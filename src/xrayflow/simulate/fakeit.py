@@ -133,8 +133,10 @@ def simulate_with_detector(
         modes = find_mode_set(believed.modes)
         nominal = modes.nominal_of(template.rmf.year) if believed.amplitude is None else believed.amplitude
         other = OtherDetector.drawn(modes, nominal, torch.Generator().manual_seed(seed + 1))
-    seen = spectrum if other is None else other.observing(spectrum)
+    seen = spectrum if other is None else replace(spectrum, gain=other.gain)
     expected = Forward.of(model, [seen]).expected(theta)
+    if other is not None:
+        expected = expected * other.bends(seen)
     choice = StatisticChoice("cstat" if background is None else "pstat", "simulated", gaussian=False)
     generator = torch.Generator().manual_seed(seed)
     likelihood = likelihood_of([spectrum], [choice], believed.fraction)
