@@ -244,6 +244,20 @@ def test_a_figure_is_drawn_on_demand(run: Run, result: Path, tmp_path: Path) -> 
     assert run("plot", result, "--kind", "contour").code == 2
 
 
+def test_products_of_the_fit_are_not_replaced(run: Run, result: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(result, tmp_path / "result"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for out in ("spectrum.png", "corner.png", "spectrum.svg"):
+        refused(run("plot", folder, "--out", folder / out), 1, "is one of the files that fit --out wrote there")
+    refused(run("plot", folder, "--kind", "corner", "--out", folder / "spectrum.png"), 1, "choose another --out")
+    for out in before:
+        refused(run("export", folder, "--out", folder / out), 1, f"{out}: is one of the files that fit --out wrote")
+    spectrum = result.parent / "toy.pha"
+    refused(run("export", folder, "--out", spectrum), 1, "toy.pha: is one of the files that the answer reads")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert run("plot", folder, "--kind", "corner").code == 0  # the same figure again
+
+
 def test_models_are_compared_by_their_evidence(run: Run, result: Path) -> None:
     said = ("--energies", "1-5", "--grouping", "min:50")
     models = ("--models", "TBabs*powerlaw", "--models", "TBabs*bbody")

@@ -26,8 +26,9 @@ import torch
 from numpy.typing import NDArray
 
 from xrayflow.errors import MissingExtraError
-from xrayflow.files import SCHEMA_VERSION, write_file
+from xrayflow.files import SCHEMA_VERSION, refuse_to_replace, write_file
 from xrayflow.inference import Posterior, systematic_rows
+from xrayflow.products.write import spare_products
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -98,10 +99,13 @@ def write_netcdf(posterior: Posterior, path: str | Path) -> Path:
 
     Raises:
         MissingExtraError: xarray or h5netcdf is not installed.
-        FileError: It cannot be written.
+        FileError: It cannot be written, or is a product of an answer.
     """
     _expect(NEEDS)
     path = Path(path)
+    spare_products([path])
+    paths = [path for one in posterior.data for path in (one.pha, one.rmf, one.arf, one.background) if path is not None]
+    refuse_to_replace(path, paths, "the answer")
     content = data_tree(posterior).to_netcdf(engine="h5netcdf")
     write_file(path, bytes(content), "choose another --out")
     return path
