@@ -229,6 +229,7 @@ def test_answers_are_rows_of_a_table(run: Run, result: Path) -> None:
 def test_an_answer_is_exported(run: Run, result: Path, tmp_path: Path) -> None:
     pytest.importorskip("xarray")
     pytest.importorskip("h5netcdf")
+    pytest.importorskip("h5py")
     ran = run("export", result, "--out", tmp_path / "a.nc")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == f"{tmp_path / 'a.nc'}: read it with arviz.from_netcdf or xarray.open_datatree\n"
@@ -242,6 +243,11 @@ def test_a_figure_is_drawn_on_demand(run: Run, result: Path, tmp_path: Path) -> 
     assert ran.out.splitlines() == [str(tmp_path / name) for name in ("a.svg", "a.ecsv", "a-data.ecsv")]
     refused(run("plot", result, "--out", tmp_path / "a.jpg"), 1, "no figure ends so")
     assert run("plot", result, "--kind", "contour").code == 2
+
+
+def test_help_keeps_its_brackets(run: Run) -> None:
+    for verb, words in (("export", "'xrayflow[io]'"), ("tcl", "source [exec xrayflow tcl]")):
+        assert words in " ".join(run(verb, "--help").out.split())
 
 
 def test_products_of_the_fit_are_not_replaced(run: Run, result: Path, tmp_path: Path) -> None:

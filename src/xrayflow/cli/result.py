@@ -183,7 +183,7 @@ def export(
     out: options.OutFile = None,
     debug: options.Debug = False,
 ) -> None:
-    """An answer as a netCDF file that ArviZ and xarray read (needs pip install 'xrayflow[io]')."""
+    r"""An answer as a netCDF file that ArviZ and xarray read (needs pip install 'xrayflow\[io]')."""
     with answering(debug):
         from xrayflow.products import load_result, write_netcdf
 
@@ -283,7 +283,7 @@ def steppar(
 
 
 def tcl() -> None:
-    """The script that runs xrayflow from XSPEC's prompt: type there  source [exec xrayflow tcl]"""
+    r"""The script that runs xrayflow from XSPEC's prompt: type there  source \[exec xrayflow tcl]"""
     from xrayflow.data import bundled_tcl
 
     print(bundled_tcl())

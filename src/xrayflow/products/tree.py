@@ -38,7 +38,7 @@ FEWEST, MOST = 1000, 10_000
 
 CHAINS = 4
 
-NEEDS = ("xarray", "h5netcdf")
+NEEDS = ("xarray", "h5netcdf", "h5py")
 
 
 def data_tree(posterior: Posterior) -> DataTree:
@@ -98,7 +98,7 @@ def write_netcdf(posterior: Posterior, path: str | Path) -> Path:
         path: The file; its folder exists.
 
     Raises:
-        MissingExtraError: xarray or h5netcdf is not installed.
+        MissingExtraError: xarray, h5netcdf or h5py is not installed.
         FileError: It cannot be written, or is a product of an answer.
     """
     _expect(NEEDS)
@@ -130,4 +130,5 @@ def _attributes(posterior: Posterior) -> dict[str, Any]:
 def _expect(packages: tuple[str, ...]) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"{' and '.join(missing)}: not installed; pip install 'xrayflow[io]'")
+        named = " and ".join([", ".join(missing[:-1]), missing[-1]] if missing[1:] else missing)
+        raise MissingExtraError(f"{named}: not installed; pip install 'xrayflow[io]'")
