@@ -166,7 +166,7 @@ def _check(posterior: Posterior, drawn: Mapping[str, NDArray[Any]], path: Path) 
 
 
 def _finite(posterior: Posterior) -> Iterator[tuple[str, str, bool]]:
-    """Whether numbers are numbers, by file and name; single draws may have no weight or likelihood, whose ln is -inf."""
+    """Whether numbers are numbers, by file and name; single draws may have no weight or likelihood: ln 0 is -inf."""
     sample = posterior.sample
     weighted = sample.log_weight > -np.inf  # nan is not
     likelihood = sample.log_likelihood[weighted]
