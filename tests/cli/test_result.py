@@ -268,9 +268,11 @@ def test_models_are_compared_by_their_evidence(run: Run, result: Path) -> None:
     said = ("--energies", "1-5", "--grouping", "min:50")
     models = ("--models", "TBabs*powerlaw", "--models", "TBabs*bbody")
     told = json.loads(run("compare", result.parent / "toy.pha", *models, *said, "--json").out)["models"]
-    assert [row["words"] for row in told] == ["best", "very strongly"]
-    ran = run("compare", result, result)
+    assert [row["words"] for row in told] == ["best", "very strongly disfavoured"]
+    copied = shutil.copytree(result, result.parent / "copied")
+    ran = run("compare", result, copied)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.count("TBabs*powerlaw\n") == 2
+    assert all(f"TBabs*powerlaw  ({folder})\n" in ran.out for folder in (result, copied))
+    refused(run("compare", result, result / "."), 2, "again; give another answer of the same data")
     refused(run("compare", result), 1, "a comparison is one of two models at least")
     refused(run("compare", result, result, *models), 2, "give one spectrum with --models")

@@ -133,6 +133,7 @@ def compare(
     asked = options.fit_words(None, freeze, prior, energies, grouping, systematic)
     if models and len(targets) > 1:
         raise typer.BadParameter("give one spectrum with --models, or several result folders")
+    options.check_twice(targets)
     with answering(debug):
         from xrayflow.products import compare as compared
         from xrayflow.products import comparison_lines
@@ -140,7 +141,8 @@ def compare(
         files = (rmf, arf, background)
         with show_progress() as progress:
             each = [(targets[0], asked | {"model": one}) for one in models or ()] or [(one, asked) for one in targets]
-            found = compared([answer_of(target, files, words, progress) for target, words in each])
+            answers = [answer_of(target, files, words, progress) for target, words in each]
+        found = compared(answers, [] if models else targets)
         if as_json:
             from xrayflow.files import SCHEMA_VERSION, to_json
 
