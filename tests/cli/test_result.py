@@ -245,6 +245,22 @@ def test_a_figure_is_drawn_on_demand(run: Run, result: Path, tmp_path: Path) -> 
     assert run("plot", result, "--kind", "contour").code == 2
 
 
+def test_a_verb_that_fails_leaves_no_folder(run: Run, result: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "one"
+    refused(run("fit", result.parent / "toy.pha", "--energies", "90-99", "--out", out), 1)
+    refused(run("reweigh", result, "--prior", "powerlaw.PhoIndex~N(9,0.01)", "--out", out), 1)
+    assert list(tmp_path.iterdir()) == []
+    out.mkdir(parents=True)
+    refused(run("fit", result.parent / "nowhere.pha", "--out", out), 1)
+    assert out.is_dir()
+
+
+def test_the_reason_of_a_statistic_stands_when_a_prior_changes(run: Run, result: Path) -> None:
+    before = json.loads((result / "summary.json").read_text(encoding="utf-8"))
+    after = json.loads(run("reweigh", result, "--prior", "powerlaw.PhoIndex~N(1.7,0.5)", "--json").out)
+    assert after["statistic"]["reason"] == before["statistic"]["reason"] != "asked for"
+
+
 def test_help_keeps_its_brackets(run: Run) -> None:
     for verb, words in (("export", "'xrayflow[io]'"), ("tcl", "source [exec xrayflow tcl]")):
         assert words in " ".join(run(verb, "--help").out.split())

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, complain, print_report, print_rich, show_progress
+from xrayflow.cli.terminal import answering, complain, leaving_no_folder, print_report, print_rich, show_progress
 
 
 def answer_of(
@@ -88,7 +88,7 @@ def reweigh(
     options.check_fit({}, {}, prior, None, None, None, False)
     if not prior:
         raise typer.BadParameter("say which, as --prior 'powerlaw.PhoIndex~N(1.7,0.1)'", param_hint="--prior")
-    with answering(debug):
+    with answering(debug), leaving_no_folder(out):
         from xrayflow.inference import reweigh as another
         from xrayflow.products import (
             central,
