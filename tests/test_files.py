@@ -79,3 +79,13 @@ def test_versions_are_those_of_the_package_and_of_what_is_asked_for() -> None:
 def test_the_error_of_a_place_says_why_and_what_to_do() -> None:
     told = str(cannot_write(Path("x.pha"), OSError(28, "No space left on device")))
     assert told == "x.pha: cannot be written (No space left on device); choose another --out"
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match=r"pipe: is a device or a pipe, .*; choose another --out"):
+        write_file(tmp_path / "pipe", b"", "choose another --out")
+    with pytest.raises(FileError, match="null: is a device or a pipe"):
+        write_file(Path(os.devnull), b"")
+    assert (tmp_path / "pipe").is_fifo()
+    assert not Path(os.devnull).is_file()

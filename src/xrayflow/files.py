@@ -11,7 +11,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,12 @@ def write_file(path: Path, content: bytes, advice: str = "choose another place")
         advice: What the user can do where writing fails.
 
     Raises:
-        FileError: The disk refuses; no temporary file is left.
+        FileError: The disk refuses, or a device or a pipe is there; no temporary file is left.
     """
     temporary: Path | None = None
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise FileError(f"{path}: is a device or a pipe, which would be replaced by a file; {advice}")
         temporary = _beside(path, content)
         temporary.replace(path)
     except OSError as error:
@@ -98,6 +100,29 @@ def make_folder(folder: str | Path, names: tuple[str, ...] = ()) -> Path:
         if (folder / name).is_dir():
             raise FileError(f"{folder / name}: is a folder where a product should be; move it or choose another place")
     return folder
+
+
+def refuse_to_replace(out: Path, read: Iterable[Path], reader: str) -> None:
+    """Stop before a file is replaced that is read, under whatever name: of a link, of another folder.
+
+    Args:
+        out: What would be written.
+        read: What is read.
+        reader: What reads them, as "the simulation".
+
+    Raises:
+        FileError: It is one of them.
+    """
+    if any(_is_same(out, one) for one in read):
+        raise FileError(f"{out}: is one of the files that {reader} reads; {OTHER_OUT}")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether both are there, and one file."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one is not there, or has a name that no file system takes
+        return False
 
 
 def cannot_write(path: Path, error: OSError, advice: str = OTHER_OUT) -> FileError:

@@ -52,3 +52,28 @@ def test_what_is_wrong_is_one_line(
     assert told == ""
     assert len(said.splitlines()) == 1
     assert re.search(message, said), said
+
+
+def test_no_file_that_is_read_is_replaced(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = toy_files(tmp_path, background=True)
+    before = {one: one.read_bytes() for one in tmp_path.iterdir()}
+    assert len(before) > 3
+    (tmp_path / "symbolic.pha").symlink_to(path)
+    (tmp_path / "hard.pha").hardlink_to(path)
+    for out in (*before, tmp_path / "symbolic.pha", tmp_path / "hard.pha"):
+        assert cli.run(["group", str(path), "--grouping", "min:20", "--out", str(out)]) == 1
+        told, said = capsys.readouterr()
+        assert told == ""
+        assert said.startswith(f"xrayflow: {out}: is one of the files that ")
+        assert said.endswith("reads; choose another --out\n")
+    assert {one: one.read_bytes() for one in before} == before
+
+
+def test_groups_without_a_good_bin_are_not_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path, out = toy_files(tmp_path, exposure=20.0), tmp_path / "new.pha"
+    for kind in ("min:100000000", "optmin:100000000"):
+        assert cli.run(["group", str(path), "--grouping", kind, "--out", str(out)]) == 1
+        told, said = capsys.readouterr()
+        assert (told, len(said.splitlines())) == ("", 1)
+        assert f"{kind} leaves no good bin of the " in said
+        assert not out.exists()

@@ -58,7 +58,7 @@ def refused(ran: Ran, code: int, *words: str) -> None:
 def test_fluxes_are_told_of_the_band_of_the_fit_and_of_2_to_10_kev(run: Run, result: Path) -> None:
     ran = run("flux", result)
     assert (ran.code, ran.err) == (0, "")
-    for word in ("TBabs*powerlaw", "flux 1-5 keV", "flux 2-10 keV+", "erg/cm^2/s", "beyond the data (1-5 keV)"):
+    for word in ("TBabs*powerlaw", "flux 1-5 keV", "flux 2-10 keV+", "erg/cm^2/s", "+ beyond the data (1-"):
         assert word in ran.out
     assert max(map(len, ran.out.splitlines())) <= 80
 
@@ -229,6 +229,7 @@ def test_answers_are_rows_of_a_table(run: Run, result: Path) -> None:
 def test_an_answer_is_exported(run: Run, result: Path, tmp_path: Path) -> None:
     pytest.importorskip("xarray")
     pytest.importorskip("h5netcdf")
+    pytest.importorskip("h5py")
     ran = run("export", result, "--out", tmp_path / "a.nc")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == f"{tmp_path / 'a.nc'}: read it with arviz.from_netcdf or xarray.open_datatree\n"
@@ -244,13 +245,50 @@ def test_a_figure_is_drawn_on_demand(run: Run, result: Path, tmp_path: Path) -> 
     assert run("plot", result, "--kind", "contour").code == 2
 
 
+def test_a_verb_that_fails_leaves_no_folder(run: Run, result: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "one"
+    refused(run("fit", result.parent / "toy.pha", "--energies", "90-99", "--out", out), 1)
+    refused(run("reweigh", result, "--prior", "powerlaw.PhoIndex~N(9,0.01)", "--out", out), 1)
+    assert list(tmp_path.iterdir()) == []
+    out.mkdir(parents=True)
+    refused(run("fit", result.parent / "nowhere.pha", "--out", out), 1)
+    assert out.is_dir()
+
+
+def test_the_reason_of_a_statistic_stands_when_a_prior_changes(run: Run, result: Path) -> None:
+    before = json.loads((result / "summary.json").read_text(encoding="utf-8"))
+    after = json.loads(run("reweigh", result, "--prior", "powerlaw.PhoIndex~N(1.7,0.5)", "--json").out)
+    assert after["statistic"]["reason"] == before["statistic"]["reason"] != "asked for"
+
+
+def test_help_keeps_its_brackets(run: Run) -> None:
+    for verb, words in (("export", "'xrayflow[io]'"), ("tcl", "source [exec xrayflow tcl]")):
+        assert words in " ".join(run(verb, "--help").out.split())
+
+
+def test_products_of_the_fit_are_not_replaced(run: Run, result: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(result, tmp_path / "result"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for out in ("spectrum.png", "corner.png", "spectrum.svg"):
+        refused(run("plot", folder, "--out", folder / out), 1, "is one of the files that fit --out wrote there")
+    refused(run("plot", folder, "--kind", "corner", "--out", folder / "spectrum.png"), 1, "choose another --out")
+    for out in before:
+        refused(run("export", folder, "--out", folder / out), 1, f"{out}: is one of the files that fit --out wrote")
+    spectrum = result.parent / "toy.pha"
+    refused(run("export", folder, "--out", spectrum), 1, "toy.pha: is one of the files that the answer reads")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert run("plot", folder, "--kind", "corner").code == 0  # the same figure again
+
+
 def test_models_are_compared_by_their_evidence(run: Run, result: Path) -> None:
     said = ("--energies", "1-5", "--grouping", "min:50")
     models = ("--models", "TBabs*powerlaw", "--models", "TBabs*bbody")
     told = json.loads(run("compare", result.parent / "toy.pha", *models, *said, "--json").out)["models"]
-    assert [row["words"] for row in told] == ["best", "very strongly"]
-    ran = run("compare", result, result)
+    assert [row["words"] for row in told] == ["best", "very strongly disfavoured"]
+    copied = shutil.copytree(result, result.parent / "copied")
+    ran = run("compare", result, copied)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.count("TBabs*powerlaw\n") == 2
+    assert all(f"TBabs*powerlaw  ({folder})\n" in ran.out for folder in (result, copied))
+    refused(run("compare", result, result / "."), 2, "again; give another answer of the same data")
     refused(run("compare", result), 1, "a comparison is one of two models at least")
     refused(run("compare", result, result, *models), 2, "give one spectrum with --models")

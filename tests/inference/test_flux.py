@@ -143,7 +143,7 @@ def test_quantiles_follow_the_weights() -> None:
 def test_a_summary_has_the_band_of_the_fit_and_2_to_10_kev() -> None:
     posterior = toy_posterior()
     rows = posterior.summary()["fluxes"]
-    assert [(row["band"], row["extrapolated"]) for row in rows] == [([1.0, 6.0], False), ([2.0, 10.0], True)]
+    assert [(row["band"], row["extrapolated"]) for row in rows] == [([1.0, 6.0], True), ([2.0, 10.0], True)]
     direct = posterior.flux(2.0, 10.0, unabsorbed=True)
     assert rows[1]["unabsorbed"]["energy"]["median"] == pytest.approx(direct.energy_flux.row()["median"], rel=1e-3)
     assert rows[0]["absorbed"]["photons"]["unit"] == "ph/cm^2/s"

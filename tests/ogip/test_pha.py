@@ -394,3 +394,9 @@ def test_a_spectrum_of_polarisation_is_no_spectrum_of_counts(tmp_path: Path, sai
             read_pha(path)
     else:
         read_pha(path)
+
+
+def test_a_spectrum_whose_counts_have_another_name_is_told_so(tmp_path: Path) -> None:
+    path = write_spectrum(tmp_path / "a.pha", {"CHANNEL": CHANNEL, "COUNT": COUNTS})
+    with pytest.raises(FormatError, match=r"a.pha\[SPECTRUM\]: no COUNTS or RATE column; give a PHA file that has one"):
+        read_pha(path)

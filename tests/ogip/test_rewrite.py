@@ -63,6 +63,10 @@ def test_flags_of_any_format_are_replaced(tmp_path: Path, counts: list[int], fla
     table.header.update({"EXPOSURE": 1.0, "BACKSCAL": 1.0, "HDUCLAS1": "SPECTRUM"})
     gti = fits.BinTableHDU.from_columns([fits.Column("START", "D", array=np.arange(3.0))], name="GTI")
     fits.HDUList([fits.PrimaryHDU(), table, gti]).writeto(tmp_path / "a.pha", overwrite=True, checksum=True)
+    if sum(counts) < least:
+        with pytest.raises(DataError, match=f"min:{least} leaves no good bin of the {sum(counts)} counts"):
+            group_file(tmp_path / "a.pha", f"min:{least}", tmp_path / "b.pha")
+        return
     group_file(tmp_path / "a.pha", f"min:{least}", tmp_path / "b.pha")
     pha = read_pha(tmp_path / "b.pha")
     with fits.open(tmp_path / "b.pha", checksum=True) as units:  # astropy reads it, and no sum is false
@@ -98,13 +102,15 @@ def test_one_spectrum_of_several_becomes_a_file_of_its_own(tmp_path: Path) -> No
     assert group_file(f"{path}{{3}}", "min:20", tmp_path / "one.pha").least == 20.0
 
 
-def test_a_spectrum_may_replace_itself(tmp_path: Path) -> None:
+def test_a_spectrum_does_not_replace_itself_nor_what_it_names(tmp_path: Path) -> None:
     path = toy_files(tmp_path, exposure=20.0)
-    counts = read_pha(path).counts
-    group_file(path, "min:20", path)
-    group_file(path, "bin:3", path)
-    assert np.array_equal(read_pha(path).counts, counts)
-    assert read_pha(path).grouping.tolist()[:4] == [1, -1, -1, 1]
+    for out in (path, tmp_path / "toy.rmf"):
+        before = out.read_bytes()
+        with pytest.raises(
+            FileError, match="is one of the files that the grouping or a fit reads; choose another --out"
+        ):
+            group_file(path, "min:20", out)
+        assert out.read_bytes() == before
 
 
 def test_nothing_is_written_where_something_is_wrong(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from answer_zoo import altered
 from ogip_zoo import toy_observation
 from xrayflow import infer, optimise
+from xrayflow.dataset import Calibration
 from xrayflow.errors import DataError, ModelError
 from xrayflow.fitting import error
 from xrayflow.inference import Posterior
@@ -126,3 +129,12 @@ def test_axes_are_read() -> None:
 def test_too_many_points_are_refused(answer: Posterior) -> None:
     with pytest.raises(DataError, match="steppar: 40401 points; give at most 10000"):
         profile(answer, [Axis("1", 0.01, 0.02, 200), Axis("2", 1.0, 2.0, 200)])
+
+
+def test_it_is_told_that_calibration_modes_are_left_out(found: Intervals) -> None:
+    modes = altered(found.posterior, calibration=Calibration("nicer-v1", "0", 1.0))
+    for intervals_of, told in ((found, False), (replace(found, posterior=modes), True)):
+        console = Console(width=120)
+        with console.capture() as capture:
+            console.print(intervals_of.table())
+        assert ("calibration modes" in capture.get()) is told

@@ -35,7 +35,7 @@ def test_the_model_that_made_the_data_is_best(answers: list[Posterior]) -> None:
     assert found[0].posterior.model.text == "TBabs*powerlaw"
     assert found[0].words == "best"
     assert found[-1].posterior.model.text == "TBabs*bbody"
-    assert found[-1].words == "very strongly"
+    assert found[-1].words == "very strongly disfavoured"
     assert sum(one.probability for one in found) == pytest.approx(1.0)
     for one in found[1:]:
         expected = one.posterior.log_evidence - found[0].posterior.log_evidence
@@ -84,8 +84,8 @@ def numbers(log_ratio: float, error: float, width: float) -> Compared:
         (0.0, 0.0, 0.0, "best"),
         (-0.5, 0.02, 0.0, "not decided"),
         (-2.0, 0.02, 0.0, "disfavoured"),
-        (-4.0, 0.02, 0.0, "strongly"),
-        (-9.0, 0.02, 0.0, "very strongly"),
+        (-4.0, 0.02, 0.0, "strongly disfavoured"),
+        (-9.0, 0.02, 0.0, "very strongly disfavoured"),
         (-2.0, 0.02, -1.4, "not decided"),
         (-4.0, 2.0, 0.0, "not decided"),
         (-9.0, 0.02, 7.0, "disfavoured"),
@@ -143,3 +143,17 @@ def test_the_same_parameter_with_another_prior_is_not_shared() -> None:
     found = compare([toy, altered(other, log_evidence=toy.log_evidence - 1.0)])
     # the best has a range that the other has not
     assert found[1].width == pytest.approx(math.log(2.0))
+
+
+def test_answers_of_one_model_are_told_apart_by_their_names() -> None:
+    toy = toy_posterior()
+    other = altered(toy, log_evidence=toy.log_evidence - 4.0)
+    found = compare([other, toy], ["wide", "narrow"])
+    lines = comparison_lines(found)
+    assert [line for line in lines if line.startswith("TBabs")] == [
+        "TBabs*powerlaw  (narrow)",
+        "TBabs*powerlaw  (wide)",
+    ]
+    assert [one.row()["result"] for one in found] == ["narrow", "wide"]
+    with pytest.raises(DataError, match=r"b: TBabs\*powerlaw and a: TBabs\*powerlaw were .*the same --systematic"):
+        compare([toy, altered(toy, systematic=0.02)], ["a", "b"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from rich.console import Console
 
 from answer_zoo import altered, toy_posterior
@@ -19,7 +20,7 @@ def shown(posterior: Posterior, asked: Asked) -> str:
 
 def test_a_table_has_a_row_for_each_quantity_below_what_it_is_of() -> None:
     asked = Asked(
-        bands=((1.0, 6.0), (2.0, 10.0)),
+        bands=((1.0, 5.8), (2.0, 10.0)),
         unabsorbed=True,
         components=("powerlaw",),
         distance=Measured(8.0, 1.0, "kpc"),
@@ -30,15 +31,22 @@ def test_a_table_has_a_row_for_each_quantity_below_what_it_is_of() -> None:
     lines = [line.strip() for line in text.splitlines()]
     for heading in ("absorbed", "unabsorbed", "powerlaw, absorbed", "powerlaw, unabsorbed"):
         assert lines.count(heading) == 1
-    assert text.count("\nflux 1-6 keV ") == text.count("\nluminosity 1-6 keV ") == 4
+    assert text.count("\nflux 1-5.8 keV ") == text.count("\nluminosity 1-5.8 keV ") == 4
     assert text.count("\nflux 2-10 keV+") == 4
     assert "flux ratio 3-6 keV" in text
-    assert "+ beyond the data (1-6 keV): the model's word alone" in text
+    assert "+ beyond the data (1-5.8 keV): the model's word alone" in text
     assert "erg/cm^2/s" in text
 
 
 def test_a_flux_within_the_data_has_no_mark() -> None:
-    assert "beyond" not in shown(toy_posterior(), Asked(bands=((1.0, 6.0),)))
+    assert "beyond" not in shown(toy_posterior(), Asked(bands=((1.0, 5.8),)))
+
+
+def test_a_flux_of_the_fit_s_own_band_has_a_mark_at_either_end_where_there_are_no_bins() -> None:
+    toy = toy_posterior()
+    assert (toy.band, toy.data_band) == ((1.0, 6.0), (1.0, pytest.approx(5.8)))
+    for band in ((1.0, 6.0), (5.0, 5.9), (0.98, 5.0)):
+        assert f"{band[0]:g}-{band[1]:g} keV+" in shown(toy, Asked(bands=(band,)))
 
 
 def test_an_answer_that_is_not_to_be_trusted_says_so() -> None:

@@ -17,6 +17,7 @@ from xrayflow.models import parse_model
 from xrayflow.prior import Prior
 from xrayflow.products import write_figure
 from xrayflow.products.figures import cumulated, unfolded, unfolded_figure
+from xrayflow.products.figures.qq_plot import caption
 from xrayflow.products.figures.unfolded_plot import COMPONENT_STYLES
 
 BEGINNINGS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
@@ -104,6 +105,12 @@ def test_chance_is_not_told_where_more_than_counting_scatters() -> None:
     wide = replace(posterior, predictive=replace(posterior.predictive, variance=1.5 * posterior.predictive.variance))
     assert np.isnan(cumulated(wide).p_value)
     assert not np.isnan(cumulated(posterior).p_value)
+    assert caption(cumulated(wide)).endswith(
+        " % of the counts\nband: 90 % by counting alone; the likelihood allows more"
+    )
+    told = caption(cumulated(posterior))
+    assert ", p = " in told
+    assert told.endswith("band: 90 % by counting alone")
 
 
 def test_differences_are_no_counts() -> None:

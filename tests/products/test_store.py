@@ -165,6 +165,38 @@ def test_a_model_that_is_not_known_is_told_in_its_own_words(tmp_path: Path) -> N
         load_result(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["draws", "log_weight", "log_likelihood", "log_proposal", "fit_statistic"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_draws_that_are_no_numbers_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    written(toy_posterior(), tmp_path)
+    with np.load(tmp_path / DRAWS) as arrays:
+        held = dict(arrays)
+    heaviest = held["log_weight"].argmax()
+    held[name][heaviest] = -value if name == "fit_statistic" else value
+    np.savez(tmp_path / DRAWS, **held)
+    with pytest.raises(FormatError, match=rf"draws.npz: its {name} hold what is no number; fit again"):
+        load_result(tmp_path)
+
+
+def test_single_draws_may_have_no_weight_but_not_all(tmp_path: Path) -> None:
+    posterior = toy_posterior()
+    for name in ("log_weight", "log_likelihood"):
+        values = getattr(posterior.sample, name)
+        hole = {name: np.where(np.arange(values.size) == 3, -np.inf, values)}
+        assert np.isneginf(getattr(load_result(written(altered(posterior, **hole), tmp_path)).sample, name)[3])
+        with np.load(tmp_path / DRAWS) as arrays:
+            nothing = dict(arrays) | {name: np.full_like(values, -np.inf)}
+        np.savez(tmp_path / DRAWS, **nothing)
+        with pytest.raises(FormatError, match=rf"draws.npz: its {name} hold what is no number"):
+            load_result(tmp_path)
+
+
+def test_an_answer_whose_best_values_are_no_numbers_is_refused(tmp_path: Path) -> None:
+    posterior = toy_posterior()
+    with pytest.raises(FormatError, match=r"answer.npz: its best values hold what is no number"):
+        load_result(written(altered(posterior, best=posterior.best * np.nan), tmp_path))
+
+
 def test_draws_of_another_answer_are_refused(tmp_path: Path) -> None:
     written(toy_posterior(), tmp_path)
     (tmp_path / DRAWS).write_bytes(draws_file(toy_posterior(background=True)))

@@ -207,3 +207,19 @@ def test_a_spectrum_of_several_in_a_file_is_read_again(tmp_path: Path) -> None:
     write_products(answer, tmp_path / "result")
     assert verify(tmp_path / "result").right
     assert f"{pha.name}\\{{2\\}}" in (tmp_path / "result" / "model.xcm").read_text()
+
+
+def test_a_folder_of_data_that_is_given_goes_first(published: Path, result: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    with pytest.raises(FileError, match=r"there: holds no toy.pha; give the folder of the data as --data DIR"):
+        verify(result, there)
+    with pytest.raises(FileError, match=r"nowhere: is no folder"):
+        verify(result, tmp_path / "nowhere")
+    with pytest.raises(FileError, match=r"toy.pha: is no folder"):
+        verify(result, published / "toy.pha")
+    shutil.copy(published / "toy.pha", there)
+    found = located(load_result(result), [], there).data[0]
+    assert (found.pha, found.rmf) == (there / "toy.pha", published / "toy.rmf")
+    write_spectrum(there / "toy.pha", {"CHANNEL": np.arange(120), "COUNTS": np.arange(120)})
+    assert "files" in verify(result, there).wrong

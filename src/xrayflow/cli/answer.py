@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import DO_NOT_TRUST, answering, print_report, show_progress
+from xrayflow.cli.terminal import DO_NOT_TRUST, answering, leaving_no_folder, print_report, show_progress
 
 
 def demo(
@@ -73,7 +73,7 @@ def fit(
         raise typer.BadParameter("give a spectrum, or --xcm FILE", param_hint="PHA")
     bands, kept = options.bands(energies), options.channels(channels)
     background, treatment = options.background_and_likelihood(background, likelihood)
-    with answering(debug):
+    with answering(debug), leaving_no_folder(out):
         from xrayflow.files import to_json
         from xrayflow.inference import infer
         from xrayflow.models import parse_model

@@ -456,3 +456,11 @@ def check_simulation(
         raise typer.BadParameter("goes with --prior-draws; --theta says all values", param_hint="--prior")
     if prior_draws is not None and background is not None:
         raise typer.BadParameter("goes with --theta; a library has modelled backgrounds", param_hint="--background")
+
+
+def check_twice(places: list[str]) -> None:
+    """One place given twice, under whatever name."""
+    found: dict[Path, str] = {}
+    for place in places:
+        if (known := found.setdefault(Path(place).resolve(), place)) is not place:
+            raise typer.BadParameter(f"{place} is {known} again; give another answer of the same data")

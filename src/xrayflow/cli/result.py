@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, complain, print_report, print_rich, show_progress
+from xrayflow.cli.terminal import answering, complain, leaving_no_folder, print_report, print_rich, show_progress
 
 
 def answer_of(
@@ -88,7 +88,7 @@ def reweigh(
     options.check_fit({}, {}, prior, None, None, None, False)
     if not prior:
         raise typer.BadParameter("say which, as --prior 'powerlaw.PhoIndex~N(1.7,0.1)'", param_hint="--prior")
-    with answering(debug):
+    with answering(debug), leaving_no_folder(out):
         from xrayflow.inference import reweigh as another
         from xrayflow.products import (
             central,
@@ -133,6 +133,7 @@ def compare(
     asked = options.fit_words(None, freeze, prior, energies, grouping, systematic)
     if models and len(targets) > 1:
         raise typer.BadParameter("give one spectrum with --models, or several result folders")
+    options.check_twice(targets)
     with answering(debug):
         from xrayflow.products import compare as compared
         from xrayflow.products import comparison_lines
@@ -140,7 +141,8 @@ def compare(
         files = (rmf, arf, background)
         with show_progress() as progress:
             each = [(targets[0], asked | {"model": one}) for one in models or ()] or [(one, asked) for one in targets]
-            found = compared([answer_of(target, files, words, progress) for target, words in each])
+            answers = [answer_of(target, files, words, progress) for target, words in each]
+        found = compared(answers, [] if models else targets)
         if as_json:
             from xrayflow.files import SCHEMA_VERSION, to_json
 
@@ -183,7 +185,7 @@ def export(
     out: options.OutFile = None,
     debug: options.Debug = False,
 ) -> None:
-    """An answer as a netCDF file that ArviZ and xarray read (needs pip install 'xrayflow[io]')."""
+    r"""An answer as a netCDF file that ArviZ and xarray read (needs pip install 'xrayflow\[io]')."""
     with answering(debug):
         from xrayflow.products import load_result, write_netcdf
 
@@ -283,7 +285,7 @@ def steppar(
 
 
 def tcl() -> None:
-    """The script that runs xrayflow from XSPEC's prompt: type there  source [exec xrayflow tcl]"""
+    r"""The script that runs xrayflow from XSPEC's prompt: type there  source \[exec xrayflow tcl]"""
     from xrayflow.data import bundled_tcl
 
     print(bundled_tcl())

@@ -6,7 +6,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -50,6 +50,19 @@ def answering(debug: bool) -> Iterator[None]:
         except KeyboardInterrupt:
             complain("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def leaving_no_folder(out: Path | None) -> Iterator[None]:
+    """Where a verb fails, the folders that it made for its products go again, as they are empty."""
+    made = [] if out is None else [one for one in (out, *out.parents) if not one.exists()]
+    try:
+        yield
+    except BaseException:
+        for one in made:
+            with suppress(OSError):
+                one.rmdir()
+        raise
 
 
 @contextmanager

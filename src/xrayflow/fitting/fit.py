@@ -228,7 +228,7 @@ def optimise_problem(
         raise DataError(f"starts = {starts}: give at least one")
     if objective == "statistic" and bool((problem.facts.systematic > 0).any()):
         warnings.warn(
-            "XSPEC's statistic has no place for --systematic; it is ignored here, objective 'posterior' has it",
+            "XSPEC's statistic has no place for --systematic; it is left out here, and the posterior has it",
             XrayflowWarning,
             stacklevel=3,
         )

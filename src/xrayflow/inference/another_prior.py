@@ -153,6 +153,8 @@ def _judged(posterior: Posterior, prior: Prior, log_weight: Tensor, ess: float, 
     ends = minimise(problem, start[None, None], objective="scale", near=True)
     best = prior.to_theta(ends.v[0, int(ends.objective[0].argmin())])
     statistic, deviance = problem.shown_at(best)
+    if statistic.name == posterior.statistic.name:  # chosen at the fit, whose reason stands
+        statistic = replace(statistic, reason=posterior.statistic.reason)
     picked = theta[systematic_rows(weights, predictive.DRAWS, generator)]
     predicted = predictive.check(problem, picked, generator)
     misfit = find_misfit(problem, prior.to_probit(best), generator)

@@ -187,12 +187,18 @@ class Posterior:
     def fluxes(self) -> list[dict[str, Any]]:
         """Fluxes of the fit's band and of 2-10 keV, absorbed and not, as plain numbers."""
         bands = list(dict.fromkeys((self.band, SHOWN_BAND)))
-        return flux_rows(self.model_draws(SUMMARY_DRAWS, 1), bands, self.band)
+        return flux_rows(self.model_draws(SUMMARY_DRAWS, 1), bands, self.data_band)
 
     @property
     def band(self) -> tuple[float, float]:
         """The band of the fit [keV]: as it was asked for where there are bins."""
         return fitted_band([(data.energies, data.energy_lo, data.energy_hi) for data in self.data])
+
+    @property
+    def data_band(self) -> tuple[float, float]:
+        """First and last energy of the bins [keV]: `band` may reach farther."""
+        lows, highs = zip(*((data.energy_lo.min(), data.energy_hi.max()) for data in self.data), strict=True)
+        return float(min(lows)), float(max(highs))
 
     def best_fit(self) -> BestFit:
         """The best point as a fit, for `error` and `steppar`; the files of the answer are read again.

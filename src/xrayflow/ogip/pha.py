@@ -138,6 +138,9 @@ def spectrum_table(file: FitsFile, *, background: bool = False) -> Table:
     spectra = [table for table in file.tables if "COUNTS" in table or "RATE" in table]
     spectra = [t for t in spectra if t.name.startswith("SPECTRUM") or t.text("HDUCLAS1").upper() == "SPECTRUM"]
     if not spectra:
+        for table in file.tables:
+            if table.name.startswith("SPECTRUM"):
+                table.fail("no COUNTS or RATE column", "give a PHA file that has one")
         file.missing("SPECTRUM", "a PHA file")
     preferred = [table for table in spectra if (table.text("HDUCLAS2").upper() == "BKG") == background]
     return (preferred or spectra)[0]

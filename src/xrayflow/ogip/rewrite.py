@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xrayflow.errors import FormatError
-from xrayflow.files import OTHER_OUT, write_file
+from xrayflow.errors import DataError, FormatError
+from xrayflow.files import OTHER_OUT, refuse_to_replace, write_file
 from xrayflow.ogip.companions import response_of
 from xrayflow.ogip.fits import content_of, read_bytes, read_fits
 from xrayflow.ogip.grouping import form_bins
 from xrayflow.ogip.header import BLOCK, CARD
+from xrayflow.ogip.locate import candidates
 from xrayflow.ogip.pha import PHA, is_type_two, read_pha, spectrum_table
 from xrayflow.ogip.regroup import regroup
 from xrayflow.ogip.table import Column, Table
@@ -73,24 +74,42 @@ def group_file(
         What was written.
 
     Raises:
-        FileError: A file is missing or broken, or the new one cannot be written.
-        DataError: There is no such grouping.
+        FileError: A file is missing or broken, or the new one cannot be written, or is the spectrum or a file that
+            belongs to it.
+        DataError: There is no such grouping, or it leaves no good bin.
     """
     source, out = read_pha(pha, row), Path(out)
+    refuse_to_replace(out, _belonging(source, rmf), "the grouping or a fit")
     response, rows = response_of(source, rmf) if kind.startswith("opt") else (None, np.arange(len(source.channel)))
     grouping, quality = regroup(kind, source.grouping, source.quality, source.counts, response, rows)
+    none = np.zeros(len(rows))
+    bins = form_bins(source.channel, grouping, quality, none, none)
+    kept = bins.bin_of_channel >= 0
+    counts = np.bincount(bins.bin_of_channel[kept], source.counts[kept], len(bins.quality))[bins.quality == 0]
+    if not len(counts):
+        held = source.counts[source.quality == 0].sum()
+        raise DataError(
+            f"{source.where}: {kind} leaves no good bin of the {held:.6g} counts in good channels; ask for fewer "
+            "counts a bin, or leave the spectrum as it is"
+        )
     if is_type_two(spectrum_table(read_fits(source.path))):
         write_pha(out, **_as_type_one(source, grouping, quality))
     else:
         content = regrouped(source, grouping, quality, f"xrayflow group --grouping {kind}")
         write_file(out, gzip.compress(content, mtime=0) if out.name.endswith(".gz") else content, OTHER_OUT)
-    none = np.zeros(len(rows))
-    bins = form_bins(source.channel, grouping, quality, none, none)
-    kept = bins.bin_of_channel >= 0
-    counts = np.bincount(bins.bin_of_channel[kept], source.counts[kept], len(bins.quality))[bins.quality == 0]
     incomplete = int(np.sum(quality != source.quality))
-    least, median = (float(counts.min()), float(np.median(counts))) if len(counts) else (0.0, 0.0)
-    return GroupedFile(out, len(bins.quality), len(counts), incomplete, least, median)
+    return GroupedFile(out, len(bins.quality), len(counts), incomplete, float(counts.min()), float(np.median(counts)))
+
+
+def _belonging(pha: PHA, rmf: str | Path | None) -> list[Path]:
+    """The spectrum's file and all places where a file that it needs may be."""
+    match = "%match%"
+    named = (
+        *((pha.response_file, ".rsp"), (pha.arf_file, ".arf"), (pha.background_file, ".bkg")),
+        *((match, ".rmf"), (match, ".rsp"), (match, ".arf")),
+    )
+    found = [place for name, ending in named if name is not None for place in candidates(pha.path, name, ending)]
+    return [pha.path, *([] if rmf is None else [Path(rmf)]), *found]
 
 
 def _as_type_one(pha: PHA, grouping: NDArray[np.int64], quality: NDArray[np.int64]) -> dict[str, Any]:

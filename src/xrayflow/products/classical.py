@@ -93,6 +93,8 @@ class Intervals:
             Text(""),
             table,
         ]
+        if self.posterior.likelihood.calibration is not None:
+            parts.append(Text("the response is at its word here: the calibration modes are the posterior's alone"))
         if any(one.lo_pegged or one.hi_pegged for one in self.intervals):
             parts.append(Text(f"{LIMIT} the edge of the box: the statistic does not rise so far", style="dim"))
         if not all(one.found for one in self.intervals):

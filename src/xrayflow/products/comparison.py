@@ -30,6 +30,14 @@ POSITIVE, STRONG, VERY_STRONG = 1.0, 3.0, 5.0
 OPEN = ("upper_limit:", "lower_limit:", "prior_dominated:")
 """Flags of parameters whose posteriors reach an edge of their priors."""
 
+REMEDY = {
+    "data": "files",
+    "bins": "--energies and --grouping",
+    "bins of the likelihood": "--energies and --grouping",
+    "likelihoods": "--systematic, --likelihood and --background",
+}
+"""What makes answers comparable that differ so."""
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -41,6 +49,7 @@ class Compared:
         error: Of that.
         probability: Of the model, if all were equally likely before.
         width: By how much `log_ratio` moves where priors that the best and this model do not share are twice as wide.
+        name: What the answer was given as; "" for none.
     """
 
     posterior: Posterior
@@ -48,6 +57,7 @@ class Compared:
     error: float
     probability: float
     width: float
+    name: str = ""
 
     @property
     def words(self) -> str:
@@ -57,13 +67,15 @@ class Compared:
         beyond = -self.log_ratio - max(abs(self.width), 2.0 * self.error)
         if beyond < POSITIVE:
             return "not decided"
-        return "disfavoured" if beyond < STRONG else "strongly" if beyond < VERY_STRONG else "very strongly"
+        how = "" if beyond < STRONG else "strongly " if beyond < VERY_STRONG else "very strongly "
+        return f"{how}disfavoured"
 
     def row(self) -> dict[str, Any]:
         """As plain numbers and words."""
         posterior = self.posterior
         return {
             "model": posterior.model.text,
+            "result": self.name or None,
             "log_evidence": posterior.log_evidence,
             "log_evidence_error": posterior.log_evidence_error,
             "log_ratio": self.log_ratio,
@@ -77,24 +89,27 @@ class Compared:
         }
 
 
-def compare(posteriors: Sequence[Posterior]) -> list[Compared]:
+def compare(posteriors: Sequence[Posterior], names: Sequence[str] = ()) -> list[Compared]:
     """Models of the same data, the best first.
 
     Args:
         posteriors: Their answers.
+        names: What they were given as, in error lines and where models are the same; none for their models.
 
     Raises:
         DataError: Fewer than two, or of different data, bins or likelihoods, or without an evidence.
     """
     if len(posteriors) < 2:
         raise DataError("a comparison is one of two models at least")
-    for one in posteriors:
+    shown = [f"{name}: {one.model.text}" for name, one in zip(names, posteriors, strict=True)] if names else []
+    shown = shown or [one.model.text for one in posteriors]
+    for said, one in zip(shown, posteriors, strict=True):
         if not math.isfinite(one.log_evidence) or one.computation.status == "failed":
-            raise DataError(f"{one.model.text}: has no evidence that can be compared ({one.computation.status})")
+            raise DataError(f"{said}: has no evidence that can be compared ({one.computation.status}); leave it out")
         if (what := _different(posteriors[0], one)) is not None:
             raise DataError(
-                f"{one.model.text} and {posteriors[0].model.text} were fitted with different {what}; evidences of "
-                "those cannot be compared"
+                f"{said} and {shown[0]} were fitted with different {what}; evidences of those cannot be compared: "
+                f"fit both with the same {REMEDY[what]}"
             )
     best = max(posteriors, key=lambda one: one.log_evidence)
     logs = np.array([one.log_evidence for one in posteriors])
@@ -107,8 +122,9 @@ def compare(posteriors: Sequence[Posterior]) -> list[Compared]:
             error=0.0 if one is best else math.hypot(one.log_evidence_error, best.log_evidence_error),
             probability=float(part),
             width=math.log(2.0) * (len(_own(best, one)) - len(_own(one, best))),
+            name=name,
         )
-        for one, part in zip(posteriors, share, strict=True)
+        for one, part, name in zip(posteriors, share, names or [""] * len(posteriors), strict=True)
     ]
     return sorted(found, key=lambda one: -one.log_ratio)
 
@@ -153,7 +169,9 @@ def comparison_lines(found: Sequence[Compared]) -> list[str]:
         if one.log_ratio:
             numbers += f", ln ratio {one.log_ratio:+.2f} +- {one.error:.2f}"
         said = f"probability {one.probability:.3g}: {one.words}; the fit is {posterior.fit.status}"
-        lines += ["", posterior.model.text, f"  {numbers}", f"  {said}"]
+        same = sum(other.posterior.model.text == posterior.model.text for other in found) > 1
+        title = f"{posterior.model.text}  ({one.name})" if same and one.name else posterior.model.text
+        lines += ["", title, f"  {numbers}", f"  {said}"]
         if one.width:
             lines.append(f"  priors twice as wide, of parameters that it and the best do not share: {one.width:+.1f}")
     if all(one.posterior.fit.status != "acceptable" for one in found):

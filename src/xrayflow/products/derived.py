@@ -203,12 +203,12 @@ def quantities(posterior: Posterior, asked: Asked, seed: int = 0) -> list[Quanti
             for band, flux in zip(
                 asked.bands, draws.fluxes(bands, unabsorbed, component) if bands else (), strict=True
             ):
-                found += _of_band(flux, band, posterior.band, distance, asked.redshift)
+                found += _of_band(flux, band, posterior.data_band, distance, asked.redshift)
     for hard, soft in asked.hardness:
         above, below = draws.fluxes([hard, soft])
         name = f"flux ratio {_words(hard)} / {_words(soft)}"
         ratio = above.energy_flux.over(name, "", below.energy_flux)
-        beyond = is_beyond(hard, posterior.band) or is_beyond(soft, posterior.band)
+        beyond = any(is_beyond(one, posterior.data_band) for one in (hard, soft))
         found.append(Quantity("hardness", ratio, beyond, {"hard": list(hard), "soft": list(soft)}))
     found += [
         Quantity("equivalent_width", draws.equivalent_width(name), details={"component": name}) for name in asked.widths

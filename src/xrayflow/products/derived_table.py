@@ -49,8 +49,8 @@ def quantity_table(posterior: Posterior, found: Sequence[Quantity]) -> Renderabl
         table,
     ]
     if any(one.extrapolated for one in found):
-        lo, hi = posterior.band
-        parts.append(Text(f"{BEYOND} beyond the data ({lo:g}-{hi:g} keV): the model's word alone", style="dim"))
+        lo, hi = posterior.data_band
+        parts.append(Text(f"{BEYOND} beyond the data ({lo:.4g}-{hi:.4g} keV): the model's word alone", style="dim"))
     if posterior.verdict == "do-not-trust":
         parts.append(Text("the answer is not to be trusted, and what follows from it is not either", style="bold red"))
     return Group(*parts)

@@ -7,9 +7,16 @@ from pathlib import Path
 from xrayflow.errors import DataError, nearest
 from xrayflow.files import OTHER_OUT, write_file
 from xrayflow.inference import Posterior
+from xrayflow.products.write import NAMES, spare_products
 
 KINDS = ("spectrum", "unfolded", "corner", "qq")
 FORMATS = ("png", "pdf", "svg")
+
+TABLES = {"unfolded": ("", "-data"), "qq": ("",), "spectrum": ("",)}
+"""What the names of a figure's tables have after the figure's own."""
+
+OWN = {"spectrum": (NAMES["spectrum"], NAMES["bins"]), "corner": (NAMES["corner"],)}
+"""Products of an answer that a figure is itself."""
 
 
 def write_figure(posterior: Posterior, kind: str, path: str | Path) -> tuple[Path, ...]:
@@ -25,7 +32,7 @@ def write_figure(posterior: Posterior, kind: str, path: str | Path) -> tuple[Pat
 
     Raises:
         DataError: No such figure or format, or none of these data.
-        FileError: A file cannot be written.
+        FileError: A file cannot be written, or is another product of an answer.
     """
     from xrayflow.products import figures
 
@@ -35,6 +42,8 @@ def write_figure(posterior: Posterior, kind: str, path: str | Path) -> tuple[Pat
         raise DataError(f"{path}: no figure ends so; one of .{', .'.join(FORMATS)}")
     if kind not in KINDS:
         raise DataError(f"no figure '{kind}'{nearest(kind, KINDS)}")
+    beside = {addition: path.with_name(f"{path.stem}{addition}.ecsv") for addition in TABLES.get(kind, ())}
+    spare_products([path, *beside.values()], OWN.get(kind, ()))
     tables: dict[str, bytes] = {}
     if kind == "unfolded":
         made = figures.unfolded(posterior)
@@ -49,6 +58,6 @@ def write_figure(posterior: Posterior, kind: str, path: str | Path) -> tuple[Pat
     written = [path]
     write_file(path, figures.image(figure, ending), OTHER_OUT)
     for addition, content in tables.items():
-        written.append(path.with_name(f"{path.stem}{addition}.ecsv"))
+        written.append(beside[addition])
         write_file(written[-1], content, OTHER_OUT)
     return tuple(written)

@@ -12,7 +12,7 @@ import json
 import math
 import types
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from io import BytesIO
 from pathlib import Path
@@ -160,6 +160,26 @@ def _check(posterior: Posterior, drawn: Mapping[str, NDArray[Any]], path: Path) 
     wrong = [name for name, right in sizes.items() if not right]
     if wrong or posterior.names[:free] != posterior.model.names or not posterior.data:
         raise FormatError(f"{path}: its {wrong[0] if wrong else 'names'} do not go with {ANSWER}; fit again")
+    for place, name, right in _finite(posterior):
+        if not right:
+            raise FormatError(f"{path.with_name(place)}: its {name} hold what is no number; fit again")
+
+
+def _finite(posterior: Posterior) -> Iterator[tuple[str, str, bool]]:
+    """Whether numbers are numbers, by file and name; single draws may have no weight or likelihood: ln 0 is -inf."""
+    sample = posterior.sample
+    weighted = sample.log_weight > -np.inf  # nan is not
+    likelihood = sample.log_likelihood[weighted]
+    known = weighted & (sample.log_likelihood > -np.inf)
+    yield DRAWS, "draws", bool(np.isfinite(sample.theta).all())
+    yield DRAWS, "log_weight", bool(weighted.any() and (sample.log_weight < np.inf).all())
+    yield DRAWS, "log_likelihood", bool(known.any() and (likelihood < np.inf).all())
+    yield DRAWS, "log_proposal", not sample.log_proposal.size or bool(np.isfinite(sample.log_proposal[weighted]).all())
+    yield DRAWS, "fit_statistic", bool((sample.fit_statistic[known] > -np.inf).all())
+    yield ANSWER, "best values", bool(np.isfinite(posterior.best).all())
+    for one in (*posterior.data, posterior.predictive):
+        for name in ("energy_lo", "energy_hi", "counts"):
+            yield ANSWER, name, bool(np.isfinite(getattr(one, name)).all())
 
 
 @dataclass

@@ -26,8 +26,9 @@ import torch
 from numpy.typing import NDArray
 
 from xrayflow.errors import MissingExtraError
-from xrayflow.files import SCHEMA_VERSION, write_file
+from xrayflow.files import SCHEMA_VERSION, refuse_to_replace, write_file
 from xrayflow.inference import Posterior, systematic_rows
+from xrayflow.products.write import spare_products
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -37,7 +38,7 @@ FEWEST, MOST = 1000, 10_000
 
 CHAINS = 4
 
-NEEDS = ("xarray", "h5netcdf")
+NEEDS = ("xarray", "h5netcdf", "h5py")
 
 
 def data_tree(posterior: Posterior) -> DataTree:
@@ -97,11 +98,14 @@ def write_netcdf(posterior: Posterior, path: str | Path) -> Path:
         path: The file; its folder exists.
 
     Raises:
-        MissingExtraError: xarray or h5netcdf is not installed.
-        FileError: It cannot be written.
+        MissingExtraError: xarray, h5netcdf or h5py is not installed.
+        FileError: It cannot be written, or is a product of an answer.
     """
     _expect(NEEDS)
     path = Path(path)
+    spare_products([path])
+    paths = [path for one in posterior.data for path in (one.pha, one.rmf, one.arf, one.background) if path is not None]
+    refuse_to_replace(path, paths, "the answer")
     content = data_tree(posterior).to_netcdf(engine="h5netcdf")
     write_file(path, bytes(content), "choose another --out")
     return path
@@ -126,4 +130,5 @@ def _attributes(posterior: Posterior) -> dict[str, Any]:
 def _expect(packages: tuple[str, ...]) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"{' and '.join(missing)}: not installed; pip install 'xrayflow[io]'")
+        named = " and ".join([", ".join(missing[:-1]), missing[-1]] if missing[1:] else missing)
+        raise MissingExtraError(f"{named}: not installed; pip install 'xrayflow[io]'")

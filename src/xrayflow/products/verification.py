@@ -118,16 +118,16 @@ def verify(folder: str | Path, data: str | Path | None = None) -> Verification:
 
     Args:
         folder: Of `xrayflow fit --out`.
-        data: Where the files of the data are, if not where they were.
+        data: Where the files of the data are, if not where they were: those that are there are taken.
 
     Raises:
-        FileError: The folder holds no answer, or a file of the data is not there.
+        FileError: The folder holds no answer, a file of the data is not there, or `data` is no folder or holds none.
         DataError: The answer was computed on an energy grid of its own.
     """
     folder = Path(folder)
     folder = folder.parent if folder.is_file() else folder
     answer = load_result(folder)
-    posterior = located(answer, [*([Path(data)] if data is not None else []), folder, folder.parent])
+    posterior = located(answer, [folder, folder.parent], None if data is None else Path(data))
     problem, files = _read(posterior)
     checks = [files]
     if problem is not None:
@@ -138,34 +138,48 @@ def verify(folder: str | Path, data: str | Path | None = None) -> Verification:
     return Verification(posterior, tuple(checks), tuple(_notes(posterior)))
 
 
-def located(posterior: Posterior, folders: Sequence[Path]) -> Posterior:
+def located(posterior: Posterior, folders: Sequence[Path], first: Path | None = None) -> Posterior:
     """The answer with its files where they are: where it notes them, else under their names in some folders.
 
     Args:
         posterior: The answer.
         folders: Where to look.
+        first: A folder that goes before what the answer notes.
 
     Raises:
-        FileError: A file is nowhere.
+        FileError: A file is nowhere, or `first` is no folder or holds no file of the data.
     """
+    if first is not None:
+        if not first.is_dir():
+            raise FileError(f"{first}: is no folder; give the one that holds the data as --data DIR")
+        names = [one.pha.name for one in posterior.data]
+        if not any(_is_there(first / name) for name in names):
+            raise FileError(f"{first}: holds no {names[0]}; give the folder of the data as --data DIR")
     sets = tuple(
         replace(
             one,
-            pha=_found(one.pha, folders),
-            rmf=_found(one.rmf, folders),
-            arf=None if one.arf is None else _found(one.arf, folders),
-            background=None if one.background is None else _found(one.background, folders),
+            pha=_found(one.pha, folders, first),
+            rmf=_found(one.rmf, folders, first),
+            arf=None if one.arf is None else _found(one.arf, folders, first),
+            background=None if one.background is None else _found(one.background, folders, first),
         )
         for one in posterior.data
     )
     return replace(posterior, data=sets)
 
 
-def _found(path: Path, folders: Sequence[Path]) -> Path:
-    for place in (path, *(folder / path.name for folder in folders)):
-        if place.is_file() or Path(re.sub(r"\{\d+\}$", "", str(place))).is_file():
+def _found(path: Path, folders: Sequence[Path], first: Path | None) -> Path:
+    before = [] if first is None else [first / path.name]
+    for place in (*before, path, *(folder / path.name for folder in folders)):
+        if _is_there(place):
             return place
+    folders = [*([] if first is None else [first]), *folders]
     raise FileError(f"{path}: is not there, nor in {', '.join(map(str, folders))}; say where with --data DIR")
+
+
+def _is_there(place: Path) -> bool:
+    """Whether there is such a file, or one of several spectra that has it."""
+    return place.is_file() or Path(re.sub(r"\{\d+\}$", "", str(place))).is_file()
 
 
 def _read(posterior: Posterior) -> tuple[Problem | None, Check]:

@@ -6,11 +6,12 @@ first. So a folder with a `summary.json` is whole, whatever happened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from xrayflow.files import make_folder, to_json, write_folder
+from xrayflow.errors import FileError
+from xrayflow.files import OTHER_OUT, make_folder, to_json, write_folder
 from xrayflow.inference import Posterior
 from xrayflow.products.store import ANSWER, DRAWS, answer_file, draws_file
 from xrayflow.products.xspec import CHAIN, SCRIPT, chain_file, script
@@ -70,6 +71,21 @@ def products_folder(folder: str | Path) -> Path:
         FileError: It cannot be made or written to, or a product's name is taken by a folder.
     """
     return make_folder(folder, tuple(NAMES.values()))
+
+
+def spare_products(paths: Iterable[Path], own: Iterable[str] = ()) -> None:
+    """Stop before a product of an answer is replaced by something else.
+
+    Args:
+        paths: What would be written.
+        own: Names of products that may be made again, as they are the same.
+
+    Raises:
+        FileError: One is a product's name in a folder that holds an answer.
+    """
+    for path in paths:
+        if path.name in set(NAMES.values()) - set(own) and (path.parent / ANSWER).is_file():
+            raise FileError(f"{path}: is one of the files that fit --out wrote there; {OTHER_OUT}")
 
 
 def located_summary(posterior: Posterior, products: Mapping[str, Path]) -> dict[str, Any]:

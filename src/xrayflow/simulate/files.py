@@ -17,7 +17,7 @@ import numpy as np
 
 from xrayflow.data import bundled_arf, bundled_rmf
 from xrayflow.errors import DataError, FileError, XrayflowWarning
-from xrayflow.files import OTHER_OUT, SCHEMA_VERSION, package_versions, write_file
+from xrayflow.files import OTHER_OUT, SCHEMA_VERSION, package_versions, refuse_to_replace, write_file
 from xrayflow.models import Model
 from xrayflow.ogip import ARF, PHA, RMF, Observation, Origin, blank_pha, read_arf, read_observation, read_rmf, write_pha
 from xrayflow.simulate.describe import MAKERS, describe_model
@@ -132,10 +132,8 @@ def write_fake(
     """
     out = Path(out)
     given = (instrument.template, instrument.background, instrument.rmf, instrument.arf)
-    for read in (Path(one) for one in given if one is not None):
-        for written in (out, background_name(out)):
-            if written.exists() and read.exists() and written.samefile(read):
-                raise FileError(f"{written}: is one of the files that the simulation reads; choose another --out")
+    for written in (out, background_name(out)):
+        refuse_to_replace(written, (Path(one) for one in given if one is not None), "the simulation")
     detector = instrument.read()
     if exposure is None:
         if instrument.template is None:

@@ -132,6 +132,8 @@ def test_files_are_found_from_the_folder_of_the_script(tmp_path: Path) -> None:
         ("ignore 2:1-3", "another spectrum"),
         ("ignore one", "is no range"),
         ("ignore 1-2-3", "is no range"),
+        ("ignore 1:8-0.5", "is no range; write the lower end first, as 0.5-8"),
+        ("notice 50-3", "is no range; write the lower end first, as 3-50"),
         ("gain fit 1", "has no counterpart here: it changes the energies"),
         ("corfile a.cor", "has no counterpart here: it changes the background"),
         ("mdefine mine E+a : add", "has no counterpart here: it makes a component"),

@@ -128,10 +128,20 @@ def qq_figure(posterior: Posterior, made: Cumulated | None = None) -> Figure:
         _energies(above, made, x)
         data = posterior.data[0]
         figure.text(0.15, 0.98, data.source or data.pha.name, fontsize=14, weight="bold", va="top", parse_math=False)
-        chance = f", p = {made.p_value:.2g}" if np.isfinite(made.p_value) else ", more than counting scatters"
-        words = f"largest distance {100 * made.distance:.2g} % of the counts{chance}\nband: 90 % by counting alone"
-        figure.text(0.15, 0.945, words, fontsize=9.5, va="top", color=GREY)
+        figure.text(0.15, 0.945, caption(made), fontsize=9.5, va="top", color=GREY)
     return figure
+
+
+def caption(made: Cumulated) -> str:
+    """The distance, its chance where that is known, and what the band is of.
+
+    Args:
+        made: Of `cumulated`.
+    """
+    plain = np.isfinite(made.p_value)
+    chance = f", p = {made.p_value:.2g}" if plain else ""
+    wider = "" if plain else "; the likelihood allows more"
+    return f"largest distance {100 * made.distance:.2g} % of the counts{chance}\nband: 90 % by counting alone{wider}"
 
 
 def _energies(ax: Axes, made: Cumulated, x: FloatArray) -> None:

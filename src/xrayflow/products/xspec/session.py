@@ -253,6 +253,8 @@ class _Reader:
             low, high = found[1], found[2] or found[1]
             by_energy = any(re.search(r"[.e]", end) for end in (low, high))
             ends = [None if "*" in end else float(end) for end in (low, high)]
+            if ends[0] is not None and ends[1] is not None and ends[0] > ends[1]:
+                raise self.fail(number, line, f"'{part[:20]}' is no range; write the lower end first, as {high}-{low}")
             self.session.notices.append(Notice(keep, ends[0], ends[1], by_energy))
 
     def read_statistic(self, number: int, line: str, words: list[str]) -> None:
