@@ -93,7 +93,7 @@ class Level:
         theta[..., first] = 1.0
         for other in others:
             theta[..., other] = torch.exp(w[..., other])
-        factor = torch.exp(w[..., first]) / self.counts(theta)
+        factor = torch.exp(w[..., first] - torch.log(self.counts(theta)))
         theta[..., chosen] *= factor[..., None]
         norms = self.prior.to_probit(theta)[..., chosen]
         v = w.clone()
