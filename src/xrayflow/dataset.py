@@ -124,8 +124,10 @@ class DataSet:
             # what is off by much is not linear: the spectrum is folded with its own edges
             spectrum = replace(spectrum, gain=scale)
             forward = Forward.of(forward.family.model, [spectrum], forward.family.grid)
-        modes = _modes_of_fit(likelihood, forward, spectrum, theta)
-        own = likelihood.told(modes, spectrum.gain).centred(forward.expected(theta), nuisance)
+        expected, channels = forward.expected(theta), forward.native_counts(theta)
+        nominal = float(likelihood.nominal[0])
+        modes = BinModes.of_fit(spectrum, likelihood.modes, channels, expected[0, 0].numpy(), nominal)
+        own = likelihood.told(modes, spectrum.gain).centred(expected, nuisance)
         return replace(self, spectra=(spectrum,), forward=forward, likelihood=own)
 
     def linear(
@@ -373,14 +375,6 @@ class Value:
     value: float
     dof: int
     reason: str
-
-
-def _modes_of_fit(likelihood: CalibratedLikelihood, forward: Forward, spectrum: Spectrum, theta: Tensor) -> BinModes:
-    """The modes about a model that fits: what the energy scale moves is that model's."""
-    nominal = float(likelihood.nominal[0])
-    own = BinModes.of(spectrum, likelihood.modes, nominal)
-    expected = forward.expected(theta)[0, 0].numpy()
-    return own.about(spectrum, forward.native_counts(theta), expected)
 
 
 def _is_off(scale: tuple[float, float], spectrum: Spectrum) -> bool:

@@ -18,7 +18,7 @@ of the model that fits. Errors in T look like a scale that is right: what modes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -80,62 +80,44 @@ class BinModes:
             modes: The set.
             nominal: Amplitude; None takes the set's for the year of the response, or that of the file's SYS_ERR.
         """
-        observation = spectrum.observation
-        edges = np.maximum(observation.rmf.energy_edges, 1e-6)
-        photons = np.diff(edges ** (1.0 - REFERENCE_INDEX)) / (1.0 - REFERENCE_INDEX)
-        if observation.arf is not None:
-            photons = photons * observation.arf.area
-        grouping = spectrum.summed_channels()
-        if spectrum.gain != (0.0, 0.0):
-            grouping = sp.csr_array(moved_channels(spectrum) @ grouping)
-        channel = np.asarray(photons @ observation.rmf.matrix)  # reference counts of every channel
-        reference = np.asarray(channel @ grouping)
-        response = sp.csr_array(observation.rmf.matrix @ grouping)
-        lit = np.flatnonzero(np.diff(response.indptr) > 0)
-        part = response[lit]
-        phi = modes.at(np.sqrt(edges[1:] * edges[:-1])[lit]) * photons[lit]
-        is_dense = part.shape[0] * part.shape[1] <= DENSE
-        changed = phi @ part.toarray() if is_dense else np.asarray((part.T @ phi.T).T)
-        psi = np.where(reference > 0, changed / np.where(reference > 0, reference, 1.0), 0.0)
-        density = _density(spectrum, channel)
-        shape = np.asarray((density * (observation.rmf.e_max - observation.rmf.e_min)) @ grouping)
+        rmf, (psi, reference) = spectrum.observation.rmf, relative_errors(spectrum, modes)
+        density = _density(spectrum, reference)
+        shape = np.asarray((density * (rmf.e_max - rmf.e_min)) @ spectrum.summed_channels())
         ends = np.concatenate([density[:1], 0.5 * (density[:-1] + density[1:]), density[-1:]])
-        own = modes.nominal_of(observation.rmf.year)
+        return cls._believed(spectrum, modes, psi, ends, shape, nominal)
+
+    @classmethod
+    def of_fit(
+        cls, spectrum: Spectrum, modes: ModeSet, channels: Array, shape: Array, nominal: float | None = None
+    ) -> BinModes:
+        """For one spectrum, with the energy scale's operator of a model that fits.
+
+        Args:
+            spectrum: Noticed bins; its `gain` is in the fold already.
+            modes: The set.
+            channels: (channel of the response,) the model's counts with the energy scale as it is believed.
+            shape: (bin,) the same in the bins, with the gain.
+            nominal: As for `of`.
+        """
+        psi, _ = relative_errors(spectrum, modes)
+        ends = np.zeros(0)
+        if modes.has_gain:
+            rmf, (offset, slope) = spectrum.observation.rmf, spectrum.gain
+            edges = np.append(rmf.e_min, rmf.e_max[-1])
+            running = CubicSpline(edges, np.concatenate([[0.0], np.cumsum(channels)]))
+            ends = np.maximum(running((edges - offset - slope * edges).clip(edges[0], edges[-1]), 1), 0.0)
+        return cls._believed(spectrum, modes, psi, ends, shape, nominal)
+
+    @classmethod
+    def _believed(
+        cls, spectrum: Spectrum, modes: ModeSet, psi: Array, ends: Array, shape: Array, nominal: float | None
+    ) -> BinModes:
+        """As large as the file says, where it does."""
+        own = modes.nominal_of(spectrum.observation.rmf.year)
         if spectrum.sys_err is not None:
             psi, own = _as_large_as(spectrum.sys_err, psi), 1.0
         gain = _gain(spectrum, modes, ends, shape)
         return cls(modes, psi, gain, shape, own if nominal is None else nominal)
-
-    def about(self, spectrum: Spectrum, channels: Array, shape: Array) -> BinModes:
-        """The same modes, and the energy scale's operator of a model that fits.
-
-        Args:
-            spectrum: The same bins; its `gain` is in the fold already.
-            channels: (channel of the response,) the model's counts with the energy scale as it is believed.
-            shape: (bin,) the same in the bins, with the gain.
-        """
-        if not self.modes.has_gain:
-            return replace(self, shape=shape)
-        rmf, (offset, slope) = spectrum.observation.rmf, spectrum.gain
-        edges = np.append(rmf.e_min, rmf.e_max[-1])
-        running = CubicSpline(edges, np.concatenate([[0.0], np.cumsum(channels)]))
-        at = (edges - offset - slope * edges).clip(edges[0], edges[-1])
-        gain = _gain(spectrum, self.modes, np.maximum(running(at, 1), 0.0), shape)
-        return replace(self, gain=gain, shape=shape)
-
-    def drawn(
-        self, expected: Float[Tensor, "source draw bin"], amplitude: float, generator: torch.Generator
-    ) -> Float[Tensor, "source draw bin"]:
-        """What other detectors of the same kind would see: every draw by one of its own, its energy scale left alone.
-
-        Args:
-            expected: Counts of the source with the response as it is.
-            amplitude: A.
-            generator: Source of randomness.
-        """
-        z = torch.randn((*expected.shape[:2], self.psi.shape[0]), generator=generator, dtype=expected.dtype)
-        eta = amplitude * (z @ torch.from_numpy(self.psi))
-        return expected * torch.exp(eta.clamp(-MOST_ETA, MOST_ETA))
 
     def seen_by_others(
         self,
@@ -159,6 +141,32 @@ class BinModes:
             moved = gain_moved(expected[None], torch.from_numpy(self.gain)[None])[:, 0]
             eta = eta + (z[:, modes:].T[..., None] * moved).sum(0) / expected.clamp(min=1e-300)
         return torch.exp((amplitude[:, None] * eta).clamp(-MOST_ETA, MOST_ETA))
+
+
+def relative_errors(spectrum: Spectrum, modes: ModeSet) -> tuple[Array, Array]:
+    """(mode, bin) psi as the set has it, and (channel of the response,) the reference's counts.
+
+    Args:
+        spectrum: Noticed bins; where its `gain` moves channels, their errors move with them.
+        modes: The set.
+    """
+    observation = spectrum.observation
+    edges = np.maximum(observation.rmf.energy_edges, 1e-6)
+    photons = np.diff(edges ** (1.0 - REFERENCE_INDEX)) / (1.0 - REFERENCE_INDEX)
+    if observation.arf is not None:
+        photons = photons * observation.arf.area
+    grouping = spectrum.summed_channels()
+    if spectrum.gain != (0.0, 0.0):
+        grouping = sp.csr_array(moved_channels(spectrum) @ grouping)
+    channel = np.asarray(photons @ observation.rmf.matrix)
+    reference = np.asarray(channel @ grouping)
+    response = sp.csr_array(observation.rmf.matrix @ grouping)
+    lit = np.flatnonzero(np.diff(response.indptr) > 0)
+    part = response[lit]
+    phi = modes.at(np.sqrt(edges[1:] * edges[:-1])[lit]) * photons[lit]
+    is_dense = part.shape[0] * part.shape[1] <= DENSE
+    changed = phi @ part.toarray() if is_dense else np.asarray((part.T @ phi.T).T)
+    return np.where(reference > 0, changed / np.where(reference > 0, reference, 1.0), 0.0), channel
 
 
 def _as_large_as(error: Array, psi: Array) -> Array:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xrayflow.calibration import MOST_ETA, BinModes, ModeSet
+from xrayflow.calibration import MOST_ETA, ModeSet, relative_errors
 from xrayflow.ogip import Spectrum
 from xrayflow.statistics import AMPLITUDE_SPREAD
 
@@ -57,7 +57,7 @@ class OtherDetector:
         Args:
             spectrum: Noticed bins, with its energy scale.
         """
-        eta = self.amplitude * (self.z @ BinModes.of(spectrum, self.modes).psi)
+        eta = self.amplitude * (self.z @ relative_errors(spectrum, self.modes)[0])
         return torch.from_numpy(np.exp(eta.clip(-MOST_ETA, MOST_ETA)))
 
     def described(self) -> dict[str, Any]:

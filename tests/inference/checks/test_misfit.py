@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -37,9 +39,9 @@ def misfit_of(
     per_kev = expected[at] / (whole.energy_hi[at] - whole.energy_lo[at])
     mean = expected + 1e-3 * line * per_kev / added.sum() * added
     if another_detector:
-        modes = BinModes.of(whole, find_mode_set("nicer-v1"))
-        generator = torch.Generator().manual_seed(1000 + seed)
-        mean = modes.drawn(torch.from_numpy(mean)[None, None], 1.0, generator)[0, 0].numpy()
+        still = replace(find_mode_set("nicer-v1"), gain_offset=0.0, gain_slope=0.0)
+        one_more = (torch.from_numpy(mean)[None], torch.ones(1).double(), torch.Generator().manual_seed(1000 + seed))
+        mean = mean * BinModes.of(whole, still).seen_by_others(*one_more)[0].numpy()
     counts = np.random.default_rng(seed).poisson(mean).astype(float)
     observation = with_counts(counts, (0.0, 15.0))
     setup = FitSetup(model=MODEL, grouping="optimal", systematic=systematic, prior=("powerlaw.norm=1:1e9",))
