@@ -15,9 +15,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xrayflow.calibration import MOST_ETA, ModeSet, relative_errors
-from xrayflow.ogip import Spectrum
-from xrayflow.statistics import AMPLITUDE_SPREAD
+from xrayflow.calibration import MOST_ETA, ModeSet, find_mode_set, relative_errors
+from xrayflow.ogip import RMF, Spectrum
+from xrayflow.statistics import AMPLITUDE_SPREAD, Systematic
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,18 @@ class OtherDetector:
             "gain_slope": self.gain[1],
             "z": dict(zip(self.modes.names, self.z.tolist(), strict=True)),
         }
+
+
+def drawn_detector(believed: Systematic, rmf: RMF, seed: int) -> OtherDetector | None:
+    """The detector that a simulation has: the same seed draws the same one. None where the response is right.
+
+    Args:
+        believed: Of the response, its set of modes by name.
+        rmf: Of the file.
+        seed: Of the simulation.
+    """
+    if not believed.modes:
+        return None
+    modes = find_mode_set(believed.modes)
+    nominal = modes.nominal_of(rmf.year) if believed.amplitude is None else believed.amplitude
+    return OtherDetector.drawn(modes, nominal, torch.Generator().manual_seed(seed + 1))

@@ -17,12 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xrayflow.calibration import find_mode_set
 from xrayflow.errors import DataError, ModelError, XrayflowWarning, nearest
 from xrayflow.folding import Forward
 from xrayflow.models import Model
 from xrayflow.ogip import PHA, Observation
-from xrayflow.simulate.detector import OtherDetector
+from xrayflow.simulate.detector import drawn_detector
 from xrayflow.statistics import (
     MODELLED_SCALE,
     BackgroundTreatment,
@@ -74,38 +73,6 @@ def simulate(
         DataError: The exposure is not a positive number, the systematic error is out of range, or the background is
             negative everywhere.
     """
-    return simulate_with_detector(
-        template,
-        model,
-        values,
-        exposure,
-        seed,
-        name,
-        background=background,
-        systematic=systematic,
-        noisy=noisy,
-        background_scale=background_scale,
-    )[0]
-
-
-def simulate_with_detector(
-    template: Observation,
-    model: Model,
-    values: Mapping[str, float],
-    exposure: float,
-    seed: int,
-    name: str = "simulated.pha",
-    *,
-    background: PHA | None = None,
-    systematic: float | str = 0.0,
-    noisy: bool = True,
-    background_scale: float = MODELLED_SCALE,
-) -> tuple[Observation, OtherDetector | None]:
-    """As `simulate`, with the detector that was drawn; None where the response is right.
-
-    Args:
-        template, model, values, exposure, seed, name, background, systematic, noisy, background_scale: As `simulate`.
-    """
     if not (exposure > 0 and math.isfinite(exposure)):
         raise DataError(f"exposure {exposure:g} s: simulating takes a time above 0; give one with --exposure")
     theta = _theta(model, values)
@@ -128,11 +95,7 @@ def simulate_with_detector(
     believed = Systematic.of(systematic).for_spectrum(spectrum)
     if believed.modes and not noisy:
         raise DataError("--no-noise gives the mean counts, and modes are drawn; leave one of the two out")
-    other = None
-    if believed.modes:
-        modes = find_mode_set(believed.modes)
-        nominal = modes.nominal_of(template.rmf.year) if believed.amplitude is None else believed.amplitude
-        other = OtherDetector.drawn(modes, nominal, torch.Generator().manual_seed(seed + 1))
+    other = drawn_detector(believed, template.rmf, seed)
     seen = spectrum if other is None else replace(spectrum, gain=other.gain)
     expected = Forward.of(model, [seen]).expected(theta)
     if other is not None:
@@ -157,7 +120,7 @@ def simulate_with_detector(
     filled[used] = counts[spectrum.bin_of_channel[used]]
     sha256 = hashlib.sha256(filled.tobytes()).hexdigest()
     pha = replace(blank, counts=filled, quality=np.where(unusable > 0, unusable, template.pha.quality), sha256=sha256)
-    return replace(template, pha=pha, background=background), other
+    return replace(template, pha=pha, background=background)
 
 
 def _observed_anew(background: PHA, name: Path, generator: torch.Generator) -> PHA:

@@ -21,7 +21,9 @@ from xrayflow.files import OTHER_OUT, SCHEMA_VERSION, package_versions, refuse_t
 from xrayflow.models import Model
 from xrayflow.ogip import ARF, PHA, RMF, Observation, Origin, blank_pha, read_arf, read_observation, read_rmf, write_pha
 from xrayflow.simulate.describe import MAKERS, describe_model
-from xrayflow.simulate.fakeit import background_name, simulate_with_detector
+from xrayflow.simulate.detector import drawn_detector
+from xrayflow.simulate.fakeit import background_name, simulate
+from xrayflow.statistics import Systematic
 
 NONE = "none"
 
@@ -139,7 +141,7 @@ def write_fake(
         if instrument.template is None:
             raise DataError("no exposure; give --exposure SECONDS, or --template PHA whose exposure is taken")
         exposure = detector.pha.exposure
-    faked, other = simulate_with_detector(
+    faked = simulate(
         detector,
         model,
         values,
@@ -175,6 +177,7 @@ def write_fake(
             background_file=_background_file(background, detector.background, out),
         ),
     )
+    other = drawn_detector(Systematic.of(systematic).for_telescope(pha.telescope), detector.rmf, seed)
     truth = out.with_name(f"{out.name.removesuffix('.gz').removesuffix('.pha')}.truth.json")
     by_lower = {name.lower(): name for name in model.names}
     document = {

@@ -90,9 +90,15 @@ class Systematic:
         if not self.said:
             bright = telescope in OF_TELESCOPE and float(spectrum.counts.sum()) > BRIGHT
             return replace(self, modes=OF_TELESCOPE[telescope] if bright else "")
-        if self.modes == MODES:
-            return replace(self, modes=OF_TELESCOPE.get(telescope, OF_ANY))
-        return self
+        return self.for_telescope(telescope)
+
+    def for_telescope(self, telescope: str) -> Systematic:
+        """What a user said, the set of modes by its name.
+
+        Args:
+            telescope: TELESCOP of the spectrum.
+        """
+        return replace(self, modes=OF_TELESCOPE.get(telescope.upper(), OF_ANY)) if self.modes == MODES else self
 
 
 def _number(text: str) -> float | None:
