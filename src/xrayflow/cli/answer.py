@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import DO_NOT_TRUST, answering, leaving_no_folder, print_report, show_progress
+from xrayflow.cli.terminal import (
+    DO_NOT_TRUST,
+    answering,
+    leaving_no_folder,
+    print_document,
+    print_report,
+    show_progress,
+)
 
 
 def demo(
@@ -17,7 +24,6 @@ def demo(
     """Fit a real and a simulated NICER spectrum end to end (10 s): the first thing to run."""
     with answering(debug):
         from xrayflow import demo as examples
-        from xrayflow.files import SCHEMA_VERSION, to_json
         from xrayflow.products import located_summary
 
         folder = out or Path(examples.FOLDER)
@@ -28,7 +34,7 @@ def demo(
                 if not as_json:
                     print_report(fit.posterior, fit.products, title=fit.title)
         if as_json:
-            print(to_json({"schema_version": SCHEMA_VERSION, "fits": summaries}))
+            print_document({"fits": summaries})
         else:
             print("try next:")
             print(f"  xrayflow fit {folder / 'simulated' / 'simulated.pha'} --systematic 0 --out my-first-fit")

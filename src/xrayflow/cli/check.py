@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, show_progress
+from xrayflow.cli.terminal import answering, print_rich, show_progress
 
 Checked = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped network, or a file.", show_default=False)]
 Number = Annotated[
@@ -57,7 +57,6 @@ def check(
 
 
 def _print(summary: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     title = f"{summary['network']}, {summary['spectra']} fresh spectra"
@@ -80,7 +79,7 @@ def _print(summary: dict[str, Any]) -> None:
             *(answered if exact else ()),
             "" if off is None else f"{off:.2f} ({cell['coverage_limit']:.2f})",
         )
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    print_rich(table)
     for name, key in (("exact answers", "exact"), ("the network alone", "network_alone")):
         found = summary[key]
         if found is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering
+from xrayflow.cli.terminal import answering, print_document
 
 WRITTEN = "optimal, min:N, optmin:N, bin:N or none"
 
@@ -31,9 +31,7 @@ def group(
         if as_json:
             from dataclasses import asdict
 
-            from xrayflow.files import SCHEMA_VERSION, to_json
-
-            print(to_json({"schema_version": SCHEMA_VERSION, "grouping": grouping, **asdict(found)}))
+            print_document({"grouping": grouping, **asdict(found)})
             return
         marked = f"; {found.incomplete} channels left over are marked bad" if found.incomplete else ""
         print(

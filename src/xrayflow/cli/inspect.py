@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, complain, show_progress
+from xrayflow.cli.terminal import answering, complain, print_document, show_progress
 from xrayflow.errors import XrayflowError, XrayflowWarning
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ def inspect(
     documents, failed = [], False
     with answering(debug):
         from xrayflow.cli.inspect_table import print_description
-        from xrayflow.files import SCHEMA_VERSION, to_json
         from xrayflow.ogip import describe
 
         with show_progress() as progress:
@@ -77,7 +76,7 @@ def inspect(
                 if not as_json:
                     print_description(documents[-1], first=number == 0)
         if as_json:
-            print(to_json({"schema_version": SCHEMA_VERSION, "files": documents}))
+            print_document({"files": documents})
     if failed:
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, show_progress
+from xrayflow.cli.terminal import answering, print_document, show_progress
 
 
 def simulate(
@@ -61,7 +61,6 @@ def train(
 ) -> None:
     """Train a network from a run file; a stopped run goes on where it was."""
     with answering(debug):
-        from xrayflow.files import SCHEMA_VERSION, to_json
         from xrayflow.networks import read_recipe
         from xrayflow.networks import train as train_network
 
@@ -82,7 +81,7 @@ def train(
                     )
         network = None if last is None else last.network
         if as_json:
-            print(to_json({"schema_version": SCHEMA_VERSION, "network": str(network), "log": str(folder / "log.csv")}))
+            print_document({"network": str(network), "log": str(folder / "log.csv")})
         else:
             print(f"{network}: use it with xrayflow fit PHA --network {network}; the log is {folder / 'log.csv'}")
 

@@ -8,7 +8,15 @@ from typing import Any
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, complain, leaving_no_folder, print_report, print_rich, show_progress
+from xrayflow.cli.terminal import (
+    answering,
+    complain,
+    leaving_no_folder,
+    print_document,
+    print_report,
+    print_rich,
+    show_progress,
+)
 
 
 def answer_of(
@@ -67,11 +75,9 @@ def flux(
         )
         found = quantities(posterior, asked, seed)
         if as_json:
-            from xrayflow.files import SCHEMA_VERSION, to_json
-
             rows = [one.row() for one in found]
             told = {"model": posterior.model.text, "verdict": posterior.verdict, "quantities": rows}
-            print(to_json({"schema_version": SCHEMA_VERSION, "result": str(folder), **told}))
+            print_document({"result": str(folder), **told})
         else:
             print_rich(quantity_table(posterior, found))
 
@@ -105,11 +111,9 @@ def reweigh(
         posterior = another(before, prior)
         products = {} if out is None else write_products(posterior, out)
         if as_json:
-            from xrayflow.files import to_json
-
             told = {"level": level, "before": central(before, level), "after": central(posterior, level)}
             gained = posterior.log_evidence - before.log_evidence
-            print(to_json(located_summary(posterior, products) | {"reweighed": told | {"log_evidence_change": gained}}))
+            print_document(located_summary(posterior, products) | {"reweighed": told | {"log_evidence_change": gained}})
         else:
             print_report(posterior, products)
             print("\n".join(level_lines(before, posterior, level)))
@@ -144,9 +148,7 @@ def compare(
             answers = [answer_of(target, files, words, progress) for target, words in each]
         found = compared(answers, [] if models else targets)
         if as_json:
-            from xrayflow.files import SCHEMA_VERSION, to_json
-
-            print(to_json({"schema_version": SCHEMA_VERSION, "models": [one.row() for one in found]}))
+            print_document({"models": [one.row() for one in found]})
         else:
             print("\n".join(comparison_lines(found)))
 
@@ -206,9 +208,7 @@ def verify(
 
         found: Verification = verify_result(folder, data)
         if as_json:
-            from xrayflow.files import SCHEMA_VERSION, to_json
-
-            print(to_json({"schema_version": SCHEMA_VERSION, "result": str(folder), **found.report()}))
+            print_document({"result": str(folder), **found.report()})
         else:
             print("\n".join(verification_lines(found)))
     if not found.right:
@@ -240,11 +240,9 @@ def error(
         with show_progress() as progress:
             found = intervals(answer_of(target, (rmf, arf, background), asked, progress), names or (), delta)
         if as_json:
-            from xrayflow.files import SCHEMA_VERSION, to_json
-
             minimum = {"name": found.posterior.statistic.name, "value": found.fit.value, "dof": found.fit.dof}
             told = {"result": str(target), "statistic": minimum, "delta": delta, "parameters": found.rows()}
-            print(to_json({"schema_version": SCHEMA_VERSION, **told}))
+            print_document(told)
         else:
             print_rich(found.table())
 
@@ -274,12 +272,10 @@ def steppar(
             posterior = answer_of(target, (rmf, arf, background), asked, progress)
             found = profile(posterior, wanted)
         if as_json:
-            from xrayflow.files import SCHEMA_VERSION, to_json
-
             values = dict(zip(found.names, found.axes, strict=True))
             told = {"result": str(target), "statistic": posterior.statistic.name, "minimum": found.fit.value}
             grid = {"values": values, "value": found.value, "rise": found.rise}
-            print(to_json({"schema_version": SCHEMA_VERSION, **told, **grid}))
+            print_document({**told, **grid})
         else:
             print("\n".join(profile_lines(posterior, found)))
 

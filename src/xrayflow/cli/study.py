@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, print_evaluation, show_progress
+from xrayflow.cli.terminal import answering, print_document, print_evaluation, show_progress
 
 
 def targets(
@@ -60,9 +60,7 @@ def targets(
         partial.unlink(missing_ok=True)
         told = found.summary()
         if as_json:
-            from xrayflow.files import SCHEMA_VERSION, to_json
-
-            print(to_json({"schema_version": SCHEMA_VERSION, "library": str(place), **told}))
+            print_document({"library": str(place), **told})
             return
         for one in told["left_out"]:
             print(f"left out: {one['reason']}", file=sys.stderr)

@@ -99,8 +99,14 @@ def print_rich(what: Any) -> None:
     Console(highlight=False, markup=False, emoji=False).print(what)
 
 
+def print_document(told: dict[str, Any]) -> None:
+    """For machines: one JSON object on stdout."""
+    from xrayflow.files import SCHEMA_VERSION, to_json
+
+    print(to_json({"schema_version": SCHEMA_VERSION, **told}))
+
+
 def print_evaluation(summary: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{summary['spectra']} spectra of {summary['groups']} groups, {summary['library']}")
@@ -114,7 +120,7 @@ def print_evaluation(summary: dict[str, Any]) -> None:
             for pick, key in ((min, "pearson_r"), (max, "coverage_deviation"))
         ]
         table.add_row(row["name"], f"{row['reduced_pgstat_median']:.4g}", *times, *worst)
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    print_rich(table)
 
 
 def _with_error(value: float | None, error: float | None) -> str:

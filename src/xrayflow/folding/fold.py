@@ -130,7 +130,7 @@ class Fold:
         area: (source, energy) cm^2 s: exposure x (ARF / shape of the batch's largest) in each grid bin; (source, 1)
             where that ratio is grey; (source, RMF energy) where the photons are rebinned first.
         bins: Length of the bin axis (the longest of the batch; shorter spectra end in empty bins).
-        rebin: (RMF energy, grid bin) sparse: the share of photons; None where the matrices have it.
+        rebin: (grid bin, RMF energy) the share of photons; None where the matrices have it.
         nested: Whether no bin of the grid straddles two of the RMF's energies.
         parts: So many neighbouring bins of the grid are summed before anything else.
 
@@ -142,7 +142,7 @@ class Fold:
     matrix_of_source: Int[Tensor, " source"]
     area: Float[Tensor, "source energy"]
     bins: int
-    rebin: Tensor | None = None
+    rebin: SparseMatrix | None = None
     nested: bool = False
     parts: int = 1
 
@@ -196,7 +196,7 @@ class Fold:
             matrix_of_source=torch.tensor([number[_binning(spectrum)] for spectrum in spectra]),
             area=torch.from_numpy(ratio * exposure[:, None]).to(dtype),
             bins=max(matrix.shape[1] for matrix in matrices),
-            rebin=_sparse(share).to(dtype) if rebin else None,
+            rebin=SparseMatrix.of(0, share, dtype) if rebin else None,
             nested=nested,
         )
 
@@ -254,8 +254,7 @@ class Fold:
         if self.parts > 1:
             photons = photons.reshape(*photons.shape[:-1], -1, self.parts).sum(-1)
         if self.rebin is not None:
-            flat = photons.reshape(-1, photons.shape[-1])
-            photons = torch.sparse.mm(self.rebin, flat.T).T.reshape(*photons.shape[:-1], -1)
+            photons = self.rebin.product(photons)
         if self.area.shape[0] == 1:
             folded = self._folded(photons, self.matrices[int(self.matrix_of_source)], self.area)
         else:
@@ -419,14 +418,6 @@ def overlap(grid_edges: NDArray[np.float64], response_edges: NDArray[np.float64]
     column = np.searchsorted(response_edges, cuts[:-1], side="right") - 1
     share = np.diff(cuts) / np.diff(grid_edges)[row]
     return sp.csr_array((share, (row, column)), shape=shape)
-
-
-def _sparse(share: sp.csr_array) -> Tensor:
-    """The transpose of `share` for torch."""
-    entries = share.T.tocoo()
-    place = torch.from_numpy(np.stack([entries.row, entries.col]).astype(np.int64))
-    values = torch.from_numpy(entries.data)
-    return torch.sparse_coo_tensor(place, values, entries.shape, check_invariants=True).coalesce()
 
 
 def _check_band(grid: Grid, spectrum: Spectrum, served: NDArray[np.bool_], reached: sp.csr_array) -> None:
