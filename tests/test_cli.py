@@ -11,15 +11,15 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
+from command_zoo import Ran, Run, runner
 from ogip_zoo import ENERGY_EDGES, power_law_counts, toy_files, write_arf, write_spectrum
 from test_summary_schema import validate
-from xrayflow import cli
 from xrayflow.cli import options
 from xrayflow.errors import XrayflowError, XrayflowWarning
 from xrayflow.ogip import write_pha
@@ -30,27 +30,10 @@ from xrayflow.statistics.auto import STATISTICS
 QUICK = ("--model", "TBabs*powerlaw", "--energies", "1-5", "--grouping", "min:50")
 
 
-class Ran(NamedTuple):
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command line in this process."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def call(*arguments: object) -> Ran:
-        code = cli.run([str(argument) for argument in arguments])
-        return Ran(code, *capsys.readouterr())
-
-    return call
+    return runner(capsys, monkeypatch)
 
 
 @pytest.fixture

@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
+from command_zoo import Ran, Run, runner
 from ogip_zoo import toy_files, write_spectrum
-from xrayflow import cli
 from xrayflow.ogip import read_observation, write_pha
-
-
-class Ran(NamedTuple):
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command line in this process."""
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def call(*arguments: object) -> Ran:
-        code = cli.run([str(argument) for argument in arguments])
-        return Ran(code, *capsys.readouterr())
-
-    return call
+    return runner(capsys, monkeypatch, columns=100)
 
 
 def as_json(ran: Ran) -> list[dict[str, Any]]:

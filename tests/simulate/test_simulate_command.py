@@ -6,16 +6,15 @@ import json
 import re
 import shutil
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
 import ogip_zoo
+from command_zoo import Ran, Run, runner
 from xrayflow import cli
 from xrayflow.errors import DataError, FileError, XrayflowWarning
 from xrayflow.models import parse_model
@@ -28,28 +27,11 @@ MODEL = ("--model", "TBabs*powerlaw")
 THETA = tuple(word for name, value in VALUES.items() for word in ("--theta", f"{name}={value}"))
 
 
-class Ran(NamedTuple):
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Runs `xrayflow simulate` in this process, in an empty folder."""
-    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> Ran:
-        code = cli.run(["simulate", *(str(argument) for argument in arguments)])
-        return Ran(code, *capsys.readouterr())
-
-    return call
+    return runner(capsys, monkeypatch, "simulate")
 
 
 @pytest.fixture
