@@ -7,14 +7,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from xrayflow.inference.ladder import SamplingBudget, State
-from xrayflow.inference.proposals.draws import balance_heuristic
-from xrayflow.inference.proposals.em import reshared
 from xrayflow.inference.proposals.mixture import Proposal
+from xrayflow.inference.rungs.refine import with_asked_shares
 from xrayflow.inference.weights import effective_sample_size
 
 PILOT = 100
 """Draws that tell whether the modes describe a source."""
-
 
 GOOD = 0.4
 """Efficiency of a pilot from which nothing is gained by a better proposal."""
@@ -33,9 +31,7 @@ class Direct:
 
     def propose(self, state: State, sources: Int[Tensor, " climber"]) -> Proposal:
         """A proposal for each of some sources."""
-        return Proposal.stack(
-            [reshared(balance_heuristic(state.history[source]), state.base(source)) for source in sources.tolist()]
-        )
+        return Proposal.stack(with_asked_shares(state, sources))
 
     def most(self, budget: SamplingBudget) -> float:
         """As many as a good proposal needs."""

@@ -47,8 +47,7 @@ class Refine:
                 if efficiency[row] > best[place]:
                     best[place], kept[place] = efficiency[row], trial[row]
             if attempt == 0:
-                drawn = [balance_heuristic(state.history[source]) for source in sources.tolist()]
-                kept = [reshared(*pair) for pair in zip(drawn, kept, strict=True)]
+                kept = with_asked_shares(state, sources)
             active = active[efficiency < state.budget.enough]
             if active.numel() == 0 or attempt == state.budget.rounds:
                 break
@@ -68,6 +67,16 @@ class Refine:
             both = WeightedDraws.chain([look.select(doubtful), rest])
             efficiency[doubtful] = effective_sample_size(both.log_weight) / draws
         return efficiency
+
+
+def with_asked_shares(state: State, sources: Int[Tensor, " source"]) -> list[Proposal]:
+    """What the next proposals are fitted from, with the shares that all draws of each source so far ask for.
+
+    Args:
+        state: Where the batch stands.
+        sources: Their numbers in the batch.
+    """
+    return [reshared(balance_heuristic(state.history[i]), state.base(i)) for i in sources.tolist()]
 
 
 def refitted(state: State, sources: Int[Tensor, " source"]) -> list[Proposal]:
