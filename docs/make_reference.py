@@ -20,6 +20,9 @@ GUIDE = DOCS / "guides" / "how-exact-is-it.md"
 BACKGROUNDS = DOCS / "guides" / "backgrounds.md"
 FILES = DOCS / "guides" / "which-files.md"
 BRIGHT = DOCS / "guides" / "bright-spectra.md"
+NETWORKS = DOCS / "guides" / "networks.md"
+PASSPORT = DOCS.parent / "src" / "xrayflow" / "data" / "nicer-bhb.passport.json"
+BACKGROUND_MODES = {"none": "none", "modelled": "modelled, off"}
 IRON = 6.1, 7.2
 """keV"""
 
@@ -311,6 +314,48 @@ def reading_table() -> list[str]:
     return [paragraph(note), "", *table(headings, rows)]
 
 
+def passport_table() -> list[str]:
+    """What the passport of the shipped network says, by decade of counts and background."""
+    passport = json.loads(PASSPORT.read_text(encoding="utf-8"))
+
+    def row_of(counts: str, background: str, cell: dict[str, Any]) -> list[str]:
+        good = " / ".join(f"{value:.2f}" for value in cell["final_efficiency_10_50_90"])
+        own = [str(cell["spectra"]), f"{cell['certified']:.0%}", good, f"{cell['width_ratio_median']:.1f}"]
+        return [counts, background, *own]
+
+    rows = [
+        row_of(f"1e{cell['decade']} ..", BACKGROUND_MODES[cell["background"]], cell)
+        for cell in passport["cells"]
+        if "width_ratio_median" in cell
+    ]
+    rows.append(row_of("all", "both", passport["all"]))
+    note = f"`nicer-bhb`, {passport['spectra']} fresh spectra ({passport['date']}; [all of it]"
+    lines = [
+        f"{note}(../../src/xrayflow/data/{PASSPORT.name})):",
+        "",
+        *table(
+            [
+                "counts",
+                "background",
+                "spectra",
+                "certified",
+                "draws that count, 10 / 50 / 90 %",
+                "network's width / exact",
+            ],
+            rows,
+        ),
+        "",
+    ]
+    for name, key in (("The exact answers'", "exact"), ("The network's own", "network_alone")):
+        found = passport[key]
+        lines.append(
+            f"{name} coverage is off by {max(found['coverage_off_by'].values()):.3f} at most (a right system: "
+            f"{found['coverage_limit']:.3f} once in a hundred), TARP by {found['tarp_off_by']:.3f} "
+            f"({found['tarp_limit']:.3f})."
+        )
+    return lines
+
+
 def with_tables(text: str, tables: dict[str, list[str]]) -> str:
     """A page with the parts between its markers made anew."""
     for name, lines in tables.items():
@@ -334,6 +379,7 @@ def make() -> dict[Path, str]:
     pages[GUIDE] = with_tables(GUIDE.read_text(encoding="utf-8"), tables)
     pages[BACKGROUNDS] = with_tables(BACKGROUNDS.read_text(encoding="utf-8"), {"backgrounds": background_table()})
     pages[BRIGHT] = with_tables(BRIGHT.read_text(encoding="utf-8"), calibration_tables())
+    pages[NETWORKS] = with_tables(NETWORKS.read_text(encoding="utf-8"), {"passport": passport_table()})
     tables = {"hostile": hostile_table(), "reading": reading_table()}
     pages[FILES] = with_tables(FILES.read_text(encoding="utf-8"), tables)
     return pages
