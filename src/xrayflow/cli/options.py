@@ -1,4 +1,7 @@
-"""All options of all verbs, each once, and what their words mean. Words that cannot be read are wrong usage: exit 2."""
+"""The options of all verbs, each once, and what their words mean. Words that cannot be read are wrong usage: exit 2.
+
+Those of verbs on an answer are in `answer_options`.
+"""
 
 from __future__ import annotations
 
@@ -37,33 +40,13 @@ class LikelihoodOf(StrEnum):
     profile = "profile"
 
 
-class TableKind(StrEnum):
-    """The names of `table --format`."""
+def option(*names: str, help: str, panel: str, **settings: Any) -> Any:
+    """One option of a list.
 
-    latex = "latex"
-    ecsv = "ecsv"
-    csv = "csv"
-    mrt = "mrt"
-
-
-class Figure(StrEnum):
-    """The names of `plot --kind`."""
-
-    spectrum = "spectrum"
-    unfolded = "unfolded"
-    corner = "corner"
-    qq = "qq"
-
-
-class IntervalLevel(StrEnum):
-    """The names of `table --level`."""
-
-    sixty_eight = "68"
-    ninety = "90"
-
-
-def _option(*names: str, help: str, panel: str, **settings: Any) -> Any:
-    """One option of the list below."""
+    Args:
+        names: As they are typed; none is the parameter's own.
+        help, panel, settings: Of typer.
+    """
     return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
 
 
@@ -79,52 +62,12 @@ Spectra = Annotated[list[Path] | None, typer.Argument(metavar="PHA...", help="Th
 Run = Annotated[Path, typer.Argument(metavar="RUN.toml", help="The run file.", show_default=False)]
 TargetLibrary = Annotated[Path, typer.Argument(metavar="TARGETS", help="Of xrayflow targets.", show_default=False)]
 
-Result = Annotated[Path, typer.Argument(metavar="RESULT", help="Folder of xrayflow fit --out.", show_default=False)]
 
-Results = Annotated[
-    list[Path], typer.Argument(metavar="RESULT...", help="Folders of xrayflow fit --out.", show_default=False)
-]
-FigureKind = Annotated[
-    Figure,
-    _option(
-        "--kind",
-        help="Folded spectrum, E^2 N(E) of the source, parameters against each other, or counts below each energy.",
-        panel=OUTPUT,
-    ),
-]
-TableFormat = Annotated[TableKind, _option("--format", help="Of the table.", panel=OUTPUT)]
-TableLevel = Annotated[IntervalLevel, _option("--level", help="Of the intervals [%].", panel=OUTPUT)]
-DataFolder = Annotated[
-    Path | None, _option("--data", metavar="DIR", help="Where the files of the data are now.", panel=FILES)
-]
-
-Target = Annotated[
-    str, typer.Argument(metavar="PHA|RESULT", help="A spectrum, or a folder of fit --out.", show_default=False)
-]
-Targets = Annotated[
-    list[str], typer.Argument(metavar="PHA|RESULT...", help="A spectrum, or folders of fit --out.", show_default=False)
-]
-Models = Annotated[
-    list[str] | None, _option("--models", "--model", metavar="EXPR", help="One of them; again for each.", panel=MODEL)
-]
-Names = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[NAME...]", help="Parameters, or XSPEC's numbers of them; none: all.", show_default=False),
-]
-Axes = Annotated[
-    list[str],
-    typer.Argument(metavar="NAME=LO:HI[:STEPS][:log]...", help="One axis or two.", show_default=False),
-]
-Level = Annotated[
-    float, _option(metavar="PERCENT", min=1.0, max=99.99, help="Of the intervals that are compared.", panel=ANSWER)
-]
-Delta = Annotated[float, _option(metavar="RISE", help="Of the statistic: 1 is 68 %, 2.706 is 90 %.", panel=ANSWER)]
-
-Rmf = Annotated[str | None, _option(metavar="FILE", help="Redistribution matrix, instead of RESPFILE.", panel=FILES)]
-Arf = Annotated[str | None, _option(metavar="FILE", help="Effective area, instead of ANCRFILE.", panel=FILES)]
+Rmf = Annotated[str | None, option(metavar="FILE", help="Redistribution matrix, instead of RESPFILE.", panel=FILES)]
+Arf = Annotated[str | None, option(metavar="FILE", help="Effective area, instead of ANCRFILE.", panel=FILES)]
 Background = Annotated[
     str | None,
-    _option(
+    option(
         metavar="FILE|none|known",
         help="Background spectrum, instead of BACKFILE; known: BACKFILE's, with --likelihood known.",
         panel=FILES,
@@ -132,77 +75,70 @@ Background = Annotated[
 ]
 FakeBackground = Annotated[
     str | None,
-    _option("--background", metavar="FILE|none", help="Background that is added, and observed anew.", panel=FILES),
+    option("--background", metavar="FILE|none", help="Background that is added, and observed anew.", panel=FILES),
 ]
 Xcm = Annotated[
     Path | None,
-    _option(
+    option(
         metavar="FILE",
         help="A saved session of XSPEC: its files, bins, statistic, model; what you also give here counts.",
         panel=FILES,
     ),
 ]
 Row = Annotated[
-    int | None, _option(metavar="N", help="Which spectrum of a TYPE:II file; the same as PHA{N}.", panel=FILES)
+    int | None, option(metavar="N", help="Which spectrum of a TYPE:II file; the same as PHA{N}.", panel=FILES)
 ]
-Listed = Annotated[Path | None, _option("--list", metavar="FILE", help="Lines of PHA [ARF [BACKGROUND]].", panel=FILES)]
+Listed = Annotated[Path | None, option("--list", metavar="FILE", help="Lines of PHA [ARF [BACKGROUND]].", panel=FILES)]
 Template = Annotated[
     str | None,
-    _option(metavar="PHA", help="Take response, grouping, quality, exposure from it.", panel=FILES),
+    option(metavar="PHA", help="Take response, grouping, quality, exposure from it.", panel=FILES),
 ]
 Evaluated = Annotated[
-    list[str] | None, _option("--network", metavar="NAME|FILE", help="To evaluate; may be given again.", panel=FILES)
+    list[str] | None, option("--network", metavar="NAME|FILE", help="To evaluate; may be given again.", panel=FILES)
 ]
 
 DEFAULT_MODEL = "TBabs*simpl*ezdiskbb"
 """That of `setup`, which loads torch."""
 
-ModelText = Annotated[str, _option(metavar="EXPR", help="As in XSPEC's model command.", panel=MODEL)]
-MaybeModelText = Annotated[str | None, _option("--model", metavar="EXPR", help="Of a spectrum.", panel=MODEL)]
+ModelText = Annotated[str, option(metavar="EXPR", help="As in XSPEC's model command.", panel=MODEL)]
 Freeze = Annotated[
-    list[str] | None, _option(metavar="NAME=VALUE", help="Hold a parameter, e.g. TBabs.nH=0.2.", panel=MODEL)
+    list[str] | None, option(metavar="NAME=VALUE", help="Hold a parameter, e.g. TBabs.nH=0.2.", panel=MODEL)
 ]
 Link = Annotated[
     list[str] | None,
-    _option(
-        metavar="NAME=EXPR", help="Tie a parameter to others, e.g. gaussian_3.Sigma=2*gaussian.Sigma.", panel=MODEL
-    ),
+    option(metavar="NAME=EXPR", help="Tie a parameter to others, e.g. gaussian_3.Sigma=2*gaussian.Sigma.", panel=MODEL),
 ]
 PriorChanges = Annotated[
     list[str] | None,
-    _option(metavar="NAME=LO:HI|NAME~N(MEAN,SD)", help="Change the prior of a parameter.", panel=MODEL),
+    option(metavar="NAME=LO:HI|NAME~N(MEAN,SD)", help="Change the prior of a parameter.", panel=MODEL),
 ]
-Abund = Annotated[str, _option(metavar="wilm|angr|aspl|grsa|lodd", help="Abundances of absorbers.", panel=MODEL)]
-Xsect = Annotated[str, _option(metavar="vern", help="Cross-sections of absorbers.", panel=MODEL)]
+Abund = Annotated[str, option(metavar="wilm|angr|aspl|grsa|lodd", help="Abundances of absorbers.", panel=MODEL)]
+Xsect = Annotated[str, option(metavar="vern", help="Cross-sections of absorbers.", panel=MODEL)]
 Theta = Annotated[
     list[str] | None,
-    _option(metavar="NAME=VALUE", help="The value of each free parameter: one spectrum.", panel=MODEL),
+    option(metavar="NAME=VALUE", help="The value of each free parameter: one spectrum.", panel=MODEL),
 ]
-PriorDraws = Annotated[int | None, _option(metavar="N", help="A library of N spectra instead.", panel=MODEL)]
+PriorDraws = Annotated[int | None, option(metavar="N", help="A library of N spectra instead.", panel=MODEL)]
 
 Energies = Annotated[
-    str | None, _option(metavar="KEV", help="Bands: 0.5-1.5,2.3-10 (default 0.3-10, or the network's).", panel=DATA)
+    str | None, option(metavar="KEV", help="Bands: 0.5-1.5,2.3-10 (default 0.3-10, or the network's).", panel=DATA)
 ]
 Channels = Annotated[
-    str | None, _option(metavar="FIRST-LAST", help="Channels to fit instead, both kept: 30-999.", panel=DATA)
+    str | None, option(metavar="FIRST-LAST", help="Channels to fit instead, both kept: 30-999.", panel=DATA)
 ]
 Grouping = Annotated[
-    str, _option(metavar="file|none|optimal|min:N|optmin:N|bin:N", help="How channels form bins.", panel=DATA)
+    str, option(metavar="file|none|optimal|min:N|optmin:N|bin:N", help="How channels form bins.", panel=DATA)
 ]
 NewGrouping = Annotated[
     str,
-    _option("--grouping", metavar="optimal|min:N|optmin:N|bin:N|none", help="The bins to write.", panel=DATA),
-]
-MaybeGrouping = Annotated[
-    str | None,
-    _option("--grouping", metavar="file|none|optimal|min:N|optmin:N|bin:N", help="How channels form bins.", panel=DATA),
+    option("--grouping", metavar="optimal|min:N|optmin:N|bin:N|none", help="The bins to write.", panel=DATA),
 ]
 ShownStatistic = Annotated[
-    Statistic, _option("--statistic", help="XSPEC's statistic to show; only chi2 changes a posterior.", panel=DATA)
+    Statistic, option("--statistic", help="XSPEC's statistic to show; only chi2 changes a posterior.", panel=DATA)
 ]
 Systematic = Annotated[
     str | None,
-    _option(
+    option(
         "--systematic",
         metavar="FRACTION|modes[:SET][:A]",
         help="Error of the model in each bin, or correlated errors of the response; default by instrument and counts.",
@@ -211,11 +147,11 @@ Systematic = Annotated[
 ]
 Fraction = Annotated[
     float,
-    _option("--systematic", metavar="FRACTION", min=0.0, help="Systematic error of the model in each bin.", panel=DATA),
+    option("--systematic", metavar="FRACTION", min=0.0, help="Systematic error of the model in each bin.", panel=DATA),
 ]
 LikelihoodName = Annotated[
     LikelihoodOf,
-    _option(
+    option(
         "--likelihood",
         help="A background is integrated over, taken as known, or profiled as XSPEC's statistic does.",
         panel=DATA,
@@ -223,56 +159,34 @@ LikelihoodName = Annotated[
 ]
 BackgroundScale = Annotated[
     float,
-    _option(metavar="FRACTION", min=0.0, max=1.0, help="How far a modelled background's level may be off.", panel=DATA),
+    option(metavar="FRACTION", min=0.0, max=1.0, help="How far a modelled background's level may be off.", panel=DATA),
 ]
 MaybeSystematic = Annotated[
     str | None,
-    _option(
+    option(
         "--systematic",
         metavar="FRACTION|modes[:SET][:A]",
         help="Error in each channel, or correlated errors of the response.",
         panel=DATA,
     ),
 ]
-Exposure = Annotated[float | None, _option(metavar="SECONDS", help="Exposure.", panel=DATA)]
-Noise = Annotated[bool, _option("--noise/--no-noise", help="Scatter counts.", panel=DATA)]
-Every = Annotated[bool, _option("--every", help="Take spectra too that networks learned from.", panel=DATA)]
+Exposure = Annotated[float | None, option(metavar="SECONDS", help="Exposure.", panel=DATA)]
+Noise = Annotated[bool, option("--noise/--no-noise", help="Scatter counts.", panel=DATA)]
+Every = Annotated[bool, option("--every", help="Take spectra too that networks learned from.", panel=DATA)]
 AtMost = Annotated[
-    int | None, _option("--spectra", metavar="N", min=2, help="At most so many, by the seed.", panel=DATA)
+    int | None, option("--spectra", metavar="N", min=2, help="At most so many, by the seed.", panel=DATA)
 ]
 
-Band = Annotated[
-    list[str] | None,
-    _option(metavar="KEV", help="As 2-10; may be given again (default: the fit's, and 2-10).", panel=ANSWER),
-]
-Unabsorbed = Annotated[bool, _option("--unabsorbed", help="Without the model's absorbers too.", panel=ANSWER)]
-Components = Annotated[
-    list[str] | None,
-    _option("--component", metavar="NAME", help="Of one additive component too, as gaussian_3.", panel=ANSWER),
-]
-Distance = Annotated[str | None, _option(metavar="D", help="As '8(1) kpc', for luminosities and radii.", panel=ANSWER)]
-Redshift = Annotated[
-    float | None, _option(metavar="Z", help="Luminosities in bands of the source's own frame.", panel=ANSWER)
-]
-Hardness = Annotated[
-    list[str] | None, _option(metavar="HARD/SOFT", help="Ratio of energy fluxes, as 4-10/2-4.", panel=ANSWER)
-]
-Widths = Annotated[list[str] | None, _option("--ew", metavar="NAME", help="Equivalent width of a line.", panel=ANSWER)]
-Radii = Annotated[
-    list[str] | None, _option("--radius", metavar="NAME", help="Radius that a disc's norm means.", panel=ANSWER)
-]
-Inclination = Annotated[str | None, _option(metavar="DEGREES", help="As '60(5)', for a disc's radius.", panel=ANSWER)]
-Hardening = Annotated[float, _option(metavar="F", help="Colour correction f of a radius.", panel=ANSWER)]
 
-Draws = Annotated[int, _option(min=10, max=MOST_DRAWS, help="Posterior draws per block.", panel=ANSWER)]
-Ess = Annotated[float, _option(min=1.0, max=MOST_ESS, help="Effective sample size to reach.", panel=ANSWER)]
+Draws = Annotated[int, option(min=10, max=MOST_DRAWS, help="Posterior draws per block.", panel=ANSWER)]
+Ess = Annotated[float, option(min=1.0, max=MOST_ESS, help="Effective sample size to reach.", panel=ANSWER)]
 TimeLimit = Annotated[
     float | None,
-    _option("--time-limit", metavar="SECONDS", min=0.01, help="Stop there, with a verdict that says so.", panel=ANSWER),
+    option("--time-limit", metavar="SECONDS", min=0.01, help="Stop there, with a verdict that says so.", panel=ANSWER),
 ]
 NetworkName = Annotated[
     str | None,
-    _option(
+    option(
         "--network",
         metavar="NAME|PATH|none",
         help="What starts the answer; default: the shipped network that was made for instrument and model.",
@@ -280,29 +194,29 @@ NetworkName = Annotated[
     ),
 ]
 StartingNetwork = Annotated[
-    str, _option("--network", metavar="NAME|FILE|none", help="Some of the starts come from its draws.", panel=ANSWER)
+    str, option("--network", metavar="NAME|FILE|none", help="Some of the starts come from its draws.", panel=ANSWER)
 ]
 Amortised = Annotated[
-    bool, _option("--amortised", help="Answer from the network alone: quick, not certified.", panel=ANSWER)
+    bool, option("--amortised", help="Answer from the network alone: quick, not certified.", panel=ANSWER)
 ]
-Seed = Annotated[int, _option(min=0, help="The same seed and files give the same result.", panel=ANSWER)]
-Objective = Annotated[str, _option(metavar="statistic|posterior", help="What is minimised.", panel=ANSWER)]
-Starts = Annotated[int, _option(min=1, help="Cold starts of each spectrum.", panel=ANSWER)]
+Seed = Annotated[int, option(min=0, help="The same seed and files give the same result.", panel=ANSWER)]
+Objective = Annotated[str, option(metavar="statistic|posterior", help="What is minimised.", panel=ANSWER)]
+Starts = Annotated[int, option(min=1, help="Cold starts of each spectrum.", panel=ANSWER)]
 GroupBy = Annotated[
     str,
-    _option(metavar="obsid|object|folder", help="What stays together when a training holds some apart.", panel=ANSWER),
+    option(metavar="obsid|object|folder", help="What stays together when a training holds some apart.", panel=ANSWER),
 ]
-DrawsEach = Annotated[int, _option("--draws", min=2, max=MOST_DRAWS, help="Draws of each spectrum.", panel=ANSWER)]
-Exact = Annotated[int, _option(metavar="N", min=0, help="Exact posteriors of N spectra beside.", panel=ANSWER)]
-Repeats = Annotated[int, _option(metavar="N", min=0, help="Measurements of the time; 0: none.", panel=ANSWER)]
-Device = Annotated[str, _option(metavar="cpu|cuda", help="Where to train.", panel=ANSWER)]
+DrawsEach = Annotated[int, option("--draws", min=2, max=MOST_DRAWS, help="Draws of each spectrum.", panel=ANSWER)]
+Exact = Annotated[int, option(metavar="N", min=0, help="Exact posteriors of N spectra beside.", panel=ANSWER)]
+Repeats = Annotated[int, option(metavar="N", min=0, help="Measurements of the time; 0: none.", panel=ANSWER)]
+Device = Annotated[str, option(metavar="cpu|cuda", help="Where to train.", panel=ANSWER)]
 
-Out = Annotated[Path | None, _option(metavar="DIR", help="Folder for the products; made where missing.", panel=OUTPUT)]
-OutFile = Annotated[Path | None, _option("--out", metavar="FILE", help="What is written.", panel=OUTPUT)]
-NewFile = Annotated[Path, _option("--out", metavar="FILE", help="The file that is written.", panel=OUTPUT)]
-Restart = Annotated[bool, _option("--restart", help="Start anew instead of going on.", panel=OUTPUT)]
-AsJson = Annotated[bool, _option("--json", help="Print one JSON object, and nothing else.", panel=OUTPUT)]
-Debug = Annotated[bool, _option("--debug", help="Show the traceback of an error.", panel=OUTPUT)]
+Out = Annotated[Path | None, option(metavar="DIR", help="Folder for the products; made where missing.", panel=OUTPUT)]
+OutFile = Annotated[Path | None, option("--out", metavar="FILE", help="What is written.", panel=OUTPUT)]
+NewFile = Annotated[Path, option("--out", metavar="FILE", help="The file that is written.", panel=OUTPUT)]
+Restart = Annotated[bool, option("--restart", help="Start anew instead of going on.", panel=OUTPUT)]
+AsJson = Annotated[bool, option("--json", help="Print one JSON object, and nothing else.", panel=OUTPUT)]
+Debug = Annotated[bool, option("--debug", help="Show the traceback of an error.", panel=OUTPUT)]
 
 _NUMBER = r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"
 _RANGE = re.compile(rf"^\s*{_NUMBER}\s*-\s*{_NUMBER}\s*$")
@@ -409,27 +323,6 @@ def check_fit(
         raise typer.BadParameter("answers from a network; give one, or leave --network out", param_hint="--amortised")
 
 
-def fit_words(
-    model: str | None,
-    freeze: Sequence[str] | None,
-    prior: Sequence[str] | None,
-    energies: str | None,
-    grouping: str | None,
-    systematic: str | None,
-) -> dict[str, Any]:
-    """What is asked of a spectrum, as `infer` takes it."""
-    check_fit(assignments(freeze, "--freeze"), {}, prior, energies, None, None, False)
-    check_systematic(systematic)
-    return {
-        "model": model,
-        "freeze": assignments(freeze, "--freeze"),
-        "prior": list(prior or []),
-        "energies": bands(energies),
-        "grouping": grouping,
-        "systematic": systematic,
-    }
-
-
 def check_systematic(text: str | None) -> None:
     """A fraction below 0 is no fraction; words are read where sets of modes are known."""
     try:
@@ -456,11 +349,3 @@ def check_simulation(
         raise typer.BadParameter("goes with --prior-draws; --theta says all values", param_hint="--prior")
     if prior_draws is not None and background is not None:
         raise typer.BadParameter("goes with --theta; a library has modelled backgrounds", param_hint="--background")
-
-
-def check_twice(places: list[str]) -> None:
-    """One place given twice, under whatever name."""
-    found: dict[Path, str] = {}
-    for place in places:
-        if (known := found.setdefault(Path(place).resolve(), place)) is not place:
-            raise typer.BadParameter(f"{place} is {known} again; give another answer of the same data")

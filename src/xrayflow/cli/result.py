@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from xrayflow.cli import options
+from xrayflow.cli import answer_options, options
 from xrayflow.cli.terminal import (
     answering,
     complain,
@@ -39,17 +39,17 @@ def answer_of(
 
 
 def flux(
-    folder: options.Result,
-    band: options.Band = None,
-    unabsorbed: options.Unabsorbed = False,
-    component: options.Components = None,
-    distance: options.Distance = None,
-    redshift: options.Redshift = None,
-    hardness: options.Hardness = None,
-    width: options.Widths = None,
-    radius: options.Radii = None,
-    inclination: options.Inclination = None,
-    hardening: options.Hardening = 1.0,
+    folder: answer_options.Result,
+    band: answer_options.Band = None,
+    unabsorbed: answer_options.Unabsorbed = False,
+    component: answer_options.Components = None,
+    distance: answer_options.Distance = None,
+    redshift: answer_options.Redshift = None,
+    hardness: answer_options.Hardness = None,
+    width: answer_options.Widths = None,
+    radius: answer_options.Radii = None,
+    inclination: answer_options.Inclination = None,
+    hardening: answer_options.Hardening = 1.0,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
@@ -83,9 +83,9 @@ def flux(
 
 
 def reweigh(
-    folder: options.Result,
+    folder: answer_options.Result,
     prior: options.PriorChanges = None,
-    level: options.Level = 90.0,
+    level: answer_options.Level = 90.0,
     out: options.Out = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
@@ -120,24 +120,24 @@ def reweigh(
 
 
 def compare(
-    targets: options.Targets,
-    models: options.Models = None,
+    targets: answer_options.Targets,
+    models: answer_options.Models = None,
     rmf: options.Rmf = None,
     arf: options.Arf = None,
     background: options.Background = None,
     freeze: options.Freeze = None,
     prior: options.PriorChanges = None,
     energies: options.Energies = None,
-    grouping: options.MaybeGrouping = None,
+    grouping: answer_options.MaybeGrouping = None,
     systematic: options.Systematic = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
     """Models of one spectrum by their evidence: PHA --models A --models B, or result folders of the same data."""
-    asked = options.fit_words(None, freeze, prior, energies, grouping, systematic)
+    asked = answer_options.fit_words(None, freeze, prior, energies, grouping, systematic)
     if models and len(targets) > 1:
         raise typer.BadParameter("give one spectrum with --models, or several result folders")
-    options.check_twice(targets)
+    answer_options.check_twice(targets)
     with answering(debug):
         from xrayflow.products import compare as compared
         from xrayflow.products import comparison_lines
@@ -154,9 +154,9 @@ def compare(
 
 
 def table(
-    results: options.Results,
-    kind: options.TableFormat = options.TableKind.latex,
-    level: options.TableLevel = options.IntervalLevel.ninety,
+    results: answer_options.Results,
+    kind: answer_options.TableFormat = answer_options.TableKind.latex,
+    level: answer_options.TableLevel = answer_options.IntervalLevel.ninety,
     debug: options.Debug = False,
 ) -> None:
     """Answers of one model as a table for a paper (LaTeX) or for machines (ECSV, CSV, the AAS's MRT), one row each."""
@@ -164,13 +164,13 @@ def table(
         from xrayflow.products import latex_table, load_result, machine_table
 
         posteriors = [load_result(one) for one in results]
-        latex = kind is options.TableKind.latex
+        latex = kind is answer_options.TableKind.latex
         print(latex_table(posteriors, level) if latex else machine_table(posteriors, kind.value, level.value))
 
 
 def plot(
-    folder: options.Result,
-    kind: options.FigureKind = options.Figure.unfolded,
+    folder: answer_options.Result,
+    kind: answer_options.FigureKind = answer_options.Figure.unfolded,
     out: options.OutFile = None,
     debug: options.Debug = False,
 ) -> None:
@@ -183,7 +183,7 @@ def plot(
 
 
 def export(
-    folder: options.Result,
+    folder: answer_options.Result,
     out: options.OutFile = None,
     debug: options.Debug = False,
 ) -> None:
@@ -196,8 +196,8 @@ def export(
 
 
 def verify(
-    folder: options.Result,
-    data: options.DataFolder = None,
+    folder: answer_options.Result,
+    data: answer_options.DataFolder = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -217,23 +217,23 @@ def verify(
 
 
 def error(
-    target: options.Target,
-    names: options.Names = None,
-    delta: options.Delta = 2.706,
+    target: answer_options.Target,
+    names: answer_options.Names = None,
+    delta: answer_options.Delta = 2.706,
     rmf: options.Rmf = None,
     arf: options.Arf = None,
     background: options.Background = None,
-    model: options.MaybeModelText = None,
+    model: answer_options.MaybeModelText = None,
     freeze: options.Freeze = None,
     prior: options.PriorChanges = None,
     energies: options.Energies = None,
-    grouping: options.MaybeGrouping = None,
+    grouping: answer_options.MaybeGrouping = None,
     systematic: options.Systematic = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
     """XSPEC's error on an answer (its statistic, all others fitted anew), beside the intervals of the posterior."""
-    asked = options.fit_words(model, freeze, prior, energies, grouping, systematic)
+    asked = answer_options.fit_words(model, freeze, prior, energies, grouping, systematic)
     with answering(debug):
         from xrayflow.products import intervals
 
@@ -248,22 +248,22 @@ def error(
 
 
 def steppar(
-    target: options.Target,
-    axes: options.Axes,
+    target: answer_options.Target,
+    axes: answer_options.Axes,
     rmf: options.Rmf = None,
     arf: options.Arf = None,
     background: options.Background = None,
-    model: options.MaybeModelText = None,
+    model: answer_options.MaybeModelText = None,
     freeze: options.Freeze = None,
     prior: options.PriorChanges = None,
     energies: options.Energies = None,
-    grouping: options.MaybeGrouping = None,
+    grouping: answer_options.MaybeGrouping = None,
     systematic: options.Systematic = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
     """XSPEC's steppar on an answer: its statistic on a grid of one or two parameters, all others fitted anew."""
-    asked = options.fit_words(model, freeze, prior, energies, grouping, systematic)
+    asked = answer_options.fit_words(model, freeze, prior, energies, grouping, systematic)
     with answering(debug):
         from xrayflow.products import Axis, profile, profile_lines
 
