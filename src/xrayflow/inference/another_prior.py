@@ -24,14 +24,11 @@ from torch import Tensor
 from xrayflow.errors import DataError, PriorError
 from xrayflow.fitting import minimise
 from xrayflow.inference.checks import predictive
+from xrayflow.inference.checks.findings import Findings
 from xrayflow.inference.checks.misfit import find_misfit
 from xrayflow.inference.checks.verdict import (
-    Doubt,
-    far_nuisances,
-    find_flags,
     judge_computation,
     judge_fit,
-    other_scales,
 )
 from xrayflow.inference.parts import BestPoint
 from xrayflow.inference.posterior import Posterior
@@ -44,7 +41,6 @@ from xrayflow.inference.weights import (
 )
 from xrayflow.models import Model
 from xrayflow.prior import Marginal, Prior, log_standard_normal, name_of
-from xrayflow.statistics import AMPLITUDE
 
 LEAST_ESS = 100.0
 """Effective draws that must be left: the ends of a 90 % interval then scatter by a fifth of a standard deviation."""
@@ -158,18 +154,13 @@ def _judged(posterior: Posterior, prior: Prior, log_weight: Tensor, ess: float, 
     picked = theta[systematic_rows(weights, predictive.DRAWS, generator)]
     predicted = predictive.check(problem, picked, generator)
     misfit = find_misfit(problem, prior.to_probit(best), generator)
-    far = far_nuisances(prior, free, theta, weights.numpy())
-    doubts: list[Doubt] = [
-        *(() if misfit is None else misfit.suspected),
-        *(one for one in far if one.name == AMPLITUDE),
-    ]
+    found = Findings.of(posterior.model, prior, theta, weights.numpy(), misfit)
     k = pareto_k(log_weight.numpy())
     evidence = None
     computation = posterior.computation
     if posterior.evidence is not None:
         evidence = replace(posterior.evidence, ess=ess, pareto_k=k)
         computation = judge_computation(evidence)
-    scales = other_scales(prior, [p.scale for p in posterior.model.free], theta, weights.numpy())
     optima = 2 if "several_modes" in posterior.flags else 1
     # the density of a proposal is one in the prior's coordinates, and those are others now
     old = log_standard_normal(posterior.prior.to_probit(theta))
@@ -196,11 +187,7 @@ def _judged(posterior: Posterior, prior: Prior, log_weight: Tensor, ess: float, 
         misfit=misfit,
         computation=computation,
         evidence=evidence,
-        fit=judge_fit(predicted, deviance.value, deviance.dof, doubts),
-        flags=(
-            *find_flags(Prior(prior.marginals[:free]), theta[:, :free], weights.numpy(), optima, scales),
-            *(f"far_from_prior:{one.name}" for one in far),
-            *(() if misfit is None else misfit.flags),
-        ),
-        provenance=replace(posterior.provenance, notes=(note, *(one.reason for one in scales))),
+        fit=judge_fit(predicted, deviance.value, deviance.dof, found.doubts),
+        flags=found.flags(Prior(prior.marginals[:free]), theta, weights.numpy(), optima),
+        provenance=replace(posterior.provenance, notes=(note, *(one.reason for one in found.scales))),
     )

@@ -12,23 +12,19 @@ from torch import Tensor
 from xrayflow.files import package_versions
 from xrayflow.fitting import Modes, minimise
 from xrayflow.inference.checks import predictive
+from xrayflow.inference.checks.findings import Findings
 from xrayflow.inference.checks.misfit import find_misfit
 from xrayflow.inference.checks.modes import peak_share
 from xrayflow.inference.checks.verdict import (
-    Doubt,
     Evidence,
-    far_nuisances,
-    find_flags,
     judge_computation,
     judge_fit,
-    other_scales,
 )
 from xrayflow.inference.parts import MAKERS, BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.weights import log_evidence_error, log_mean_weight, pareto_k, systematic_rows
 from xrayflow.problem import Problem
-from xrayflow.statistics import AMPLITUDE
 
 
 @dataclass(frozen=True)
@@ -102,13 +98,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     spent = one.spent + modes.shape[0]
     theta = problem.prior.to_theta(drawn.v[0])
     weights = torch.softmax(log_weight, 0).numpy()
-    scales = other_scales(problem.prior, [parameter.scale for parameter in problem.model.free], theta, weights)
-    free = len(problem.model.free)
-    far = far_nuisances(problem.prior, free, theta, weights)
-    doubts: list[Doubt] = [
-        *(() if misfit is None else misfit.suspected),
-        *(one for one in far if one.name == AMPLITUDE),
-    ]
+    found = Findings.of(problem.model, problem.prior, theta, weights, misfit)
     evidence = Evidence(
         ess,
         wanted,
@@ -151,22 +141,13 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
         misfit=misfit,
         evidence=evidence,
         computation=judge_computation(evidence),
-        fit=judge_fit(predicted, deviance.value, deviance.dof, doubts),
-        flags=(
-            *find_flags(problem.model_prior, theta[:, :free], weights, modes.shape[0], scales),
-            *(f"far_from_prior:{one.name}" for one in far),
-            *(() if misfit is None else misfit.flags),
-        ),
+        fit=judge_fit(predicted, deviance.value, deviance.dof, found.doubts),
+        flags=found.flags(problem.model_prior, theta, weights, modes.shape[0]),
         provenance=Provenance(
             seed,
             one.exact.grid,
             package_versions(*MAKERS),
-            notes=(
-                *problem.remarks,
-                *(one.reason for one in scales),
-                *(one.reason for one in far if one.name != AMPLITUDE),
-                *(() if misfit is None else misfit.notes),
-            ),
+            notes=(*problem.remarks, *found.notes),
         ),
     )
 

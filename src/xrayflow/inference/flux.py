@@ -28,7 +28,7 @@ from torch import Tensor
 
 from xrayflow.errors import DataError
 from xrayflow.folding import Grid
-from xrayflow.inference.weights import systematic_rows, weighted_quantile
+from xrayflow.inference.weights import shown_quantiles, systematic_rows, weighted_quantile
 from xrayflow.models import Model, PhotonFlux, component_alone, find_additive, without_absorbers, without_component
 
 Array = Float[NDArray[np.float64], " draw"]
@@ -36,8 +36,6 @@ Band = tuple[float, float]
 
 ERG = 1.602176634e-9
 """erg / keV."""
-
-LEVELS = {"median": 0.5, "lower68": 0.16, "upper68": 0.84, "lower90": 0.05, "upper90": 0.95}
 
 LOWEST, HIGHEST = 1e-3, 1e3
 """keV; components are not evaluated beyond."""
@@ -91,7 +89,7 @@ class Derived:
 
     def row(self) -> dict[str, Any]:
         """Unit, best, median and intervals, as a parameter has them in `summary.json`."""
-        return {"unit": self.unit, "best": self.best, **{name: self.quantile(q) for name, q in LEVELS.items()}}
+        return {"unit": self.unit, "best": self.best, **shown_quantiles(self.values, self.weights)}
 
     def scaled(self, name: str, unit: str, factor: Array | float, best: float) -> Derived:
         """The same times a factor.

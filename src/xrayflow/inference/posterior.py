@@ -26,7 +26,7 @@ from xrayflow.inference.checks.verdict import Computation, Evidence, FitQuality,
 from xrayflow.inference.flux import MOST, PARTS, SHOWN_BAND, BandFlux, ModelDraws, fitted_band, flux_rows
 from xrayflow.inference.parts import BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
 from xrayflow.inference.reread import fit_again, fit_statistic_again, read_problem
-from xrayflow.inference.weights import systematic_rows, weighted_quantile
+from xrayflow.inference.weights import LEVELS, shown_quantiles, systematic_rows, weighted_quantile
 from xrayflow.models import Model
 from xrayflow.networks import Reconstruction
 from xrayflow.prior import Prior
@@ -35,8 +35,6 @@ from xrayflow.setup import FitSetup
 
 SUMMARY_DRAWS = 1000
 """That the fluxes of a summary are told from at most."""
-
-LEVELS = {"68": (0.16, 0.84), "90": (0.05, 0.95)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -355,12 +353,11 @@ class Posterior:
         count = len(self.model.names)
         values = self.model.values(torch.as_tensor(self.draws[:, :count])).numpy()
         best = self.model.values(torch.as_tensor(self.best[:count])).numpy()
-        levels = np.array([0.5, *LEVELS["68"], *LEVELS["90"]])
-        names = ("median", "lower68", "upper68", "lower90", "upper90")
         out: dict[str, dict[str, Any]] = {}
         for parameter, column, top in zip(self.model.parameters, values.T, best, strict=True):
-            quantiles = [parameter.value] * 5 if parameter.frozen else weighted_quantile(column, self.weights, levels)
-            row = {"unit": parameter.unit, "best": float(top), **dict(zip(names, map(float, quantiles), strict=True))}
+            held = dict.fromkeys(LEVELS, float(parameter.value))
+            quantiles = held if parameter.frozen else shown_quantiles(column, self.weights)
+            row = {"unit": parameter.unit, "best": float(top), **quantiles}
             out[parameter.name] = row | {"frozen": parameter.frozen}
             if parameter.link is not None:
                 out[parameter.name]["link"] = parameter.link.text
@@ -373,13 +370,11 @@ class Posterior:
     def _nuisances(self) -> dict[str, dict[str, Any]]:
         """The same of the likelihood's own parameters, whose columns stand behind the model's."""
         count = len(self.model.names)
-        levels = np.array([0.5, *LEVELS["68"], *LEVELS["90"]])
-        names = ("median", "lower68", "upper68", "lower90", "upper90")
         out: dict[str, dict[str, Any]] = {}
         for marginal, column, top in zip(
             self.prior.marginals[count:], self.draws.T[count:], self.best[count:], strict=True
         ):
-            quantiles = dict(zip(names, map(float, weighted_quantile(column, self.weights, levels)), strict=True))
+            quantiles = shown_quantiles(column, self.weights)
             out[marginal.name] = {"unit": marginal.unit, "best": float(top), **quantiles, "frozen": False}
         return out
 

@@ -88,6 +88,21 @@ def _pareto_shape(exceed: NDArray[np.float64]) -> float:
     return float(np.log1p(-mean_b * exceed).mean())
 
 
+LEVELS = {"median": 0.5, "lower68": 0.16, "upper68": 0.84, "lower90": 0.05, "upper90": 0.95}
+"""Quantiles that every table shows, by their names in `summary.json`."""
+
+
+def shown_quantiles(values: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[str, float]:
+    """Those of `LEVELS`.
+
+    Args:
+        values: (draw,).
+        weights: (draw,).
+    """
+    found = weighted_quantile(values, weights, np.array(list(LEVELS.values())))
+    return dict(zip(LEVELS, map(float, found), strict=True))
+
+
 def weighted_quantile(
     values: NDArray[np.float64], weights: NDArray[np.float64], q: Sequence[float] | NDArray[np.float64]
 ) -> NDArray[np.float64]:
