@@ -66,6 +66,24 @@ def test_expected_counts_are_the_folded_model(problem: Problem) -> None:
         assert not expected[i, :, spectrum.counts.size :].any()
 
 
+def test_components_are_folded_alone_and_add_up_to_the_model(tmp_path: Path) -> None:
+    """Through an absorber and a convolution; exact, and corrected on a coarse grid with its float32."""
+    problem = problem_of(tmp_path, "TBabs*simpl*(ezdiskbb+powerlaw)+gaussian")
+    problem = problem.select(torch.tensor([0]))
+    v = 0.3 * torch.randn((1, 40, problem.parameters), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    theta = problem.prior.to_theta(v)
+    known = torch.ones((1, 1), dtype=torch.bool)
+    for one, rtol in ((problem, 1e-12), (problem.corrected(theta[:, :1], known), 1e-5)):
+        parts = one.components(theta)
+        assert list(parts) == ["ezdiskbb", "powerlaw", "gaussian"]
+        torch.testing.assert_close(sum(parts.values()), one.expected(theta), rtol=rtol, atol=1e-9)
+    # a component alone is the model with the norms of the others at nothing
+    column = [p.name for p in problem.model.free].index("powerlaw.norm")
+    others = [p.is_norm and i != column for i, p in enumerate(problem.model.free)]
+    alone = torch.where(torch.tensor(others), 0.0, theta)
+    torch.testing.assert_close(problem.components(theta)["powerlaw"], problem.expected(alone), rtol=1e-10, atol=1e-9)
+
+
 def test_log_likelihood_is_scipys_of_the_expected_counts(problem: Problem) -> None:
     theta = problem.prior.to_theta(draws_of(problem))
     expected = problem.expected(theta)

@@ -26,7 +26,7 @@ from torch import Tensor
 from xrayflow.dataset import Calibration, DataSet, Facts, LinearSet, ObservedData, Prediction, Value
 from xrayflow.errors import DataError, ModelError, PriorError
 from xrayflow.folding import EXACT, MANY_DRAWS, PIECE, SEARCH, Fidelity, Grid
-from xrayflow.models import Model
+from xrayflow.models import Model, additive_components
 from xrayflow.prior import FAR, Prior, log_standard_normal
 from xrayflow.seeds import generator_for
 from xrayflow.statistics import BackgroundTreatment, Curvature, FitStatistic, background_in_source
@@ -144,6 +144,24 @@ class Problem:
     def expected(self, theta: Theta) -> Expected:
         """Expected source counts (without background) per bin, data sets end to end."""
         return torch.cat([self._expected(part) for part in self._pieces(theta)], dim=1)
+
+    def components(self, theta: Theta) -> dict[str, Expected]:
+        """Expected counts of each additive component alone, data sets end to end; they add up to `expected`.
+
+        Args:
+            theta: As for `expected`.
+        """
+        own = theta[..., : len(self.model.free)]
+        return {
+            name: torch.cat(
+                [
+                    torch.cat([data.forward.of_component(name, part) for data in self.sets], dim=-1)
+                    for part in self._pieces(own)
+                ],
+                dim=1,
+            )
+            for name in additive_components(self.model)
+        }
 
     def expected_counts(self, theta: Theta) -> Float[Tensor, "source draw"]:
         """Expected source counts of all noticed bins together; a correction of bins is left out."""

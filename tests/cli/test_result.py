@@ -225,7 +225,22 @@ def test_a_figure_is_drawn_on_demand(run: Run, result: Path, tmp_path: Path) -> 
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines() == [str(tmp_path / name) for name in ("a.svg", "a.ecsv", "a-data.ecsv")]
     refused(run("plot", result, "--out", tmp_path / "a.jpg"), 1, "no figure ends so")
-    assert run("plot", result, "--kind", "contour").code == 2
+    assert run("plot", result, "contour").code == 2
+    asked = ("--residuals", "ratio", "--axis", "angstrom", "--rebin", "8,20")
+    ran = run("plot", result, "spectrum", *asked, "--out", tmp_path / "b.pdf")
+    assert ran.out.splitlines() == [str(tmp_path / name) for name in ("b.pdf", "b.ecsv", "b-shown.ecsv")]
+    for wrong in ("8", "0,4", "8,0", "a,b"):
+        refused(run("plot", result, "spectrum", "--rebin", wrong), 2, "write a significance above 0")
+
+
+def test_a_figure_of_another_kind_does_not_replace_that_of_the_fit(run: Run, result: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(result, tmp_path / "result"))
+    before = (folder / "spectrum.png").read_bytes()
+    ran = run("plot", folder, "spectrum", "--residuals", "ratio")
+    assert ran.out.splitlines()[0] == str(folder / "spectrum-ratio.png")
+    assert (folder / "spectrum.png").read_bytes() == before
+    asked = ("--residuals", "ratio", "--out", folder / "spectrum.png")
+    refused(run("plot", folder, "spectrum", *asked), 1, "spectrum.png: is one of the files that fit --out wrote there")
 
 
 def test_a_verb_that_fails_leaves_no_folder(run: Run, result: Path, tmp_path: Path) -> None:
@@ -254,13 +269,13 @@ def test_products_of_the_fit_are_not_replaced(run: Run, result: Path, tmp_path: 
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for out in ("spectrum.png", "corner.png", "spectrum.svg"):
         refused(run("plot", folder, "--out", folder / out), 1, "is one of the files that fit --out wrote there")
-    refused(run("plot", folder, "--kind", "corner", "--out", folder / "spectrum.png"), 1, "choose another --out")
+    refused(run("plot", folder, "corner", "--out", folder / "spectrum.png"), 1, "choose another --out")
     for out in before:
         refused(run("export", folder, "--out", folder / out), 1, f"{out}: is one of the files that fit --out wrote")
     spectrum = result.parent / "toy.pha"
     refused(run("export", folder, "--out", spectrum), 1, "toy.pha: is one of the files that the answer reads")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert run("plot", folder, "--kind", "corner").code == 0  # the same figure again
+    assert run("plot", folder, "corner").code == 0  # the same figure again
 
 
 def test_models_are_compared_by_their_evidence(run: Run, result: Path) -> None:

@@ -21,7 +21,7 @@ from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, blank_pha, read_observation, read_rmf
 from xrayflow.ogip.regroup import group_min
 from xrayflow.problem import Problem
-from xrayflow.products.figures.spectrum_plot import shown_bins
+from xrayflow.products.display import shown_bins
 from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import simulate
 from xrayflow.statistics import CountLikelihood

@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose
 
 from answer_zoo import toy_posterior
 from xrayflow.inference import Posterior
+from xrayflow.products.display import shown_bins
 from xrayflow.products.figures import spectrum_numbers
-from xrayflow.products.figures.spectrum_plot import shown_bins
 
 
 def read(posterior: Posterior) -> Table:

@@ -17,8 +17,8 @@ from matplotlib.image import imread
 from answer_zoo import TRUTH, altered, carried_by_few, first_parameters, squeezed, toy_posterior
 from xrayflow.inference import Posterior
 from xrayflow.networks import Reconstruction
+from xrayflow.products.display import display_groups, poisson_errors, shown_bins
 from xrayflow.products.figures import corner_figure, png, spectrum_figure
-from xrayflow.products.figures.spectrum_plot import display_groups, poisson_errors, shown_bins
 from xrayflow.products.figures.style import RECONSTRUCTION, energy_ticks, ticks
 
 

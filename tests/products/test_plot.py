@@ -15,8 +15,9 @@ from xrayflow.errors import DataError, FileError
 from xrayflow.inference import Posterior
 from xrayflow.models import parse_model
 from xrayflow.prior import Prior
-from xrayflow.products import write_figure
-from xrayflow.products.figures import cumulated, unfolded, unfolded_figure
+from xrayflow.products import Display, PlotAxis, Residuals, write_figure
+from xrayflow.products.display import shown_bins
+from xrayflow.products.figures import cumulated, spectrum_figure, unfolded, unfolded_figure
 from xrayflow.products.figures.qq_plot import caption
 from xrayflow.products.figures.unfolded_plot import COMPONENT_STYLES
 
@@ -132,8 +133,48 @@ def test_a_figure_is_written_with_its_numbers(tmp_path: Path, kind: str, tables:
 
 def test_the_figures_of_every_fit_are_there_too(tmp_path: Path) -> None:
     spectrum = write_figure(toy_posterior(), "spectrum", tmp_path / "s.svg")
-    assert [path.name for path in spectrum] == ["s.svg", "s.ecsv"]
+    assert [path.name for path in spectrum] == ["s.svg", "s.ecsv", "s-shown.ecsv"]
     assert [path.name for path in write_figure(toy_posterior(), "corner", tmp_path / "c.pdf")] == ["c.pdf"]
+
+
+@pytest.mark.parametrize("axis", list(PlotAxis))
+@pytest.mark.parametrize("residuals", list(Residuals))
+def test_a_spectrum_is_shown_as_asked_with_the_numbers_that_are_drawn(
+    tmp_path: Path, axis: PlotAxis, residuals: Residuals
+) -> None:
+    posterior, display = two_components(), Display(axis, residuals, 12.0, 30)
+    parts = {name: share * posterior.predictive.expected[1] for name, share in (("powerlaw", 0.7), ("bbodyrad", 0.3))}
+    posterior = replace(posterior, predictive=replace(posterior.predictive, components=parts))
+    written = write_figure(posterior, "spectrum", tmp_path / "s.png", display)
+    table, shown = Table.read(written[2], format="ascii.ecsv"), shown_bins(posterior, display)
+    assert len(Table.read(written[1], format="ascii.ecsv")) == shown.bins > len(table) == shown.lo.size
+    assert_allclose(table["lo"], shown.lo, rtol=1e-6)
+    assert_allclose(table["residual"], shown.residual, rtol=1e-5, atol=1e-7)
+    assert_allclose(table["data"], shown.density(shown.counts), rtol=1e-6)
+    assert_allclose(table["component_powerlaw"] + table["component_bbodyrad"], table["model"], rtol=1e-5)
+    assert (table["model_lower68"] >= table["model_lower90"]).all()
+    assert table.meta["axis"] == axis.label
+    figure = spectrum_figure(posterior, shown)
+    assert figure.axes[1].get_xlabel() == axis.label
+    assert axis.unit in figure.axes[0].get_ylabel()
+    assert figure.axes[1].lines[-1].get_ydata()[0] == residuals.level
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert {"powerlaw", "bbodyrad", "68 % band of the model"} <= set(labels)
+
+
+def test_an_answer_without_inner_bands_is_drawn_all_the_same(tmp_path: Path) -> None:
+    posterior = toy_posterior()
+    older = replace(posterior, predictive=replace(posterior.predictive, total68=np.empty((2, 0))))
+    written = write_figure(older, "spectrum", tmp_path / "s.png")
+    for path in written[1:]:
+        assert "model_upper68" not in Table.read(path, format="ascii.ecsv").colnames
+    labels = [text.get_text() for text in spectrum_figure(older).axes[0].get_legend().get_texts()]
+    assert "68 % band of the model" not in labels
+
+
+def test_how_a_spectrum_is_shown_is_asked_of_no_other_figure(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="axis, residuals and rebin are those of the spectrum"):
+        write_figure(toy_posterior(), "qq", tmp_path / "a.png", Display(PlotAxis.angstrom))
 
 
 def test_what_is_no_figure_is_one_line(tmp_path: Path) -> None:

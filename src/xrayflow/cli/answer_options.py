@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -33,12 +34,28 @@ class TableKind(StrEnum):
 
 
 class Figure(StrEnum):
-    """The names of `plot --kind`."""
+    """The figures of `plot`."""
 
     spectrum = "spectrum"
     unfolded = "unfolded"
     corner = "corner"
     qq = "qq"
+
+
+class PlotAxis(StrEnum):
+    """The names of `plot --axis`; those of `products`, which loads torch."""
+
+    keV = "keV"
+    angstrom = "angstrom"
+    channel = "channel"
+
+
+class Residuals(StrEnum):
+    """The names of `plot --residuals`; those of `products`, which loads torch."""
+
+    delchi = "delchi"
+    ratio = "ratio"
+    difference = "difference"
 
 
 class IntervalLevel(StrEnum):
@@ -54,9 +71,23 @@ Results = Annotated[
 ]
 FigureKind = Annotated[
     Figure,
-    option(
-        "--kind",
+    typer.Argument(
+        metavar="[spectrum|unfolded|corner|qq]",
         help="Folded spectrum, E^2 N(E) of the source, parameters against each other, or counts below each energy.",
+    ),
+]
+Across = Annotated[
+    PlotAxis, option("--axis", help="Of the spectrum: energy, wavelength, or XSPEC's numbers of bins.", panel=OUTPUT)
+]
+Below = Annotated[
+    Residuals, option("--residuals", help="(data - model) / sigma, data / model, or data - model.", panel=OUTPUT)
+]
+Rebin = Annotated[
+    str | None,
+    option(
+        "--rebin",
+        metavar="SIGMA,MOST",
+        help="XSPEC's setplot rebin, for the eye: join bins until significant, so many at most, as 5,20.",
         panel=OUTPUT,
     ),
 ]
@@ -134,6 +165,18 @@ def fit_words(
         "grouping": grouping,
         "systematic": systematic,
     }
+
+
+def rebinned(text: str | None) -> dict[str, Any]:
+    """The two numbers of --rebin, as `Display` takes them."""
+    if text is None:
+        return {}
+    match = re.match(r"^\s*(\d+\.?\d*|\.\d+)\s*,\s*(\d{1,6})\s*$", text)
+    if match is None or float(match[1]) <= 0 or int(match[2]) < 1:
+        raise typer.BadParameter(
+            f"'{text}': write a significance above 0 and a number of bins, as 5,20", param_hint="--rebin"
+        )
+    return {"significance": float(match[1]), "most": int(match[2])}
 
 
 def check_twice(places: list[str]) -> None:

@@ -171,14 +171,20 @@ def table(
 def plot(
     folder: answer_options.Result,
     kind: answer_options.FigureKind = answer_options.Figure.unfolded,
+    axis: answer_options.Across = answer_options.PlotAxis.keV,
+    residuals: answer_options.Below = answer_options.Residuals.delchi,
+    rebin: answer_options.Rebin = None,
     out: options.OutFile = None,
     debug: options.Debug = False,
 ) -> None:
-    """A figure of an answer, as PNG, PDF or SVG, with its numbers in a table beside it."""
+    """A figure of an answer, as PNG, PDF or SVG, with its numbers in tables beside it."""
+    groups = answer_options.rebinned(rebin)
     with answering(debug):
-        from xrayflow.products import load_result, write_figure
+        from xrayflow.products import Display, PlotAxis, Residuals, load_result, write_figure
 
-        written = write_figure(load_result(folder), kind.value, out or folder / f"{kind.value}.png")
+        display = Display(PlotAxis(axis.value), Residuals(residuals.value), **groups)
+        usual = folder / f"{'-'.join(word for word in (kind.value, display.word) if word)}.png"
+        written = write_figure(load_result(folder), kind.value, out or usual, display)
     print("\n".join(map(str, written)))
 
 

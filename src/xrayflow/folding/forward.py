@@ -131,6 +131,18 @@ class Forward:
         folded = one.fold(one.flux(one.fold.cast(theta)))
         return folded if self.correction is None else folded * self.correction.factor(theta)
 
+    def of_component(self, name: str, theta: Theta) -> Float[Tensor, "source draw bin"]:
+        """Expected counts of one additive component, as the rest of the model and the detector pass it on.
+
+        Those of all additive components add up to `expected`.
+
+        Args:
+            name: As `models.additive_components` has it.
+            theta: Free parameters of the model, in their units.
+        """
+        folded = self.fold(self.flux.component(name)(self.fold.cast(theta)))
+        return folded if self.correction is None else folded * self.correction.factor(theta)
+
     def native_counts(self, theta: Float[Tensor, "one one parameter"]) -> Float[NDArray[np.float64], " channel"]:
         """Expected source counts of one source in the detector's own channels, the energy scale as its file has it.
 

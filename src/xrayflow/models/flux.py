@@ -14,6 +14,7 @@ from torch import Tensor
 from xrayflow.models.edges import TOLERANCE
 from xrayflow.models.jacobian import flux_and_jacobian
 from xrayflow.models.model import Model, PhotonFlux
+from xrayflow.models.parts import component_alone
 
 MOST_BOUND = 8
 """Models on grids that a process keeps: spectra of one instrument ask for the same few, again and again."""
@@ -42,6 +43,14 @@ class Flux(Protocol):
 
         Args:
             theta: Likewise.
+        """
+        ...
+
+    def component(self, name: str) -> Flux:
+        """The photons of one additive component alone, of the same theta.
+
+        Args:
+            name: As `additive_components` has it.
         """
         ...
 
@@ -89,6 +98,10 @@ class NativeFlux:
     ) -> tuple[Float[Tensor, "*batch energy"], Float[Tensor, "parameter *batch energy"]]:
         """Photons and d photons / d theta, by the structure of the model (`jacobian`)."""
         return flux_and_jacobian(self.photon_flux, theta)
+
+    def component(self, name: str) -> NativeFlux:
+        """The photons of one additive component alone, of the same theta."""
+        return NativeFlux(component_alone(self.photon_flux, name))
 
 
 _BOUND: OrderedDict[Hashable, NativeFlux] = OrderedDict()

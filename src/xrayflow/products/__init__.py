@@ -4,6 +4,7 @@ from xrayflow.products.classical import Axis, intervals, profile, profile_lines
 from xrayflow.products.comparison import Compared, compare, comparison_lines
 from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, parse_ratio, quantities
 from xrayflow.products.derived_table import quantity_table
+from xrayflow.products.display import Display, PlotAxis, Residuals
 from xrayflow.products.levels import central, level_lines
 from xrayflow.products.plot import write_figure
 from xrayflow.products.publish import draws_table, latex_table, machine_table, results_table
@@ -17,8 +18,11 @@ __all__ = [
     "Asked",
     "Axis",
     "Compared",
+    "Display",
     "Measured",
+    "PlotAxis",
     "Quantity",
+    "Residuals",
     "Verification",
     "central",
     "compare",

@@ -7,25 +7,27 @@ from pathlib import Path
 from xrayflow.errors import DataError, nearest
 from xrayflow.files import OTHER_OUT, write_file
 from xrayflow.inference import Posterior
+from xrayflow.products.display import Display, shown_bins
 from xrayflow.products.write import NAMES, spare_products
 
 KINDS = ("spectrum", "unfolded", "corner", "qq")
 FORMATS = ("png", "pdf", "svg")
 
-TABLES = {"unfolded": ("", "-data"), "qq": ("",), "spectrum": ("",)}
+TABLES = {"unfolded": ("", "-data"), "qq": ("",), "spectrum": ("", "-shown")}
 """What the names of a figure's tables have after the figure's own."""
 
 OWN = {"spectrum": (NAMES["spectrum"], NAMES["bins"]), "corner": (NAMES["corner"],)}
 """Products of an answer that a figure is itself."""
 
 
-def write_figure(posterior: Posterior, kind: str, path: str | Path) -> tuple[Path, ...]:
-    """Write a figure, and a table of its numbers beside it.
+def write_figure(posterior: Posterior, kind: str, path: str | Path, display: Display | None = None) -> tuple[Path, ...]:
+    """Write a figure, and tables of its numbers beside it.
 
     Args:
         posterior: The answer.
         kind: spectrum, unfolded, corner or qq.
         path: The figure's place; its ending says the format.
+        display: How a spectrum is shown; of the other figures none.
 
     Returns:
         All files that were written, the figure first. A corner plot's numbers are the draws, which are there already.
@@ -42,8 +44,11 @@ def write_figure(posterior: Posterior, kind: str, path: str | Path) -> tuple[Pat
         raise DataError(f"{path}: no figure ends so; one of .{', .'.join(FORMATS)}")
     if kind not in KINDS:
         raise DataError(f"no figure '{kind}'{nearest(kind, KINDS)}")
+    display = display or Display()
+    if display.word and kind != "spectrum":
+        raise DataError(f"axis, residuals and rebin are those of the spectrum; leave them out of the {kind} figure")
     beside = {addition: path.with_name(f"{path.stem}{addition}.ecsv") for addition in TABLES.get(kind, ())}
-    spare_products([path, *beside.values()], OWN.get(kind, ()))
+    spare_products([path, *beside.values()], () if display.word else OWN.get(kind, ()))
     tables: dict[str, bytes] = {}
     if kind == "unfolded":
         made = figures.unfolded(posterior)
@@ -54,7 +59,9 @@ def write_figure(posterior: Posterior, kind: str, path: str | Path) -> tuple[Pat
     elif kind == "corner":
         figure = figures.corner_figure(posterior)
     else:
-        figure, tables = figures.spectrum_figure(posterior), {"": figures.spectrum_numbers(posterior)}
+        shown = shown_bins(posterior, display)
+        figure = figures.spectrum_figure(posterior, shown)
+        tables = {"": figures.spectrum_numbers(posterior), "-shown": figures.shown_numbers(posterior, shown)}
     written = [path]
     write_file(path, figures.image(figure, ending), OTHER_OUT)
     for addition, content in tables.items():

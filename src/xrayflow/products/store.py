@@ -156,6 +156,7 @@ def _check(posterior: Posterior, drawn: Mapping[str, NDArray[Any]], path: Path) 
         "fit_statistic": posterior.sample.fit_statistic.shape == (draws,),
         "names": "names" in drawn and tuple(drawn["names"].tolist()) == posterior.names,
         "best": posterior.best.shape == (parameters,),
+        "bins": _same_bins(posterior),
     }
     wrong = [name for name, right in sizes.items() if not right]
     if wrong or posterior.names[:free] != posterior.model.names or not posterior.data:
@@ -163,6 +164,18 @@ def _check(posterior: Posterior, drawn: Mapping[str, NDArray[Any]], path: Path) 
     for place, name, right in _finite(posterior):
         if not right:
             raise FormatError(f"{path.with_name(place)}: its {name} hold what is no number; fit again")
+
+
+def _same_bins(posterior: Posterior) -> bool:
+    """Whether all that a figure draws has the same bins."""
+    predictive = posterior.predictive
+    bins = predictive.counts.shape
+    flat = (predictive.energy_lo, predictive.energy_hi, predictive.variance, predictive.data_variance)
+    return (
+        all(one.shape == bins for one in (*flat, *predictive.components.values()))
+        and predictive.total.shape == predictive.expected.shape == (3, *bins)
+        and predictive.total68.shape in ((2, *bins), (2, 0))
+    )
 
 
 def _finite(posterior: Posterior) -> Iterator[tuple[str, str, bool]]:

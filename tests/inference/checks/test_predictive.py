@@ -139,6 +139,26 @@ def test_bands_hold_the_spread_of_the_draws_and_the_background(tmp_path: Path) -
     np.testing.assert_allclose(answer.data_variance, data.likelihood.background[0].numpy())
 
 
+def test_bands_nest_and_components_make_up_the_model(tmp_path: Path) -> None:
+    found = observation(tmp_path, exposure=200.0)
+    setup = FitSetup(model="powerlaw+gaussian", freeze={"gaussian.LineE": 3.0, "gaussian.Sigma": 0.1}, energies=BAND)
+    problem = build_problem([found], setup)
+    draws = torch.tensor([1.7, 0.05, 0.004], dtype=torch.float64) * (
+        1.0 + 0.02 * torch.randn((100, 3), dtype=torch.float64)
+    )
+    made = check(problem, draws, torch.Generator().manual_seed(0))
+    rows = np.stack([made.total[0], made.total68[0], made.total[1], made.total68[1], made.total[2]])
+    assert (np.diff(rows, axis=0) >= 0).all()
+    assert list(made.components) == ["powerlaw", "gaussian"]
+    np.testing.assert_allclose(sum(made.components.values()), made.expected[1], rtol=0.02)
+    line = made.components["gaussian"]
+    assert made.energy_lo[line.argmax()] == pytest.approx(3.0, abs=0.2)
+
+
+def test_one_component_is_the_model_itself(problem: Problem) -> None:
+    assert checked(problem, simulated(problem, 1), 0, draws=20).components == {}
+
+
 def test_bins_of_several_data_sets_stand_end_to_end(problem: Problem) -> None:
     """Twice the same data: twice the same residuals, and a window does not reach into the other set."""
     (data,) = problem.sets

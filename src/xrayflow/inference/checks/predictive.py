@@ -18,13 +18,15 @@ Ventura 2000, JASA 95, 1143 (why it is not uniform, and that a discrepancy uncor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xrayflow.models import additive_components
 from xrayflow.problem import Problem
 
 DRAWS = 250
@@ -37,6 +39,9 @@ CLEAR = 0.06
 
 SLOPES = 25
 """Draws that the derivatives of the expected counts are averaged over."""
+
+COMPONENT_DRAWS = 50
+"""Draws that the medians of components are told from."""
 
 WINDOW = 0.06
 """Width of a residual window as a fraction of the energy (NICER resolves 0.1 keV at 1 keV, 0.14 at 6)."""
@@ -60,6 +65,10 @@ class Predictive:
         deviation: (bin,) the window's residual around each bin, in standard deviations.
         excess: (bin,) the same residual as a fraction of the model in the window.
         energy: (bin,) keV, geometric middle of the likelihood's bins.
+        total68: (2, bin asked for) 16 % and 84 % quantile of the expected counts with the background; empty in answers
+            of older versions.
+        components: (bin asked for,) median over draws of the expected counts of each additive component, by name; none
+            where there is one alone.
     """
 
     p_value: float
@@ -75,6 +84,8 @@ class Predictive:
     deviation: NDArray[np.float64]
     excess: NDArray[np.float64]
     energy: NDArray[np.float64]
+    total68: NDArray[np.float64] = field(default_factory=lambda: np.empty((2, 0)))
+    components: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def check(problem: Problem, theta: Tensor, generator: torch.Generator, asked: Problem | None = None) -> Predictive:
@@ -107,7 +118,8 @@ def check(problem: Problem, theta: Tensor, generator: torch.Generator, asked: Pr
             break
     asked = problem.as_asked() if asked is None else asked
     shown = expected if asked is problem else asked.expected(here)
-    return Predictive(p_value=p_value, **_shown(asked, shown, here), **_compared(problem, expected, here))
+    bands, windows = _shown(asked, shown, here), _compared(problem, expected, here)
+    return Predictive(p_value=p_value, **bands, **windows, components=_components(asked, here))
 
 
 def _shown(asked: Problem, expected: Tensor, theta: Tensor) -> dict[str, NDArray[np.float64]]:
@@ -122,6 +134,7 @@ def _shown(asked: Problem, expected: Tensor, theta: Tensor) -> dict[str, NDArray
         strict=True,
     ):
         bands, total = (torch.quantile(torch.from_numpy(of), quantile, dim=0) for of in (one.expected, one.total))
+        inner = torch.quantile(torch.from_numpy(one.total), torch.tensor([0.16, 0.84], dtype=torch.float64), dim=0)
         parts.append(
             {
                 "energy_lo": one.energy_lo,
@@ -129,11 +142,20 @@ def _shown(asked: Problem, expected: Tensor, theta: Tensor) -> dict[str, NDArray
                 "counts": one.counts,
                 "expected": bands.numpy(),
                 "total": total.numpy(),
+                "total68": inner.numpy(),
                 "variance": at_median.variance[0],
                 "data_variance": without.variance[0],
             }
         )
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+
+
+def _components(asked: Problem, theta: Tensor) -> dict[str, NDArray[np.float64]]:
+    """Medians of what each additive component gives, where there are several."""
+    if len(additive_components(asked.model)) < 2:
+        return {}
+    found = asked.components(theta[:, :: max(theta.shape[1] // COMPONENT_DRAWS, 1)])
+    return {name: np.median(counts[0].numpy(), axis=0) for name, counts in found.items()}
 
 
 def _compared(problem: Problem, expected: Tensor, theta: Tensor) -> dict[str, NDArray[np.float64]]:

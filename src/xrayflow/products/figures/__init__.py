@@ -1,6 +1,6 @@
 """Figures: the only room that knows matplotlib and corner. Each function gives a finished figure; nothing is global."""
 
-from xrayflow.products.figures.bin_table import spectrum_numbers
+from xrayflow.products.figures.bin_table import shown_numbers, spectrum_numbers
 from xrayflow.products.figures.calibration_plots import coverage_figure
 from xrayflow.products.figures.corner_plot import corner_figure
 from xrayflow.products.figures.passport_plot import passport_figure
@@ -20,6 +20,7 @@ __all__ = [
     "png",
     "qq_figure",
     "recovery_figure",
+    "shown_numbers",
     "spectrum_figure",
     "spectrum_numbers",
     "unfolded",

@@ -1,12 +1,12 @@
-"""The spectrum: counts/s/keV with the folded model and its 90 % band, and what is left of the data.
+"""The spectrum: counts/s/keV with the folded model, its bands and components, and what is left of the data.
 
 Residuals are (data - model) / sigma, sigma being the noise's own at the posterior median: Poisson, the systematic error
-and the background included.
+and the background included. Or they are data / model, or data - model, with the errors of the data.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,10 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 from numpy.typing import NDArray
-from scipy.special import gammaincinv
 
 from xrayflow.inference import Posterior
 from xrayflow.networks import Reconstruction
+from xrayflow.products.display import KEV_ANGSTROM, PlotAxis, Residuals, Shown, shown_bins, steps
 from xrayflow.products.figures.style import (
     BACKGROUND,
     GREY,
@@ -35,186 +35,71 @@ from xrayflow.products.numbers import significant
 
 FloatArray = NDArray[np.float64]
 
-MOST_BINS = 250
-"""More bins than this are merged for display."""
-
-SHOWN_BINS = 180
-FEW_COUNTS, SHOWN_COUNTS, WIDEST = 5.0, 12.0, 0.25
-"""Spectra with fewer counts in more than a fifth of their bins are merged for display, to this many counts, in groups
-no wider than this fraction of the energy."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What is drawn, merged for display or not.
-
-    Attributes:
-        lo: (group,) keV.
-        hi: (group,) keV.
-        counts: (group,) data: counts, or counts less the background where the errors are Gaussian.
-        below: (group,) 68 % error of the counts downwards.
-        above: (group,) upwards.
-        total: (3, group) 5, 50 and 95 % of the expected counts, background included.
-        background: Line of the background (energies in keV, counts/s/keV), coarser than the groups; empty for none.
-        residual: (group,) (data - model) / sigma.
-        bins: Number of bins before merging.
-        exposure: s.
-    """
-
-    lo: FloatArray
-    hi: FloatArray
-    counts: FloatArray
-    below: FloatArray
-    above: FloatArray
-    total: FloatArray
-    background: tuple[FloatArray, FloatArray]
-    residual: FloatArray
-    bins: int
-    exposure: float
-
-    def density(self, counts: FloatArray) -> FloatArray:
-        """Counts -> counts/s/keV."""
-        return np.asarray(counts / (self.exposure * (self.hi - self.lo)))
-
-    @property
-    def merged(self) -> bool:
-        """Whether groups are shown instead of bins."""
-        return self.lo.size < self.bins
+COMPONENT_STYLES = (
+    ("#D55E00", (0, (5, 1.5))),
+    ("#CC3399", (0, (1, 1))),
+    ("#7A3E9D", (0, (6, 2, 1, 2))),
+    ("#8A6100", (0, (3, 1, 1, 1, 1, 1))),
+    ("#555555", (0, (8, 3))),
+)
+"""Colour and dashes of each component: told apart by both."""
 
 
-def spectrum_figure(posterior: Posterior) -> Figure:
+def spectrum_figure(posterior: Posterior, shown: Shown | None = None) -> Figure:
     """Data, model and residuals of an answer.
 
     Args:
         posterior: The answer.
+        shown: Of `shown_bins`, where it is not to be shown as usual.
     """
-    shown = shown_bins(posterior)
+    shown = shown_bins(posterior) if shown is None else shown
+    axis = shown.display.axis
     with look():
         figure = new_figure(8.6, 7.0)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.3, 1.0))
         figure.subplots_adjust(left=0.115, right=0.975, top=0.845, bottom=0.09, hspace=0.05)
         _data_panel(above, shown)
-        if posterior.reconstruction is not None:
+        if posterior.reconstruction is not None and axis is PlotAxis.keV:
             _reconstruction(above, posterior.reconstruction)
-        _residual_panel(below, posterior, shown)
-        for ax in (above, below):
-            for lo, hi in posterior.fit.worst_energies:
-                ax.axvspan(lo, hi, color=WORST, alpha=0.22, lw=0, zorder=0)
-        _energy_axis(below, float(max(shown.lo[0], 1e-3 * shown.hi[0])), float(shown.hi[-1]))
+        _residual_panel(below, shown)
+        for lo, hi in () if axis is PlotAxis.channel else posterior.fit.worst_energies:
+            ends = (lo, hi) if axis is PlotAxis.keV else (KEV_ANGSTROM / hi, KEV_ANGSTROM / lo)
+            for ax in (above, below):
+                ax.axvspan(*ends, color=WORST, alpha=0.22, lw=0, zorder=0)
+        _shared_axis(below, shown)
         figure.align_ylabels([above, below])
         _legend(above, posterior, shown)
         _words(figure, posterior, shown)
     return figure
 
 
-def shown_bins(posterior: Posterior) -> Shown:
-    """The bins as they are drawn."""
-    predictive = posterior.predictive
-    gaussian = posterior.likelihood.name == "Gaussian"
-    data, total = predictive.counts, predictive.total
-    order = np.argsort(predictive.energy_lo, kind="stable")
-    lo, hi = predictive.energy_lo[order], predictive.energy_hi[order]
-    starts = display_groups(lo, hi, np.abs(data[order]), few=not gaussian)
-
-    def summed(values: FloatArray) -> FloatArray:
-        return np.add.reduceat(values[..., order], starts, axis=-1)
-
-    counts, middle, spread = summed(data), summed(total[1]), summed(predictive.variance)
-    if gaussian:
-        below = above = np.sqrt(summed(predictive.data_variance))
+def _shared_axis(ax: Axes, shown: Shown) -> None:
+    """The axis below both panels."""
+    axis = shown.display.axis
+    ax.set_xlabel(axis.label)
+    if axis is PlotAxis.channel:
+        pad = 0.015 * float(shown.hi[-1] - shown.lo[0])
+        ax.set_xlim(float(shown.lo[0]) - pad, float(shown.hi[-1]) + pad)
     else:
-        below, above = poisson_errors(counts)
-    residual = np.divide(counts - middle, np.sqrt(spread), out=np.zeros_like(counts), where=spread > 0)
-    return Shown(
-        lo=lo[starts],
-        hi=hi[np.append(starts[1:], lo.size) - 1],
-        counts=counts,
-        below=below,
-        above=above,
-        total=summed(total),
-        background=_background(posterior),
-        residual=residual,
-        bins=lo.size,
-        exposure=posterior.data[0].exposure,
-    )
-
-
-def _background(posterior: Posterior) -> tuple[FloatArray, FloatArray]:
-    """Steps of the background scaled to the source, in groups that hold enough of it to be a line."""
-    data = posterior.data[0]
-    if data.background_counts is None or posterior.likelihood.name == "Gaussian":
-        return np.empty(0), np.empty(0)
-    order = np.argsort(data.energy_lo, kind="stable")
-    lo, hi = data.energy_lo[order], data.energy_hi[order]
-    starts = display_groups(lo, hi, data.background_counts[order])
-    scaled = np.add.reduceat(data.background_in_source[order], starts)
-    ends = hi[np.append(starts[1:], lo.size) - 1]
-    density = scaled / (data.exposure * (ends - lo[starts]))
-    return _steps(lo[starts], ends, np.where(density > 0, density, np.nan))
-
-
-def display_groups(lo: FloatArray, hi: FloatArray, counts: FloatArray, few: bool = True) -> NDArray[np.int64]:
-    """First bins of the groups that are drawn; every bin its own group where that can be read.
-
-    Args:
-        lo: (bin,) increasing, keV.
-        hi: (bin,) keV.
-        counts: (bin,).
-        few: Whether few counts are a reason to merge.
-    """
-    sparse = few and float(np.mean(counts < FEW_COUNTS)) > 0.2
-    if lo.size <= MOST_BINS and not sparse:
-        return np.arange(lo.size)
-    least = np.log(hi[-1] / max(lo[0], 1e-3 * hi[-1])) / SHOWN_BINS
-    starts, collected = [0], 0.0
-    for i in range(1, lo.size):
-        collected += counts[i - 1]
-        begin = max(lo[starts[-1]], 1e-6)
-        width = np.log(max(hi[i - 1] / begin, 1.0))
-        gap = lo[i] - hi[i - 1] > 0.5 * (hi[i - 1] - lo[i - 1])
-        enough = width >= least and (not sparse or collected >= SHOWN_COUNTS or width >= WIDEST)
-        if enough or gap:
-            starts.append(i)
-            collected = 0.0
-    return np.array(starts)
-
-
-def poisson_errors(counts: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """68 % errors of Poisson counts, downwards and upwards.
-
-    Source: Gehrels 1986, ApJ 303, 336, the exact limits.
-
-    >>> [round(float(x[0]), 2) for x in poisson_errors(np.array([4.0]))]
-    [1.91, 3.16]
-    """
-    safe = np.maximum(counts, 0.0)
-    lower = np.asarray(gammaincinv(np.maximum(safe, 1e-9), 0.158655), dtype=np.float64)
-    below: FloatArray = safe - np.where(safe > 0, lower, 0.0)
-    upper = np.asarray(gammaincinv(safe + 1.0, 0.841345), dtype=np.float64)
-    above: FloatArray = upper - safe
-    return below, above
-
-
-def _steps(lo: FloatArray, hi: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """A line of steps that breaks where bins do not touch."""
-    x = np.stack([lo, hi], axis=1).ravel()
-    y = np.repeat(values, 2)
-    gap = np.flatnonzero(lo[1:] - hi[:-1] > 0.1 * (hi[:-1] - lo[:-1])) + 1
-    return np.insert(x, 2 * gap, np.nan), np.insert(y, 2 * gap, np.nan)
+        _energy_axis(ax, float(max(shown.lo[0], 1e-3 * shown.hi[0])), float(shown.hi[-1]))
 
 
 def _data_panel(ax: Axes, shown: Shown) -> None:
-    energy = np.sqrt(np.maximum(shown.lo, 1e-3 * shown.hi) * shown.hi)
+    energy = shown.middle
     density = shown.density(shown.counts)
     low, high = shown.density(shown.below), shown.density(shown.above)
     model = shown.density(shown.total)
     positive = shown.counts > 0
     floor = _floor(density[positive], model[1], shown.background[1])
     ax.set_yscale("log")
-    x, lower = _steps(shown.lo, shown.hi, np.maximum(model[0], floor))
-    upper = _steps(shown.lo, shown.hi, np.maximum(model[2], floor))[1]
-    ax.fill_between(x, lower, upper, color=MODEL, alpha=0.3, lw=0, zorder=4)
-    ax.plot(*_steps(shown.lo, shown.hi, model[1]), color=MODEL, lw=1.3, zorder=5)
+    for band, alpha in ((model[[0, 2]], 0.2), (shown.density(shown.total68), 0.35)):
+        if band.size:
+            x, lower = steps(shown.lo, shown.hi, np.maximum(band[0], floor))
+            upper = steps(shown.lo, shown.hi, np.maximum(band[1], floor))[1]
+            ax.fill_between(x, lower, upper, color=MODEL, alpha=alpha, lw=0, zorder=4)
+    ax.plot(*steps(shown.lo, shown.hi, model[1]), color=MODEL, lw=1.3, zorder=5)
+    for (colour, dashes), counts in zip(cycle(COMPONENT_STYLES), shown.components.values(), strict=False):
+        ax.plot(*steps(shown.lo, shown.hi, shown.density(counts)), color=colour, ls=dashes, lw=1.3, zorder=4)
     ax.plot(*shown.background, color=BACKGROUND, lw=1.3, ls=(0, (5, 1.5)), zorder=4)
     small = shown.lo.size > 120
     ax.errorbar(
@@ -233,14 +118,14 @@ def _data_panel(ax: Axes, shown: Shown) -> None:
     ax.plot(energy[~positive][shown_limit], limit[shown_limit], ls="", marker="v", ms=4, color=GREY, zorder=3)
     top = max(float(np.max((density + high)[positive], initial=0.0)), float(model[2].max()))
     ax.set_ylim(floor, top * 1.9)
-    ax.set_ylabel("Counts s$^{-1}$ keV$^{-1}$")
+    ax.set_ylabel(f"Counts s$^{{-1}}$ {shown.display.axis.unit}$^{{-1}}$")
     ax.tick_params(labelbottom=False, which="both")
 
 
 def _reconstruction(ax: Axes, made: Reconstruction) -> None:
     """The decoder's spectrum: its median as a line, the band of the draws as thin ones."""
     for values, width in zip(made.density, (0.6, 1.2, 0.6), strict=True):
-        ax.plot(*_steps(made.energy_lo, made.energy_hi, values), color=RECONSTRUCTION, lw=width, ls="-", zorder=6)
+        ax.plot(*steps(made.energy_lo, made.energy_hi, values), color=RECONSTRUCTION, lw=width, ls="-", zorder=6)
 
 
 def _floor(density: FloatArray, model: FloatArray, background: FloatArray) -> float:
@@ -252,14 +137,15 @@ def _floor(density: FloatArray, model: FloatArray, background: FloatArray) -> fl
     return min(low / 2.5, max(least / 2.5, low / 30.0), max(faint / 3.0, low / 300.0))
 
 
-def _residual_panel(ax: Axes, posterior: Posterior, shown: Shown) -> None:
-    energy = np.sqrt(np.maximum(shown.lo, 1e-3 * shown.hi) * shown.hi)
+def _residual_panel(ax: Axes, shown: Shown) -> None:
+    kind = shown.display.residuals
+    residual, below, above = shown.left(kind)
     small = shown.lo.size > 120
     ax.errorbar(
-        energy,
-        shown.residual,
-        yerr=1.0,
-        xerr=(energy - shown.lo, shown.hi - energy),
+        shown.middle,
+        residual,
+        yerr=(below, above),
+        xerr=(shown.middle - shown.lo, shown.hi - shown.middle),
         fmt="o",
         ms=2.2 if small else 3.4,
         elinewidth=0.6,
@@ -267,10 +153,18 @@ def _residual_panel(ax: Axes, posterior: Posterior, shown: Shown) -> None:
         ecolor="#999999" if small else INK,
         zorder=3,
     )
-    ax.axhline(0.0, color=MODEL, lw=1.2, zorder=4)
-    reach = max(3.6, 1.15 * float(np.max(np.abs(shown.residual), initial=0.0) + 1.0))
-    ax.set_ylim(-reach, reach)
-    ax.set_ylabel(r"(data $-$ model) / $\sigma$")
+    ax.axhline(kind.level, color=MODEL, lw=1.2, zorder=4)
+    away = np.abs(residual - kind.level)
+    if kind is Residuals.delchi:
+        reach = max(3.6, 1.15 * float(np.max(away, initial=0.0) + 1.0))
+    else:
+        # a point whose error is far larger than all else would hide the rest
+        errors = np.maximum(below, above)
+        trusted = errors <= 10.0 * np.nanmedian(errors)
+        reach = 1.15 * float(np.nanmax((away + errors)[trusted], initial=0.0)) or 1.0
+    ax.set_ylim(kind.level - reach, kind.level + reach)
+    label = {Residuals.delchi: r"(data $-$ model) / $\sigma$", Residuals.ratio: "data / model"}
+    ax.set_ylabel(label.get(kind, "data $-$ model"))
 
 
 def _energy_axis(ax: Axes, lo: float, hi: float) -> None:
@@ -286,21 +180,23 @@ def _energy_axis(ax: Axes, lo: float, hi: float) -> None:
         FixedLocator([m * 10.0**p for p in range(-5, 6) for m in range(1, 10) if lo < m * 10.0**p < hi])
     )
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel("Energy [keV]")
 
 
 def _legend(ax: Axes, posterior: Posterior, shown: Shown) -> None:
     net = posterior.likelihood.name == "Gaussian" and posterior.data[0].background_counts is not None
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=INK, marker="o", ms=4, lw=0.9, label="data less background" if net else "data"),
-        Patch(facecolor=MODEL, alpha=0.3, label="90 % band of the model"),
+        *([Patch(facecolor=MODEL, alpha=0.5, label="68 % band of the model")] if shown.total68.size else []),
+        Patch(facecolor=MODEL, alpha=0.2, label="90 % band of the model"),
         Line2D([], [], color=MODEL, lw=1.5, label="model, posterior median"),
     ]
+    for (colour, dashes), name in zip(cycle(COMPONENT_STYLES), shown.components, strict=False):
+        handles.append(Line2D([], [], color=colour, ls=dashes, lw=1.3, label=name))
     if np.any(shown.counts <= 0):
         handles.append(Line2D([], [], color=GREY, marker="v", ms=5, ls="", label=r"data $\leq$ 0: 68 % upper limit"))
     if shown.background[0].size:
         handles.append(Line2D([], [], color=BACKGROUND, lw=1.3, ls=(0, (5, 1.5)), label="background"))
-    if posterior.reconstruction is not None:
+    if posterior.reconstruction is not None and shown.display.axis is PlotAxis.keV:
         label = f"reconstruction of {posterior.network}, median and 90 %"
         handles.append(Line2D([], [], color=RECONSTRUCTION, lw=1.2, label=label))
     if posterior.fit.worst_energies:

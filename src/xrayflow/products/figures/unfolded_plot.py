@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from xrayflow.inference import Posterior, weighted_quantile
 from xrayflow.models import additive_components
-from xrayflow.products.figures.spectrum_plot import Shown, shown_bins
+from xrayflow.products.display import Shown, shown_bins
+from xrayflow.products.figures.spectrum_plot import COMPONENT_STYLES
 from xrayflow.products.figures.style import GREY, INK, MODEL, energy_ticks, look, new_figure
 
 FloatArray = NDArray[np.float64]
@@ -33,15 +34,6 @@ PER_DECADE = 150
 """Bins of the model's line."""
 
 QUANTILES = (0.05, 0.16, 0.5, 0.84, 0.95)
-COMPONENT_STYLES = (
-    ("#D55E00", (0, (5, 1.5))),
-    ("#009E73", (0, (1, 1))),
-    ("#CC3399", (0, (6, 2, 1, 2))),
-    ("#7A3E9D", (0, (3, 1, 1, 1, 1, 1))),
-    ("#8A6100", (0, (8, 3))),
-)
-"""Colour and dashes of each component: told apart by both."""
-
 DECADES = 3.0
 """That the axis reaches below the highest point at most."""
 
