@@ -78,7 +78,17 @@ def test_the_simulated_spectrum_gives_its_truth_back(answer: dict[str, Any]) -> 
 
 def test_products_are_where_the_answer_says(answer: dict[str, Any], folder: Path) -> None:
     for fit, name in zip(answer["fits"], ("real", "simulated"), strict=True):
-        assert set(fit["products"]) == {"summary", "draws", "answer", "chain", "xcm", "corner", "spectrum", "bins"}
+        assert set(fit["products"]) == {
+            "summary",
+            "draws",
+            "answer",
+            "chain",
+            "xcm",
+            "corner",
+            "spectrum",
+            "bins",
+            "report",
+        }
         assert all(Path(path).parent == folder / name and Path(path).is_file() for path in fit["products"].values())
     assert {path.name for path in (folder / "real").iterdir()} == {
         "summary.json",
@@ -89,6 +99,7 @@ def test_products_are_where_the_answer_says(answer: dict[str, Any], folder: Path
         "corner.png",
         "spectrum.png",
         "spectrum.ecsv",
+        "report.html",
     }
 
 

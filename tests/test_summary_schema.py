@@ -204,7 +204,17 @@ def test_the_written_file_holds_to_the_schema_and_leads_to_its_neighbours(tmp_pa
     products = write_products(toy_posterior(), tmp_path)
     summary = json.loads(products["summary"].read_text(encoding="utf-8"))
     assert validate(summary) == []
-    assert set(summary["products"]) == {"summary", "draws", "answer", "chain", "xcm", "corner", "spectrum", "bins"}
+    assert set(summary["products"]) == {
+        "summary",
+        "draws",
+        "answer",
+        "chain",
+        "xcm",
+        "corner",
+        "spectrum",
+        "bins",
+        "report",
+    }
     assert all((tmp_path / name).is_file() for name in summary["products"].values())
 
 

@@ -49,13 +49,16 @@ def write_file(path: Path, content: bytes, advice: str = "choose another place")
         raise cannot_write(path, error, advice) from None
 
 
-def write_folder(folder: Path, contents: Mapping[str, bytes], advice: str = "choose another place") -> None:
+def write_folder(
+    folder: Path, contents: Mapping[str, bytes], advice: str = "choose another place", gone: Iterable[str] = ()
+) -> None:
     """Write several files of one folder; the last one is gone until all others are in place.
 
     Args:
         folder: Where they go; it exists.
         contents: Bytes by file name, in the order of writing.
         advice: What the user can do where writing fails.
+        gone: Names of files that are removed, as they belong to what was there before.
 
     Raises:
         FileError: The disk refuses; no temporary file is left.
@@ -65,6 +68,8 @@ def write_folder(folder: Path, contents: Mapping[str, bytes], advice: str = "cho
         for name, content in contents.items():
             temporary[name] = _beside(folder / name, content)
         (folder / list(contents)[-1]).unlink(missing_ok=True)
+        for name in gone:
+            (folder / name).unlink(missing_ok=True)
         for name in contents:
             temporary[name].replace(folder / name)
             del temporary[name]

@@ -243,6 +243,13 @@ def test_a_figure_of_another_kind_does_not_replace_that_of_the_fit(run: Run, res
     refused(run("plot", folder, "spectrum", *asked), 1, "spectrum.png: is one of the files that fit --out wrote there")
 
 
+def test_a_report_is_made_of_a_stored_answer(run: Run, result: Path, tmp_path: Path) -> None:
+    ran = run("report", result, "--out", tmp_path / "a.html")
+    assert (ran.code, ran.out, ran.err) == (0, f"{tmp_path / 'a.html'}\n", "")
+    assert (tmp_path / "a.html").read_bytes() == (result / "report.html").read_bytes()
+    refused(run("report", result, "--out", result / "corner.png"), 1, "corner.png: is one of the files that fit --out")
+
+
 def test_a_verb_that_fails_leaves_no_folder(run: Run, result: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "one"
     refused(run("fit", result.parent / "toy.pha", "--energies", "90-99", "--out", out), 1)

@@ -40,7 +40,7 @@ def candidate(tmp_path_factory: pytest.TempPathFactory) -> Candidate:
 
 @pytest.fixture(scope="module")
 def answer(candidate: Candidate) -> Posterior:
-    return judge(candidate, BUDGET.ess, 7)
+    return judge(candidate, BUDGET, 7)
 
 
 def test_the_weights_speak_for_themselves(candidate: Candidate, answer: Posterior) -> None:
@@ -73,7 +73,7 @@ def test_the_best_point_is_found_from_a_draw_where_the_modes_missed_it(candidate
     """Modes that say they are far from the best: the likeliest draw leads to the same place."""
     away = replace(candidate.modes, v=torch.full_like(candidate.modes.v, 2.5))
     (best,) = best_points(candidate.problem, away, [candidate.drawn])
-    again = judge(replace(candidate, modes=away, best=best), BUDGET.ess, 7)
+    again = judge(replace(candidate, modes=away, best=best), BUDGET, 7)
     np.testing.assert_allclose(again.best, answer.best, rtol=1e-4)
     assert again.deviance.value == pytest.approx(answer.deviance.value, abs=1e-3)
     # and both are the best of the exact problem
@@ -112,7 +112,7 @@ def test_what_a_candidate_brings_is_judged(candidate: Candidate, change: dict[st
     if change.get("modes") == "moved":
         drawn = replace(candidate.drawn, log_target=candidate.drawn.log_target - 300.0)
         change = {"drawn": drawn}
-    bent = judge(replace(candidate, **change), BUDGET.ess, 7)  # type: ignore[arg-type]
+    bent = judge(replace(candidate, **change), BUDGET, 7)  # type: ignore[arg-type]
     assert bent.computation.status == "approximate"
     assert any(words in reason for reason in bent.computation.reasons)
 
@@ -124,7 +124,7 @@ def test_more_than_one_mode_is_a_flag(candidate: Candidate, answer: Posterior) -
     objective = torch.cat([modes.objective, modes.objective[:, :1] + 5.0], dim=1)
     information = torch.cat([modes.information, modes.information[:, :1]], dim=1)
     twice = replace(modes, v=v, objective=objective, information=information)
-    assert "several_modes" in judge(replace(candidate, modes=twice), BUDGET.ess, 7).flags
+    assert "several_modes" in judge(replace(candidate, modes=twice), BUDGET, 7).flags
 
 
 def test_resampled_draws_follow_the_weights(candidate: Candidate) -> None:

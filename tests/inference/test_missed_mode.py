@@ -90,7 +90,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory, stripped: Any) -> Answers:
     cut = stripped.candidates(top, problem, searched=False, rungs=stripped.WITHOUT_SEARCHES)
     seen = [replace(one, modes=other.modes) for one, other in zip(cut, whole, strict=True)]
     blind = [replace(one, modes=stripped.without(one.modes, [side])) for one, side in zip(seen, sides, strict=True)]
-    judged = [[judge(one, BUDGET.ess, 0) for one in some] for some in (whole, seen, blind)]
+    judged = [[judge(one, BUDGET, 0) for one in some] for some in (whole, seen, blind)]
     return Answers(*judged, cut, sides, searched(stripped, problem, usual, sides))
 
 

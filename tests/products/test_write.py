@@ -27,6 +27,7 @@ FILES = {
     "spectrum.ecsv",
     "corner.png",
     "spectrum.png",
+    "report.html",
 }
 
 
@@ -67,6 +68,16 @@ def test_our_own_files_are_replaced_and_others_left_alone(tmp_path: Path) -> Non
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert (tmp_path / "corner.png").stat().st_size > 10_000
     assert {path.name for path in tmp_path.iterdir()} == FILES | {"notes.txt"}
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_without_a_report_that_of_another_answer_goes(tmp_path: Path) -> None:
+    write_products(toy_posterior(), tmp_path)
+    assert (tmp_path / "report.html").stat().st_size > 4_000_000
+    products = write_products(toy_posterior(), tmp_path, report=False)
+    assert "report" not in products
+    assert {path.name for path in tmp_path.iterdir()} == FILES - {"report.html"}
+    assert "report" not in json.loads((tmp_path / "summary.json").read_text())["products"]
 
 
 def test_nothing_is_left_when_a_figure_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

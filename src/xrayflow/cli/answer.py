@@ -68,6 +68,7 @@ def fit(
     time_limit: options.TimeLimit = None,
     seed: options.Seed = 0,
     out: options.Out = None,
+    report: options.WithReport = True,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -125,7 +126,7 @@ def fit(
             )
             if progress is not None and out is not None:
                 progress("drawing", 1.0)
-            products = {} if out is None else write_products(posterior, out)
+            products = {} if out is None else write_products(posterior, out, report)
         if as_json:
             print(to_json(located_summary(posterior, products)))
         else:

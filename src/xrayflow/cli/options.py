@@ -212,6 +212,9 @@ Repeats = Annotated[int, option(metavar="N", min=0, help="Measurements of the ti
 Device = Annotated[str, option(metavar="cpu|cuda", help="Where to train.", panel=ANSWER)]
 
 Out = Annotated[Path | None, option(metavar="DIR", help="Folder for the products; made where missing.", panel=OUTPUT)]
+WithReport = Annotated[
+    bool, option("--report/--no-report", help="Write report.html (5 MB), a page for any browser.", panel=OUTPUT)
+]
 OutFile = Annotated[Path | None, option("--out", metavar="FILE", help="What is written.", panel=OUTPUT)]
 NewFile = Annotated[Path, option("--out", metavar="FILE", help="The file that is written.", panel=OUTPUT)]
 Restart = Annotated[bool, option("--restart", help="Start anew instead of going on.", panel=OUTPUT)]

@@ -188,6 +188,19 @@ def plot(
     print("\n".join(map(str, written)))
 
 
+def report(
+    folder: answer_options.Result,
+    out: options.OutFile = None,
+    debug: options.Debug = False,
+) -> None:
+    """An answer as one HTML file for any browser, offline: spectrum to zoom, corner, tables, verdict, provenance."""
+    with answering(debug):
+        from xrayflow.products import load_result, write_report
+
+        place = write_report(load_result(folder), out or folder / "report.html")
+    print(place)
+
+
 def export(
     folder: answer_options.Result,
     out: options.OutFile = None,
@@ -293,5 +306,5 @@ def tcl() -> None:
     print(bundled_tcl())
 
 
-VERBS = (flux, error, steppar, compare, reweigh, table, plot, export, verify, tcl)
+VERBS = (flux, error, steppar, compare, reweigh, table, plot, report, export, verify, tcl)
 """In the order of the help."""

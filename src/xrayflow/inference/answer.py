@@ -20,6 +20,7 @@ from xrayflow.inference.checks.verdict import (
     judge_computation,
     judge_fit,
 )
+from xrayflow.inference.ladder import SamplingBudget
 from xrayflow.inference.parts import MAKERS, BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.draws import WeightedDraws
@@ -73,12 +74,12 @@ class Candidate:
     stopped: str = ""
 
 
-def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
+def judge(one: Candidate, budget: SamplingBudget, seed: int) -> Posterior:
     """The answer of one source, with its verdict.
 
     Args:
         one: The source.
-        wanted: The ess asked for.
+        budget: What was asked for.
         seed: The run's.
     """
     problem, drawn = one.problem, one.drawn
@@ -101,7 +102,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
     found = Findings.of(problem.model, problem.prior, theta, weights, misfit)
     evidence = Evidence(
         ess,
-        wanted,
+        budget.ess,
         draws,
         k,
         peak,
@@ -148,6 +149,7 @@ def judge(one: Candidate, wanted: float, seed: int) -> Posterior:
             one.exact.grid,
             package_versions(*MAKERS),
             notes=(*problem.remarks, *found.notes),
+            block=budget.draws,
         ),
     )
 

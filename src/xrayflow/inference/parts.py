@@ -123,6 +123,7 @@ class Provenance:
         network: Name of the network that started the answer.
         seconds: {read, optimise, propose, certify, total}; of what a batch did together, an equal part.
         notes: Facts beside the verdict, in words.
+        block: Draws of each block, as they were asked for.
     """
 
     seed: int
@@ -131,3 +132,4 @@ class Provenance:
     network: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    block: int = 1000

@@ -350,7 +350,7 @@ def infer_problem(
     answers = []
     for source, one in enumerate(candidates):
         with state.clock.charged("certify", [source]):
-            answer = judge(one, budget.ess, seed)
+            answer = judge(one, budget, seed)
         answers.append(_told(_timed(answer, state.clock.taken(source)), network, source))
     told("done", 1.0)
     return answers

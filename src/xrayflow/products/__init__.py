@@ -12,7 +12,7 @@ from xrayflow.products.store import is_result, load_result
 from xrayflow.products.tables import report
 from xrayflow.products.tree import data_tree, write_netcdf
 from xrayflow.products.verification import Verification, verification_lines, verify
-from xrayflow.products.write import located_summary, products_folder, write_products
+from xrayflow.products.write import located_summary, products_folder, write_products, write_report
 
 __all__ = [
     "Asked",
@@ -50,4 +50,5 @@ __all__ = [
     "write_figure",
     "write_netcdf",
     "write_products",
+    "write_report",
 ]

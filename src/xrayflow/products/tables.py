@@ -49,7 +49,7 @@ def report(posterior: Posterior, products: Mapping[str, Path] | None = None) -> 
         header(posterior),
         Text(""),
         parameter_table(posterior),
-        *marks(posterior),
+        *(Text(line, style="dim") for line in marks(posterior)),
         Text(""),
         quality(posterior),
         verdict(posterior),
@@ -63,6 +63,15 @@ def report(posterior: Posterior, products: Mapping[str, Path] | None = None) -> 
 
 def header(posterior: Posterior) -> RenderableType:
     """The data and how they were taken."""
+    return Group(*(_line(name, text) for name, text in data_rows(posterior)))
+
+
+def data_rows(posterior: Posterior) -> list[tuple[str, str]]:
+    """The data and how they were taken, as names with words.
+
+    Args:
+        posterior: The answer.
+    """
     data = posterior.data[0]
     background = "none" if data.background is None else data.background.name
     band = ", ".join(f"{significant(lo)}-{significant(hi)}" for lo, hi in data.energies) + " keV"
@@ -70,7 +79,7 @@ def header(posterior: Posterior) -> RenderableType:
         band += f" (channels {data.channels[0]}-{data.channels[1]})"
     counts = counted(float(data.counts.sum()))
     grouping = {"file": "the file's", "none": "none"}.get(data.grouping, data.grouping)
-    rows = [
+    return [
         ("source", f"{data.source or 'unnamed'}  ({data.pha.name})"),
         (
             "instrument",
@@ -90,7 +99,6 @@ def header(posterior: Posterior) -> RenderableType:
         ("statistic", f"{posterior.statistic.name}: {posterior.statistic.reason}"),
         ("likelihood", _likelihood(posterior)),
     ]
-    return Group(*(_line(name, text) for name, text in rows))
 
 
 def parameter_table(posterior: Posterior) -> Table:
@@ -113,28 +121,41 @@ def parameter_table(posterior: Posterior) -> Table:
             lower, upper = row["lower90"], row["upper90"]
             best, median, low, high = with_uncertainty((row["best"], row["median"], lower, upper), lower, upper)
             mark = SPARSE_DATA if f"prior_dominated:{name}" in posterior.flags else ""
-            cells = [name + mark, row["unit"], best, median, _interval(posterior, name, low, high)]
+            cells = [name + mark, row["unit"], best, median, interval(posterior, name, low, high)]
             known = posterior.truth.get(name)
             truth = "" if known is None else f"{known:g}"
         table.add_row(*(Text(cell) for cell in ([*cells, truth] if posterior.truth else cells)))
     return table
 
 
-def marks(posterior: Posterior) -> list[RenderableType]:
-    """What the marks in the table mean."""
-    found: list[RenderableType] = []
+def marks(posterior: Posterior) -> list[str]:
+    """What the marks in the table mean.
+
+    Args:
+        posterior: The answer.
+    """
+    found: list[str] = []
     for name in posterior.names[len(posterior.model.names) :]:
         if name in NUISANCES:
-            found.append(Text(f"{name}: {NUISANCES[name]}", style="dim"))
+            found.append(f"{name}: {NUISANCES[name]}")
     if any(flag.startswith("prior_dominated:") for flag in posterior.flags):
-        found.append(Text(f"{SPARSE_DATA} the data say little: the interval is mostly the prior's", style="dim"))
+        found.append(f"{SPARSE_DATA} the data say little: the interval is mostly the prior's")
     if any(flag.startswith(("upper_limit:", "lower_limit:")) for flag in posterior.flags):
-        found.append(Text("< and >: limits, the posterior reaches the edge of the prior", style="dim"))
+        found.append("< and >: limits, the posterior reaches the edge of the prior")
     return found
 
 
 def quality(posterior: Posterior) -> RenderableType:
     """The numbers by which an answer is judged."""
+    return Group(*(_line(name, text) for name, text in quality_rows(posterior)))
+
+
+def quality_rows(posterior: Posterior) -> list[tuple[str, str]]:
+    """The numbers by which an answer is judged, as names with words.
+
+    Args:
+        posterior: The answer.
+    """
     statistic, deviance = posterior.statistic, posterior.deviance
     alone = posterior.mode == "amortised"
     taken_at_its_word = "" if posterior.likelihood.calibration is None else " (the response at its word)"
@@ -157,17 +178,26 @@ def quality(posterior: Posterior) -> RenderableType:
             rows.append(("network", f"{posterior.network} (it proposes; the weights decide)"))
     if "several_modes" in posterior.flags:
         rows.append(("modes", "several: the optimiser found more than one optimum within reach of the best"))
-    return Group(*(_line(name, text) for name, text in rows))
+    return rows
+
+
+def in_words(posterior: Posterior) -> str:
+    """The verdict as a sentence.
+
+    Args:
+        posterior: The answer.
+    """
+    both = posterior.computation.status, posterior.fit.status
+    return IN_WORDS.get(both, "there is no answer: too few draws carry the weight")
 
 
 def verdict(posterior: Posterior) -> RenderableType:
     """The verdict and its reasons in words."""
     computation, fit = posterior.computation.status, posterior.fit.status
-    words = IN_WORDS.get((computation, fit), "there is no answer: too few draws carry the weight")
     line = Text("verdict".ljust(16))
     line.append(posterior.verdict, style=VERDICT_STYLES[posterior.verdict])
     line.append(f" (computation {computation}, fit {fit})")
-    reasons = [Padding(_bullet(reason), (0, 0, 0, 16)) for reason in (words, *posterior.reasons)]
+    reasons = [Padding(_bullet(reason), (0, 0, 0, 16)) for reason in (in_words(posterior), *posterior.reasons)]
     return Group(line, *reasons)
 
 
@@ -190,7 +220,14 @@ def advice(posterior: Posterior, products: Mapping[str, Path] | None = None) -> 
     return "--out DIR writes figures, draws and a summary"
 
 
-def _interval(posterior: Posterior, name: str, low: str, high: str) -> str:
+def interval(posterior: Posterior, name: str, low: str, high: str) -> str:
+    """A 90 % interval, or the limit that it is.
+
+    Args:
+        posterior: The answer.
+        name: Of the parameter.
+        low, high: Its ends as they are written.
+    """
     upper, lower = f"upper_limit:{name}" in posterior.flags, f"lower_limit:{name}" in posterior.flags
     if upper and not lower:
         return f"< {high} ({LIMIT_LEVEL})"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xrayflow.errors import FileError
-from xrayflow.files import OTHER_OUT, make_folder, to_json, write_folder
+from xrayflow.files import OTHER_OUT, make_folder, to_json, write_file, write_folder
 from xrayflow.inference import Posterior
 from xrayflow.products.store import ANSWER, DRAWS, answer_file, draws_file
 from xrayflow.products.xspec import CHAIN, SCRIPT, chain_file, script
@@ -24,17 +24,22 @@ NAMES = {
     "corner": "corner.png",
     "spectrum": "spectrum.png",
     "bins": "spectrum.ecsv",
+    "report": "report.html",
     "summary": "summary.json",
 }
 """File name of each product, in the order of writing."""
 
+REPORT = "report"
+OTHER_PLACE = "choose another place for the products"
 
-def write_products(posterior: Posterior, folder: str | Path) -> dict[str, Path]:
+
+def write_products(posterior: Posterior, folder: str | Path, report: bool = True) -> dict[str, Path]:
     """Write everything about one answer into a folder; other files of the folder are left alone.
 
     Args:
         posterior: The answer.
         folder: Made where it is missing.
+        report: Whether to write the report, which is ten times as large as all the rest; without it an old one goes.
 
     Returns:
         The path of each product by its name, as `NAMES` has them.
@@ -43,25 +48,44 @@ def write_products(posterior: Posterior, folder: str | Path) -> dict[str, Path]:
         FileError: The folder or a file in it cannot be written.
     """
     from xrayflow.products.figures import corner_figure, png, spectrum_figure, spectrum_numbers
+    from xrayflow.products.page import report_page
 
     folder = products_folder(folder)
-    summary = posterior.summary() | {"products": dict(NAMES)}
+    names = {name: file for name, file in NAMES.items() if report or name != REPORT}
+    corner = png(corner_figure(posterior))
     contents = {
         "draws": draws_file(posterior),
         "answer": answer_file(posterior),
         "chain": chain_file(posterior),
         "xcm": script(posterior).encode(),
-        "corner": png(corner_figure(posterior)),
+        "corner": corner,
         "spectrum": png(spectrum_figure(posterior)),
         "bins": spectrum_numbers(posterior),
-        "summary": to_json(summary).encode() + b"\n",
+        **({REPORT: report_page(posterior, corner)} if report else {}),
+        "summary": to_json(posterior.summary() | {"products": names}).encode() + b"\n",
     }
-    write_folder(
-        folder,
-        {NAMES[name]: content for name, content in contents.items()},
-        "choose another place for the products",
-    )
-    return {name: folder / NAMES[name] for name in contents}
+    gone = () if report else (NAMES[REPORT],)
+    write_folder(folder, {names[name]: content for name, content in contents.items()}, OTHER_PLACE, gone)
+    return {name: folder / names[name] for name in contents}
+
+
+def write_report(posterior: Posterior, path: str | Path) -> Path:
+    """Write the report of an answer alone.
+
+    Args:
+        posterior: The answer.
+        path: The file; its folder exists.
+
+    Raises:
+        FileError: It cannot be written, or is another product of an answer.
+    """
+    from xrayflow.products.figures import corner_figure, png
+    from xrayflow.products.page import report_page
+
+    path = Path(path)
+    spare_products([path], [NAMES[REPORT]])
+    write_file(path, report_page(posterior, png(corner_figure(posterior))), OTHER_OUT)
+    return path
 
 
 def products_folder(folder: str | Path) -> Path:

@@ -6,11 +6,16 @@ from xrayflow.products.figures.corner_plot import corner_figure
 from xrayflow.products.figures.passport_plot import passport_figure
 from xrayflow.products.figures.qq_plot import cumulated, qq_figure
 from xrayflow.products.figures.recovery_plot import Recovered, recovery_figure
-from xrayflow.products.figures.spectrum_plot import spectrum_figure
-from xrayflow.products.figures.style import image, png
+from xrayflow.products.figures.spectrum_plot import COMPONENT_STYLES, spectrum_figure
+from xrayflow.products.figures.style import BACKGROUND, INK, MODEL, WORST, image, png, smaller
 from xrayflow.products.figures.unfolded_plot import unfolded, unfolded_figure
 
 __all__ = [
+    "BACKGROUND",
+    "COMPONENT_STYLES",
+    "INK",
+    "MODEL",
+    "WORST",
     "Recovered",
     "corner_figure",
     "coverage_figure",
@@ -21,6 +26,7 @@ __all__ = [
     "qq_figure",
     "recovery_figure",
     "shown_numbers",
+    "smaller",
     "spectrum_figure",
     "spectrum_numbers",
     "unfolded",

@@ -88,6 +88,24 @@ def png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
+def smaller(picture: bytes, side: int, colours: int = 128) -> bytes:
+    """A picture with fewer colours, and no larger than some pixels: for a page.
+
+    Args:
+        picture: A PNG.
+        side: Pixels of its longer side at most.
+        colours: That are left.
+    """
+    from PIL import Image  # matplotlib's own
+
+    content = BytesIO()
+    with Image.open(BytesIO(picture)) as whole:
+        made = whole.convert("RGB")
+        made.thumbnail((side, side), Image.Resampling.LANCZOS)
+        made.quantize(colours, dither=Image.Dither.NONE).save(content, format="png", optimize=True)
+    return content.getvalue()
+
+
 def image(figure: Figure, kind: str) -> bytes:
     """The figure as a PNG, a PDF or an SVG.
 
