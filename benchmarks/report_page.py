@@ -1,4 +1,4 @@
-"""The report in a real browser: what it costs, whether it draws, obeys its buttons, loads nothing, runs nothing strange.
+"""The report in a real browser: its cost, whether it draws and obeys its buttons, loads nothing, runs nothing strange.
 
 Needs chromium with its driver, and selenium. A picture of the page is left beside the result for people to look at.
 
