@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.statistics.background_integral import WELL_KNOWN, Bins, Density, log_rising, near_normal, quadrature
+from xrayflow.statistics.background_integral import Bins, Density, log_rising
+from xrayflow.statistics.background_way import Way
 
 BEHIND = 8, 16, 32, 64, 128, 256
 """Bins of many counts are evaluated together up to these counts of the background."""
@@ -25,17 +26,15 @@ then, relative to the likeliest, from which it is left out."""
 
 
 @dataclass(frozen=True)
-class Polynomial:
+class Polynomial(Way):
     """Bins of few counts.
 
     Attributes:
-        bins: The bins.
         coefficients: (power, bin) of r = X / unit, over the largest.
         largest: Natural log of that.
         unit: What X is measured in, so that powers of r stay within reach.
     """
 
-    bins: Bins
     coefficients: Float[Tensor, "power bin"]
     largest: Float[Tensor, " bin"]
     unit: Float[Tensor, " bin"]
@@ -60,26 +59,21 @@ class Polynomial:
         log = source + background.gather(0, other.clamp(min=0)) + i * torch.log(unit)
         log = torch.where(other >= 0, log, -torch.inf)
         largest = log.amax(0)
-        return cls(bins, torch.exp(log - largest), largest, unit)
+        return cls(bins, rate, torch.exp(log - largest), largest, unit)
 
-    def value(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
-        """ln p(S).
-
-        Args:
-            mu: Of the source.
-            rate: g.
-        """
+    def bare(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
+        """ln p(S) - alpha ln(g / g0)."""
         return self._whole(mu, rate, horner(self.coefficients, self._power(mu, rate)))
 
     def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
-        """That, and its slopes."""
+        """ln p(S), and its slopes."""
         bins, spread, r = self.bins, 1.0 + self.bins.s2 * mu, self._power(mu, rate)
         value, slope = horner_and_slope(self.coefficients, r)
         ratio = slope / value
         by_mu = ratio * (1.0 + rate) / (self.unit * spread**2) - 1.0 / spread
         behind = bins.counts - r * ratio
         by_rate = bins.alpha / rate - (bins.alpha + behind) / (1.0 + rate)
-        return Density(self._whole(mu, rate, value), by_mu, by_rate)
+        return Density(self._whole(mu, rate, value) + self._level(mu, rate), by_mu, by_rate)
 
     def _power(self, mu: Tensor, rate: Tensor) -> Tensor:
         """r, of which no power overflows."""
@@ -88,22 +82,20 @@ class Polynomial:
 
     def _whole(self, mu: Tensor, rate: Tensor, polynomial: Tensor) -> Tensor:
         """The polynomial with what stands before it."""
-        return self.largest + _before(self.bins, mu, rate) + torch.log(polynomial)
+        return self.largest + _before(self.bins, mu, rate, self.rate) + torch.log(polynomial)
 
 
 @dataclass(frozen=True)
-class FewBehind:
+class FewBehind(Way):
     """Bins of many counts, few of which are the background's.
 
     Attributes:
-        bins: The bins.
         coefficients: (background counts, bin) of r = unit / X, over the largest.
         largest: Natural log of that.
         unit: What X is measured in.
         reach: The largest r for which no more terms are needed; the quadrature serves beyond.
     """
 
-    bins: Bins
     coefficients: Float[Tensor, "behind bin"]
     largest: Float[Tensor, " bin"]
     unit: Float[Tensor, " bin"]
@@ -120,43 +112,25 @@ class FewBehind:
         """
         log, unit = _behind(bins, rate, most)
         largest = log.amax(0)
-        return cls(bins, torch.exp(log - largest), largest, unit, torch.exp(_tilt(bins)))
+        return cls(bins, rate, torch.exp(log - largest), largest, unit, torch.exp(_tilt(bins)))
 
-    def value(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
-        """ln p(S).
-
-        Args:
-            mu: Of the source.
-            rate: g.
-        """
+    def bare(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
+        """ln p(S) - alpha ln(g / g0)."""
         x, r = self._power(mu, rate)
         found = self._whole(mu, rate, x, horner(self.coefficients, r))
-        far = x * self.reach < 1.0
-        if bool(far.any()):
-            found[far] = self._beyond(mu, rate, far, slopes=False).value[0]
-        return found
+        return self._bare_beyond(found, x * self.reach < 1.0, mu, rate)
 
     def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
-        """That, and its slopes."""
+        """ln p(S), and its slopes."""
         bins, spread = self.bins, 1.0 + self.bins.s2 * mu
         x, r = self._power(mu, rate)
         value, slope = horner_and_slope(self.coefficients, r)
         behind = r * slope / value
         by_mu = ((bins.counts - behind) / mu.clamp(min=1e-300) - 1.0) / spread
         by_rate = bins.alpha / rate - (bins.alpha + behind) / (1.0 + rate)
-        found = Density(self._whole(mu, rate, x, value), by_mu, by_rate)
-        far = x * self.reach < 1.0
-        if bool(far.any()):
-            exact = self._beyond(mu, rate, far)
-            found.value[far], found.by_mu[far], found.by_rate[far] = exact.value[0], exact.by_mu[0], exact.by_rate[0]
-        return found
-
-    def _beyond(self, mu: Tensor, rate: Tensor, far: Tensor, slopes: bool = True) -> Density:
-        """Where the background must give more counts than are summed up to."""
-        bins = self.bins.select(far.nonzero()[:, 1])
-        if bool((bins.alpha >= WELL_KNOWN).all()):
-            return near_normal(bins, mu[far][None], rate[far][None], slopes)
-        return quadrature(bins, mu[far][None], rate[far][None])
+        found = Density(self._whole(mu, rate, x, value) + self._level(mu, rate), by_mu, by_rate)
+        # where the background must give more counts than are summed up to
+        return self._beyond(found, x * self.reach < 1.0, mu, rate)
 
     def _power(self, mu: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
         """X / unit, and its inverse, of which no power overflows."""
@@ -167,14 +141,16 @@ class FewBehind:
     def _whole(self, mu: Tensor, rate: Tensor, x: Tensor, polynomial: Tensor) -> Tensor:
         """The polynomial with what stands before it."""
         power = self.bins.counts * torch.log(x * self.unit)
-        return self.largest + _before(self.bins, mu, rate) + power + torch.log(polynomial)
+        return self.largest + _before(self.bins, mu, rate, self.rate) + power + torch.log(polynomial)
 
 
 def horner(coefficients: Float[Tensor, "power bin"], r: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
     """The polynomial at r."""
-    value = coefficients[-1].expand(r.shape)
-    for coefficient in coefficients[:-1].flip(0):
-        value = torch.addcmul(coefficient, value, r)
+    if coefficients.shape[0] == 1:
+        return coefficients[0].expand(r.shape).clone()
+    value = torch.addcmul(coefficients[-2], coefficients[-1], r)
+    for coefficient in coefficients[:-2].flip(0):
+        torch.addcmul(coefficient, value, r, out=value)
     return value
 
 
@@ -187,10 +163,12 @@ def horner_and_slope(coefficients: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     return value, slope
 
 
-def _before(bins: Bins, mu: Tensor, rate: Tensor) -> Float[Tensor, "draw bin"]:
-    """ln of g^alpha (1 + g)^-(alpha + S) (1 + s^2 mu)^(-1 / s^2), which stands before the sum."""
+def _before(bins: Bins, mu: Tensor, rate: Tensor, nominal: Tensor) -> Float[Tensor, "draw bin"]:
+    """ln of g0^alpha (1 + g)^-(alpha + S) (1 + s^2 mu)^(-1 / s^2), which stands before the sum."""
     alone = -torch.log1p(bins.s2 * mu) / bins.s2 if bins.s2 > 0 else -mu
-    return alone - bins.alpha * torch.log1p(1.0 / rate) - bins.counts * torch.log1p(rate)
+    at_nominal = bins.alpha * torch.log1p(1.0 / nominal) + bins.counts * torch.log1p(nominal)
+    lift = (rate - nominal) / (1.0 + nominal)
+    return alone - at_nominal - (bins.alpha + bins.counts) * torch.log1p(lift)
 
 
 def _behind(bins: Bins, rate: Float[Tensor, " bin"], most: int) -> tuple[Tensor, Float[Tensor, " bin"]]:

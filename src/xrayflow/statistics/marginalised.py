@@ -23,7 +23,7 @@ from xrayflow.prior import Marginal
 from xrayflow.rows import runs
 from xrayflow.statistics.background import BackgroundPrior, sample_cut_normal
 from xrayflow.statistics.background_integral import Bins
-from xrayflow.statistics.background_sum import BackgroundSum
+from xrayflow.statistics.background_sum import BackgroundSum, pieces
 from xrayflow.statistics.count_density import log_counts, log_saturated_poisson
 from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance, bin_by_bin, scattered, trimmed
 from xrayflow.statistics.shortfall import Shortfall
@@ -137,16 +137,21 @@ class MarginalisedCounts(Likelihood):
     def log_density(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
         """ln p(S, B | expected, A), all bins; of S alone where the background is modelled."""
         found = expected.new_empty(expected.shape[:2])
-        for part, of, scale, rate in self._runs(expected, nuisance):
-            value = of.value(expected[part, :, : of.size].flatten(0, 1), rate).sum(-1)
-            own = None if nuisance is None else nuisance[part]
-            found[part] = value.reshape(found[part].shape) + self._log_background(part, of.size, scale, own)
+        for source, part in runs(self.rows):
+            of = self.sums[source]
+            mu = expected[part, :, : of.size].flatten(0, 1)
+            own = None if nuisance is None or not self.scale else nuisance[part].flatten(0, 1)
+            value = mu.new_empty(mu.shape[0])
+            for some in pieces(*mu.shape):
+                rate = self._rate_of(part, of.size, None if own is None else own[some])
+                value[some] = of.bare(mu[some], rate.expand(mu[some].shape)).sum(-1)
+            found[part] = (value + self._behind(part, of, own)).reshape(found[part].shape)
         return found
 
     def log_density_per_bin(self, expected: Expected) -> Expected:
         """ln p(S) of each bin at A = 1."""
         found = torch.zeros_like(expected)
-        for part, of, _, rate in self._runs(expected, None):
+        for part, of, rate in self._runs(expected, None):
             own = found[part, :, : of.size]
             own.copy_(of.value(expected[part, :, : of.size].flatten(0, 1), rate).reshape(own.shape))
         return found
@@ -184,7 +189,7 @@ class MarginalisedCounts(Likelihood):
         """Gradient of `log_density`, exact, and Fisher's information by mean and variance of the sum."""
         by_mu, by_level = torch.zeros_like(expected), torch.zeros_like(expected)
         slope = self._slope(nuisance)
-        for part, of, _, rate in self._runs(expected, nuisance):
+        for part, of, rate in self._runs(expected, nuisance):
             place = part, slice(None), slice(of.size)
             found = of(expected[place].flatten(0, 1), rate)
             by_mu[place] = found.by_mu.reshape(by_mu[place].shape)
@@ -204,7 +209,7 @@ class MarginalisedCounts(Likelihood):
     def slope(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """d ln p / d mu of each bin."""
         found = torch.zeros_like(expected)
-        for part, of, _, rate in self._runs(expected, nuisance):
+        for part, of, rate in self._runs(expected, nuisance):
             own = found[part, :, : of.size]
             own.copy_(of(expected[part, :, : of.size].flatten(0, 1), rate).by_mu.reshape(own.shape))
         return found
@@ -272,28 +277,39 @@ class MarginalisedCounts(Likelihood):
             rows=self.rows[sources],
         )
 
-    def _runs(
-        self, expected: Expected, nuisance: Nuisance | None
-    ) -> Iterator[tuple[slice, BackgroundSum, Tensor, Tensor]]:
-        """Rows of one source that follow each other: which, its bins, A, and g of each draw and bin."""
+    def _runs(self, expected: Expected, nuisance: Nuisance | None) -> Iterator[tuple[slice, BackgroundSum, Tensor]]:
+        """Rows of one source that follow each other: which, its bins, and g of each draw and bin."""
         for source, part in runs(self.rows):
             bins = self.sums[source].size
-            scale = self._scale(None if nuisance is None else nuisance[part], part)[..., :bins]
-            rate = self.fixed[part, None, :bins] + self.scaled[part, None, :bins] / scale
-            rate = rate.expand(part.stop - part.start, expected.shape[1], bins).flatten(0, 1)
-            yield part, self.sums[source], scale, rate
+            own = None if nuisance is None or not self.scale else nuisance[part].flatten(0, 1)
+            draws = (part.stop - part.start) * expected.shape[1]
+            yield part, self.sums[source], self._rate_of(part, bins, own).expand(draws, bins)
 
-    def _log_background(self, part: slice, bins: int, scale: Tensor, nuisance: Nuisance | None) -> Tensor:
-        """ln p(B | A) of rows of one source."""
-        shape = self.shape[part][0, 0]
-        if float(shape) == 0.0:
-            return scale.new_zeros(())
-        counts, ratio = self.background[part][0, 0, :bins], self.mean[part][0, :bins] / shape
-        constant = torch.lgamma(counts + shape) - torch.lgamma(shape) - torch.lgamma(counts + 1.0)
-        met = (constant + torch.xlogy(counts, ratio)).sum()
-        value = met - torch.log1p(scale * ratio) @ (counts + shape)
-        # ln A is a sum over nuisances, so B ln A needs no logarithm
-        return value if nuisance is None else value + nuisance @ (counts @ self.basis[part][0, :bins])
+    def _rate_of(self, part: slice, bins: int, nuisance: Tensor | None) -> Tensor:
+        """(draw, bin) g of draws of one source, whose row `part` begins with."""
+        fixed, scaled, basis = (one[part][0, :bins] for one in (self.fixed, self.scaled, self.basis))
+        if nuisance is None:
+            return (fixed + scaled)[None]
+        if len(self.scale) == 1:
+            return torch.addcmul(fixed, scaled, torch.exp(-nuisance))
+        return torch.addcmul(fixed, scaled, torch.exp(nuisance @ -basis.mT))
+
+    def _behind(self, part: slice, of: BackgroundSum, nuisance: Tensor | None) -> Tensor:
+        """What `BackgroundSum.bare` leaves out, with ln p(B | A): (draw,), and one number at A = 1.
+
+        g(A)^alpha p(B | A) is A^-a times what it is at A = 1 for a counted background, whose g is
+        fixed (1 + a / (A mean)); and that of a modelled one, scaled / A, is A^-alpha.
+        """
+        shape, basis = self.shape[part][0, 0], self.basis[part][0, : of.size]
+        known = shape.new_zeros(())
+        if float(shape) > 0.0:
+            counts, ratio = self.background[part][0, 0, : of.size], self.mean[part][0, : of.size] / shape
+            constant = torch.lgamma(counts + shape) - torch.lgamma(shape) - torch.lgamma(counts + 1.0)
+            known = (constant + torch.xlogy(counts, ratio) - (counts + shape) * torch.log1p(ratio)).sum()
+        if nuisance is None:
+            return known
+        weight = shape.expand(of.size) if float(shape) > 0.0 else of.level
+        return known - nuisance @ (weight @ basis)
 
     def _of_background(self, nuisance: Nuisance | None) -> tuple[Tensor, Tensor]:
         """(source, draw, bin) slope of ln p(B | A) with ln A, and its information."""
@@ -306,13 +322,13 @@ class MarginalisedCounts(Likelihood):
         total = self.total(expected, nuisance).clamp(min=1e-300)
         return ((self.variance(expected, nuisance) - total) / total**2).clamp(min=0.0)
 
-    def _scale(self, nuisance: Nuisance | None, part: slice = slice(None)) -> Tensor:
+    def _scale(self, nuisance: Nuisance | None) -> Tensor:
         """(source, draw, bin) A, or (source, draw, 1) where all bins have one."""
         if nuisance is None or not self.scale:
             return self.counts.new_ones((1, 1, 1))
         if len(self.scale) == 1:
             return torch.exp(nuisance)
-        return torch.exp(nuisance @ self.basis[part].mT)
+        return torch.exp(nuisance @ self.basis.mT)
 
     def _rate(self, nuisance: Nuisance | None) -> Tensor:
         """(source, draw, bin) g."""
