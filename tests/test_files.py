@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xrayflow.errors import FileError
-from xrayflow.files import cannot_write, make_folder, package_versions, to_json, write_file, write_folder
+from xrayflow.files import appearing, cannot_write, make_folder, package_versions, to_json, write_file, write_folder
 
 
 def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -89,3 +89,20 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
         write_file(Path(os.devnull), b"")
     assert (tmp_path / "pipe").is_fifo()
     assert not Path(os.devnull).is_file()
+
+
+def test_a_large_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    place = tmp_path / "large"
+    with appearing(place) as temporary:
+        temporary.write_bytes(b"new")
+        assert not place.exists()
+    assert place.read_bytes() == b"new"
+
+    def half() -> None:
+        with appearing(place) as temporary:
+            temporary.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(FileError, match=r"large: cannot be written \(No space left on device\)"):
+        half()
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("large", b"new")]

@@ -252,3 +252,18 @@ def test_nuisances_stand_behind_the_parameters_of_the_model(model: Model) -> Non
     v = torch.tensor([0.3, -0.2, 0.1, 0.5, -1.0, 2.0], dtype=torch.float64)
     torch.testing.assert_close(longer.to_theta(v)[:5], prior.to_theta(v[:5]))
     assert float(longer.to_theta(v)[5]) == pytest.approx(1.2, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [],
+        ["TBabs.nH=0.1:2.7182818284590452", "powerlaw.PhoIndex~N(1.7,0.123456789012345)"],
+        ["powerlaw.norm=lin:0:1e-7", "TBabs.nH=log:0.1:2", "TBabs.nH~N(0.3,0.1)"],
+    ],
+)
+def test_the_words_of_a_prior_make_it_again_to_the_last_digit(changes: list[str]) -> None:
+    model = parse_model("TBabs*powerlaw")
+    prior = Prior.of(model, changes)
+    words = [word for marginal in prior.marginals for word in marginal.words]
+    assert Prior.of(model, words) == prior

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xrayflow.products import load_result as load_result
     from xrayflow.products import write_products as write_products
     from xrayflow.simulate import Simulator as Simulator
+    from xrayflow.studies.catalogue import fit_catalogue as fit_catalogue
 
 _HOMES = {
     "Fold": "folding",
@@ -37,6 +38,7 @@ _HOMES = {
     "Problem": "problem",
     "Simulator": "simulate",
     "XrayflowError": "errors",
+    "fit_catalogue": "studies.catalogue",
     "infer": "inference",
     "load_network": "networks",
     "load_result": "products",

@@ -11,7 +11,8 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,34 @@ def write_folder(
     finally:
         for left in temporary.values():
             left.unlink(missing_ok=True)
+
+
+@contextmanager
+def appearing(path: Path, advice: str = OTHER_OUT) -> Iterator[Path]:
+    """A file that is too large for one piece of memory, and appears whole or not at all; an existing one is replaced.
+
+    Args:
+        path: The file's place; its folder exists.
+        advice: What the user can do where writing fails.
+
+    Yields:
+        Where to write it.
+
+    Raises:
+        FileError: The disk refuses; no temporary file is left.
+    """
+    temporary: Path | None = None
+    try:
+        temporary = _beside(path, b"")
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error, advice) from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def make_folder(folder: str | Path, names: tuple[str, ...] = ()) -> Path:

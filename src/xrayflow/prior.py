@@ -59,6 +59,18 @@ class Marginal:
         box = f"{self.lo:g} .. {self.hi:g}"
         return f"{box} {self.scale}" if self.mean is None else f"N({self.mean:g}, {self.sd:g}) in {box}"
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What `Prior.of` makes this marginal of, to the last digit.
+
+        >>> Marginal("TBabs.nH", "10^22 cm^-2", 0.1, 2.0, "log", 0.5, 0.1).words
+        ('TBabs.nH=log:0.1:2.0', 'TBabs.nH~N(0.5,0.1)')
+        """
+        box = f"{self.name}={'log' if self.scale == 'log' else 'lin'}:{float(self.lo)!r}:{float(self.hi)!r}"
+        if self.mean is None or self.sd is None:
+            return (box,)
+        return box, f"{self.name}~N({float(self.mean)!r},{float(self.sd)!r})"
+
 
 @dataclass(frozen=True)
 class Box:

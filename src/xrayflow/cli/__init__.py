@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from xrayflow.cli import answer, check, group, inspect, make, result, study
+from xrayflow.cli import answer, catalogue, check, group, inspect, make, result, study
 from xrayflow.cli.terminal import INTERRUPTED, complain, usage
 from xrayflow.memory import keep_freed_memory
 
@@ -77,7 +77,17 @@ def _root(
 
 
 for verb in (
-    *(answer.demo, answer.fit, inspect.inspect, group.group, make.simulate, study.targets, make.train, study.evaluate),
+    *(
+        answer.demo,
+        answer.fit,
+        catalogue.catalogue,
+        inspect.inspect,
+        group.group,
+        make.simulate,
+        study.targets,
+        make.train,
+        study.evaluate,
+    ),
     *result.VERBS,
     *(answer.models, make.networks, check.check),
 ):

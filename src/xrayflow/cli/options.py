@@ -89,6 +89,19 @@ Row = Annotated[
     int | None, option(metavar="N", help="Which spectrum of a TYPE:II file; the same as PHA{N}.", panel=FILES)
 ]
 Listed = Annotated[Path | None, option("--list", metavar="FILE", help="Lines of PHA [ARF [BACKGROUND]].", panel=FILES)]
+ListedOrTable = Annotated[
+    Path | None,
+    option(
+        "--list",
+        metavar="FILE",
+        help="Lines of PHA [ARF [BACKGROUND]], or a table with columns pha, rmf, arf, background, name and others.",
+        panel=FILES,
+    ),
+]
+Patterns = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PHA...", help="The spectra (OGIP); patterns as 'obs*/*.pha' too.", show_default=False),
+]
 Template = Annotated[
     str | None,
     option(metavar="PHA", help="Take response, grouping, quality, exposure from it.", panel=FILES),
@@ -209,6 +222,12 @@ GroupBy = Annotated[
 DrawsEach = Annotated[int, option("--draws", min=2, max=MOST_DRAWS, help="Draws of each spectrum.", panel=ANSWER)]
 Exact = Annotated[int, option(metavar="N", min=0, help="Exact posteriors of N spectra beside.", panel=ANSWER)]
 Repeats = Annotated[int, option(metavar="N", min=0, help="Measurements of the time; 0: none.", panel=ANSWER)]
+Workers = Annotated[int, option(min=1, metavar="N", help="Processes on this machine, one thread each.", panel=ANSWER)]
+Batch = Annotated[int, option(min=1, metavar="N", help="Spectra that are fitted together.", panel=ANSWER)]
+Retry = Annotated[bool, option("--retry", help="Try those again that failed, or whose files changed.", panel=ANSWER)]
+Resume = Annotated[bool, option("--resume", help="Go on: what the same command does anyway.", panel=ANSWER)]
+Strict = Annotated[bool, option("--strict", help="Exit code 1 where a spectrum failed.", panel=OUTPUT)]
+DryRun = Annotated[bool, option("--dry-run", help="Look at all files, and say what would be done.", panel=OUTPUT)]
 Device = Annotated[str, option(metavar="cpu|cuda", help="Where to train.", panel=ANSWER)]
 
 Out = Annotated[Path | None, option(metavar="DIR", help="Folder for the products; made where missing.", panel=OUTPUT)]
@@ -217,6 +236,13 @@ WithReport = Annotated[
 ]
 OutFile = Annotated[Path | None, option("--out", metavar="FILE", help="What is written.", panel=OUTPUT)]
 NewFile = Annotated[Path, option("--out", metavar="FILE", help="The file that is written.", panel=OUTPUT)]
+TableFile = Annotated[
+    Path,
+    option("--out", metavar="TABLE", help="The table: .fits, .ecsv or .parquet; a ledger beside it.", panel=OUTPUT),
+]
+DrawsDir = Annotated[
+    Path | None, option("--draws-dir", metavar="DIR", help="Keep the draws, a FITS file for each batch.", panel=OUTPUT)
+]
 Restart = Annotated[bool, option("--restart", help="Start anew instead of going on.", panel=OUTPUT)]
 AsJson = Annotated[bool, option("--json", help="Print one JSON object, and nothing else.", panel=OUTPUT)]
 Debug = Annotated[bool, option("--debug", help="Show the traceback of an error.", panel=OUTPUT)]

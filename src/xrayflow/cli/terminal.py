@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -78,6 +79,69 @@ def show_progress() -> Iterator[Callable[[str, float], None] | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
         task = bar.add_task("reading", total=1.0)
         yield lambda step, fraction: bar.update(task, description=step, completed=fraction)
+
+
+@contextmanager
+def show_standing() -> Iterator[Callable[[Any], None]]:
+    """Of a long run: a bar with the rate and the time left on a terminal, elsewhere a line each minute."""
+    if not sys.stderr.isatty():
+        last = [time.monotonic()]
+
+        def tell(standing: Any) -> None:
+            if standing.total and time.monotonic() - last[0] >= MINUTE:
+                last[0] = time.monotonic()
+                complain(f"{standing.step}: {standing.done} of {standing.total}, {_pace(standing)}")
+            elif not standing.total:
+                complain(FINISHING)
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    words = TextColumn("{task.description:<16}"), TextColumn("{task.fields[pace]}")
+    console = Console(stderr=True)
+    columns = (words[0], BarColumn(), MofNCompleteColumn(), words[1], TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        task = bar.add_task("starting", total=None, pace="")
+
+        def show(standing: Any) -> None:
+            if not standing.total:
+                console.print(FINISHING, highlight=False)
+                return
+            pace = _pace(standing)
+            bar.update(task, description=standing.step, completed=standing.done, total=standing.total, pace=pace)
+
+        yield show
+
+
+FINISHING = "finishing the batch; Ctrl-C again ends at once"
+MINUTE = 60.0
+
+
+def _pace(standing: Any) -> str:
+    """Rate, time left and failures."""
+    words = []
+    if (left := standing.seconds_left) is not None:
+        words += [f"{standing.per_second:.3g} /s", f"{duration(left)} left"]
+    if standing.failed:
+        words.append(f"{standing.failed} failed")
+    return ", ".join(words)
+
+
+def duration(seconds: float) -> str:
+    """As people say it.
+
+    >>> duration(42.0), duration(3700.0), duration(200000.0)
+    ('42 s', '1 h 01 min', '2 d 7 h')
+    """
+    minutes = round(seconds / 60.0)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def print_report(posterior: Any, products: dict[str, Path], title: str | None = None) -> None:

@@ -7,7 +7,7 @@ from xrayflow.inference.flux import SHOWN_BAND, BandFlux, Derived, ModelDraws, c
 from xrayflow.inference.ladder import SamplingBudget
 from xrayflow.inference.pipeline import NoAnswer, Progress, infer, infer_batch, infer_problem
 from xrayflow.inference.posterior import Posterior
-from xrayflow.inference.proposals.network import NO_NETWORK, find_network
+from xrayflow.inference.proposals.network import NO_NETWORK, default_network, find_network
 from xrayflow.inference.weights import (
     effective_sample_size,
     log_evidence_error,
@@ -30,6 +30,7 @@ __all__ = [
     "Progress",
     "SamplingBudget",
     "check_band",
+    "default_network",
     "effective_sample_size",
     "far_nuisances",
     "find_network",

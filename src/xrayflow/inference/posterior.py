@@ -319,7 +319,7 @@ class Posterior:
             "deviance": {"value": self.deviance.value, "dof": self.deviance.dof},
             "systematic": self.likelihood.systematic,
             "calibration": None if self.likelihood.calibration is None else asdict(self.likelihood.calibration),
-            "parameters": self._parameters(),
+            "parameters": self.parameter_rows(),
             "nuisances": self._nuisances(),
             "fluxes": self.fluxes,
             "prior": {marginal.name: str(marginal) for marginal in self.prior.marginals},
@@ -348,7 +348,7 @@ class Posterior:
             **({"truth": dict(self.truth)} if self.truth else {}),
         }
 
-    def _parameters(self) -> dict[str, dict[str, Any]]:
+    def parameter_rows(self) -> dict[str, dict[str, Any]]:
         """Per parameter of the model, frozen and linked ones included: unit, best, median, intervals."""
         count = len(self.model.names)
         values = self.model.values(torch.as_tensor(self.draws[:, :count])).numpy()
@@ -365,7 +365,7 @@ class Posterior:
 
     def _rows(self) -> list[tuple[str, dict[str, Any]]]:
         """What a table shows: free parameters and nuisances."""
-        return [(name, row) for name, row in (self._parameters() | self._nuisances()).items() if not row["frozen"]]
+        return [(name, row) for name, row in (self.parameter_rows() | self._nuisances()).items() if not row["frozen"]]
 
     def _nuisances(self) -> dict[str, dict[str, Any]]:
         """The same of the likelihood's own parameters, whose columns stand behind the model's."""

@@ -10,6 +10,7 @@ Source: OGIP Memo OGIP/92-007 (Arnaud, George & Tennant 2009, HEASARC), and its 
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from xrayflow.errors import DataError, FileError, XrayflowWarning
 from xrayflow.ogip.datasum import warn_of_damage
 from xrayflow.ogip.fits import LARGEST, FitsFile, Table, read_fits, split_choice
+from xrayflow.ogip.times import middle_of
 
 NO_FILE = frozenset({"", "none", "null", "n/a"})
 """What stands in RESPFILE and its like where there is no file (compared in lower case)."""
@@ -70,6 +72,7 @@ class PHA:
         where: `file[EXTENSION]`, for error lines.
         obs_id: OBS_ID; "" where the header does not say.
         row: Which of the spectra of a TYPE:II file it is, from 1; None where the file has one alone.
+        mjd: Middle of the observation [MJD]; NaN where the header does not say.
     """
 
     path: Path
@@ -96,6 +99,7 @@ class PHA:
     where: str = ""
     obs_id: str = ""
     row: int | None = None
+    mjd: float = math.nan
 
 
 def read_pha(path: str | Path, row: int | None = None, *, background: bool = False) -> PHA:
@@ -332,6 +336,7 @@ class _Row:
             where=table.where,
             obs_id=self.text("OBS_ID", primary=True),
             row=None if self.index is None or table.rows == 1 else self.index + 1,
+            mjd=middle_of(table),
         )
 
 

@@ -130,7 +130,7 @@ def find_network(
     nothing = NetworkProposal(None, ("",) * problem.sources, (False,) * problem.sources)
     if network == NO_NETWORK:
         return nothing
-    found = _fitting(problem.model) if network is None else network
+    found = default_network(problem.model) if network is None else network
     if found is None:
         return nothing
     if not isinstance(found, Network):
@@ -149,6 +149,26 @@ def find_network(
     whys = [amortised.absence(source) for source in range(problem.sources)]
     notes = tuple(f"started without the network {found.name}: {why}" if why else "" for why in whys)
     return NetworkProposal(amortised, notes, tuple(bool(outside) for outside in amortised.outside))
+
+
+def default_network(model: Model) -> Path | None:
+    """The first shipped network that was made for a model's expression; its file is read when it is used.
+
+    Args:
+        model: The spectral model.
+
+    Returns:
+        Its file; None where none was made for the model.
+    """
+    for path in shipped_networks().values():
+        recipe = parse_recipe(read_header(path)["recipe"], str(path))
+        try:
+            made_for = parse_model(recipe.model.expression, recipe.model.abund)
+        except XrayflowError as error:
+            raise NetworkError(f"{path}: {error}") from None
+        if made_for.text == model.text:
+            return path
+    return None
 
 
 def level_of(problem: Problem, source: int) -> Level:
@@ -196,16 +216,3 @@ def _loaded(name: str | Path) -> Network:
         _LOADED.clear()  # an archive is answered with one
         before = _LOADED[path] = content, load_network(name)
     return before[1]
-
-
-def _fitting(model: Model) -> Path | None:
-    """The first shipped network that was made for a model's expression; its file is read when it is used."""
-    for path in shipped_networks().values():
-        recipe = parse_recipe(read_header(path)["recipe"], str(path))
-        try:
-            made_for = parse_model(recipe.model.expression, recipe.model.abund)
-        except XrayflowError as error:
-            raise NetworkError(f"{path}: {error}") from None
-        if made_for.text == model.text:
-            return path
-    return None

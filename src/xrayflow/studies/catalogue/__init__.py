@@ -1,24 +1,43 @@
-"""CATALOGUE: many spectra on disk, and their best fits as targets that networks learn from."""
+"""CATALOGUE: many spectra on disk: a table of their posteriors, or best fits as targets that networks learn from."""
 
+from xrayflow.studies.catalogue.batching import Standing, Told
+from xrayflow.studies.catalogue.catalogue import Catalogue, Running, fit_catalogue, run_catalogue
 from xrayflow.studies.catalogue.library import PARTIAL, Target, Targets, read_partial, write_targets
+from xrayflow.studies.catalogue.listing import Listing, make_listing
+from xrayflow.studies.catalogue.manifest import manifest_path, read_manifest
+from xrayflow.studies.catalogue.prospect import Prospect, prospect_of
+from xrayflow.studies.catalogue.question import Question
 from xrayflow.studies.catalogue.sources import Progress, Reader, Source, batches, listed_sources, matched, read_list
 from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets, group_of
 
 __all__ = [
     "PARTIAL",
+    "Catalogue",
     "GroupBy",
+    "Listing",
     "Progress",
+    "Prospect",
+    "Question",
     "Reader",
+    "Running",
     "Source",
+    "Standing",
     "Target",
     "Targets",
     "TargetsConfig",
+    "Told",
     "batches",
     "find_targets",
+    "fit_catalogue",
     "group_of",
     "listed_sources",
+    "make_listing",
+    "manifest_path",
     "matched",
+    "prospect_of",
     "read_list",
+    "read_manifest",
     "read_partial",
+    "run_catalogue",
     "write_targets",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xrayflow.errors import DataError, FileError
-from xrayflow.ogip import ARF, Observation, read_arf, read_observation, read_rmf
+from xrayflow.ogip import Observation, read_observation, read_rmf
 
 Progress = Callable[[str, float], None]
 
@@ -22,15 +22,19 @@ class Source:
     Attributes:
         pha: The file.
         arf, background: Instead of those that its header names; a background may be "none".
+        rmf: Likewise.
+        name: Instead of OBJECT; "" for that.
     """
 
     pha: Path
     arf: str | None = None
     background: str | None = None
+    rmf: str | None = None
+    name: str = ""
 
 
 class Reader:
-    """Reads spectra; files that serve many are read once."""
+    """Reads spectra; a matrix for all is read once."""
 
     def __init__(self, rmf: str | None) -> None:
         """A matrix for all.
@@ -42,7 +46,6 @@ class Reader:
             XrayflowError: It cannot be read.
         """
         self._matrix = None if rmf is None else read_rmf(rmf)
-        self._areas: dict[str, ARF] = {}
 
     def read(self, source: Source) -> Observation:
         """A spectrum with its response and background.
@@ -53,10 +56,8 @@ class Reader:
         Raises:
             XrayflowError: A file of it cannot be read.
         """
-        if source.arf is not None and source.arf not in self._areas:
-            self._areas[source.arf] = read_arf(source.arf)
-        arf = None if source.arf is None else self._areas[source.arf]
-        return read_observation(source.pha, rmf=self._matrix, arf=arf, background=source.background)
+        matrix = self._matrix if source.rmf is None else source.rmf
+        return read_observation(source.pha, rmf=matrix, arf=source.arf, background=source.background)
 
 
 def batches(observations: Iterable[Observation], most: int) -> Iterator[list[Observation]]:

@@ -1,0 +1,160 @@
+"""One way to run many spectra: a look at each, batches of one matrix, a ledger of what is done.
+
+A catalogue of posteriors and targets for networks differ in the task alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from xrayflow.errors import DataError
+from xrayflow.setup import TOGETHER
+from xrayflow.studies.catalogue.children import Done
+from xrayflow.studies.catalogue.ledger import Ledger
+from xrayflow.studies.catalogue.listing import Listing, key_of
+from xrayflow.studies.catalogue.looking import TOGETHER as LOOKED_TOGETHER
+from xrayflow.studies.catalogue.looking import Looked, Looking, changed_file
+from xrayflow.studies.catalogue.outcome import Task
+
+BATCH = TOGETHER
+"""Sources of a batch: more gain no time, and so many at most are worked on again after a run has died."""
+
+SHOWN = 3
+"""Files that an error line names at most."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run is.
+
+    Attributes:
+        step: What is done now.
+        done: Sources that are done with it, those of earlier runs included.
+        total: All sources.
+        failed: Of those that are done.
+        per_second: Sources of this run, on the average; 0 before the first.
+    """
+
+    step: str
+    done: int
+    total: int
+    failed: int = 0
+    per_second: float = 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At this rate; None where that is not known yet."""
+        return (self.total - self.done) / self.per_second if self.per_second > 0 else None
+
+
+Told = Callable[[Standing], None]
+
+
+class Workers(Protocol):
+    """What works on batches: processes here, or a cluster."""
+
+    def run(
+        self, batches: Iterator[tuple[Task, Sequence[Looked]]], stopping: Callable[[], bool] = ...
+    ) -> Iterator[Done]:
+        """Work on batches; they come back as they are done, in any order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """Sources, where their outcomes are kept, and who works on them.
+
+    Attributes:
+        listing: The sources.
+        ledger: Open.
+        workers: Ready.
+        rmf: Of all spectra, instead of what their headers name.
+        batch: Sources of a batch.
+        retry: Try those again that failed, or whose files changed.
+        stopping: Whether to finish what was begun and to begin nothing more.
+        told: Called as it goes on.
+    """
+
+    listing: Listing
+    ledger: Ledger
+    workers: Workers
+    rmf: str | None
+    batch: int
+    retry: bool
+    stopping: Callable[[], bool]
+    told: Told
+
+    def look(self) -> None:
+        """Look at the files of sources that are new, and see that those of others are what they were.
+
+        Raises:
+            DataError: Files changed.
+        """
+        self.ledger.ask_for(self.listing.keys)
+        self._refuse_changes()
+        places = self.ledger.not_looked_at()
+        sources = self.listing.sources
+        chunks = (places[at : at + LOOKED_TOGETHER] for at in range(0, len(places), LOOKED_TOGETHER))
+        batches = ((Looking(self.rmf), [Looked(sources[place], "") for place in chunk]) for chunk in chunks)
+        seen, total = len(sources) - len(places), len(sources)
+        for done in self.workers.run(batches, self.stopping):
+            self.ledger.keep_looks(
+                (key_of(one.source), outcome.record, outcome.error)
+                for one, outcome in zip(done.items, done.outcomes, strict=True)
+            )
+            seen += len(done.items)
+            self.told(Standing("looking at files", seen, total))
+
+    def work(self, task: Task, keep: Callable[[Ledger, Done], None]) -> None:
+        """Work on what is not done yet.
+
+        Args:
+            task: What is done with each batch.
+            keep: Writes a finished batch into the ledger.
+        """
+        total, before, failed = self.ledger.count()
+        self.told(Standing("fitting", before, total, failed))
+        started, fitted = time.monotonic(), 0
+        for done in self.workers.run(self._batches(task), self.stopping):
+            keep(self.ledger, done)
+            fitted += len(done.items)
+            failed += sum(bool(outcome.error) for outcome in done.outcomes)
+            rate = fitted / (time.monotonic() - started)
+            self.told(Standing("fitting", before + fitted, total, failed, rate))
+
+    def _batches(self, task: Task) -> Iterator[tuple[Task, list[Looked]]]:
+        """What is left, sources of one matrix together, in the order of their first ones."""
+        chunks = [
+            places[at : at + self.batch]
+            for places in self.ledger.left(self.retry).values()
+            for at in range(0, len(places), self.batch)
+        ]
+        for chunk in sorted(chunks, key=lambda places: places[0]):
+            sources = [self.listing.sources[place] for place in chunk]
+            yield task, [Looked(source, self.ledger.look(key_of(source))["hash"]) for source in sources]
+
+    def _refuse_changes(self) -> None:
+        """Files of earlier runs, read again."""
+        known: dict[str, str] = {}
+        changed: list[tuple[str, str]] = []
+        total = len(self.listing.sources)
+        for kept in self.ledger.rows():
+            self.told(Standing("checking files", kept.place, total))
+            path = changed_file(kept.look, known)
+            if path:
+                changed.append((kept.key, path))
+                if not kept.error and not self.retry and len(changed) > SHOWN:
+                    break
+        mended = [key for key, _ in changed]
+        wrong = [] if self.retry else self.ledger.answered(mended)
+        if wrong:
+            paths = [path for key, path in changed if key in wrong]
+            more = " and others" if len(paths) > SHOWN else ""
+            raise DataError(
+                f"{', '.join(paths[:SHOWN])}{more}: changed since this run was begun; --retry fits changed files anew, "
+                "--restart all"
+            )
+        self.ledger.forget(mended)

@@ -1,0 +1,160 @@
+"""A look at the files of a source before anything is fitted: which they are, what they hold, what they share.
+
+So what is broken is known in the first minutes of a long run, sources that share a matrix are found wherever they
+stand in a list, and a file that changes later is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xrayflow.dataset import hashes_of
+from xrayflow.errors import XrayflowError, XrayflowWarning
+from xrayflow.ogip import Observation
+from xrayflow.studies.catalogue.outcome import Outcome
+from xrayflow.studies.catalogue.sources import Reader, Source
+
+TOGETHER = 50
+"""Sources that are looked at together."""
+
+STRIDE = 1009
+"""Every so manieth element of a matrix tells it from others of its file."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A source whose files have been looked at.
+
+    Attributes:
+        source: The source.
+        hash: Of its files, then; "" before.
+    """
+
+    source: Source
+    hash: str
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Reads sources and keeps what is to be known of them.
+
+    Attributes:
+        rmf: Of all of them, instead of what their headers name.
+    """
+
+    rmf: str | None = None
+
+    def read(self, sources: Sequence[Looked]) -> Sequence[Looked]:
+        """Nothing: reading is all the work."""
+        return sources
+
+    def work(self, read: Sequence[Looked]) -> list[Outcome]:
+        """Files, hashes and warnings of each source.
+
+        Args:
+            read: The sources.
+        """
+        return [look_at(self.rmf, one.source) for one in read]
+
+
+def look_at(rmf: str | None, source: Source) -> Outcome:
+    """The files of one source.
+
+    Args:
+        rmf: Instead of what its header names; the source's own goes before.
+        source: The spectrum.
+
+    Returns:
+        {files: {role: [path, sha256]}, hash, matrix, source, exposure, mjd, said}; where it cannot be read, the hash
+        of what there is of the spectrum's own file.
+    """
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", XrayflowWarning)
+        try:
+            observation = Reader(rmf).read(source)
+        except XrayflowError as error:
+            sha256 = sha256_of(source.pha)
+            files = {"pha": [str(source.pha), sha256]}
+            return Outcome({"files": files, "hash": combined({"pha": sha256})}, str(error))
+    pha = observation.pha
+    hashes = hashes_of(observation)
+    return Outcome(
+        {
+            "files": {role: [str(path), hashes[role]] for role, path in paths_of(observation).items()},
+            "hash": combined(hashes),
+            "matrix": matrix_of(observation),
+            "source": source.name or pha.object,
+            "exposure": pha.exposure,
+            "mjd": pha.mjd if math.isfinite(pha.mjd) else math.nan,
+            "said": list(dict.fromkeys(str(one.message) for one in told if issubclass(one.category, XrayflowWarning))),
+        }
+    )
+
+
+def paths_of(observation: Observation) -> dict[str, Path]:
+    """The files of an observation by role.
+
+    Args:
+        observation: The spectrum.
+    """
+    arf, background = observation.arf, observation.background
+    paths = {"pha": observation.pha.path, "rmf": observation.rmf.path}
+    paths |= {} if arf is None else {"arf": arf.path}
+    return paths | ({} if background is None else {"background": background.path})
+
+
+def combined(hashes: Mapping[str, str]) -> str:
+    """One hash of several files by role.
+
+    Args:
+        hashes: SHA-256 of each.
+    """
+    return hashlib.sha256(json.dumps(dict(sorted(hashes.items()))).encode()).hexdigest()
+
+
+def matrix_of(observation: Observation) -> str:
+    """What sources share that can be fitted together: a file, and which of its matrices.
+
+    Args:
+        observation: The spectrum.
+    """
+    values = observation.rmf.matrix.data
+    return f"{observation.rmf.sha256}:{values.size}:{float(values[::STRIDE].sum())!r}"
+
+
+def sha256_of(path: str | Path) -> str:
+    """Of a file's bytes; "" where there is no file that can be read.
+
+    Args:
+        path: The file.
+    """
+    try:
+        if not Path(path).is_file():  # opening a pipe would wait for its writer
+            return ""
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""
+
+
+def changed_file(record: Mapping[str, Any], known: dict[str, str]) -> str:
+    """The first file of a source that holds something else now; "" where none does.
+
+    Args:
+        record: Of `look_at`.
+        known: Hashes of files that were read before, by path; it grows with responses, which many sources share.
+    """
+    for role, (path, sha256) in record["files"].items():
+        found = known.get(path) or sha256_of(path)
+        if role == "rmf":
+            known[path] = found
+        if found != sha256:
+            return str(path)
+    return ""

@@ -1,0 +1,84 @@
+"""A small archive, and workers that stay in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ogip_zoo import toy_files
+
+BAND = [(1.0, 6.0)]
+QUICK: dict[str, Any] = {
+    "model": "powerlaw",
+    "energies": BAND,
+    "grouping": "min:10",
+    "network": "none",
+    "draws": 200,
+    "ess": 60.0,
+}
+"""What is asked of a toy, so that an answer takes a third of a second."""
+
+NORMS = (0.03, 0.05, 0.08, 0.12, 0.04)
+
+
+def write_archive(folder: Path, norms: Sequence[float] = NORMS, header: str = "toy") -> list[Path]:
+    """Spectra of power laws, one a folder, and a file that is none.
+
+    Args:
+        folder: Where to.
+        norms: Of the power laws.
+        header: Begins the names of the folders.
+    """
+    paths = []
+    for number, norm in enumerate(norms):
+        place = folder / f"{header}{number}"
+        place.mkdir(parents=True)
+        paths.append(toy_files(place, norm=norm, exposure=30.0, seed=number))
+    broken = folder / "broken.pha"
+    broken.write_bytes(b"no spectrum")
+    return [*paths[:2], broken, *paths[2:]]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What workers give back."""
+
+    items: Sequence[Any]
+    outcomes: list[Any]
+    seconds: float
+
+
+class Here:
+    """Workers that stay in this process; they may stop after some batches of a task, as if the run had died."""
+
+    def __init__(self, die_after: int | None = None, of: str = "Fitting") -> None:
+        self.left, self.of = die_after, of
+        self.done: list[list[str]] = []
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def run(
+        self, batches: Iterator[tuple[Any, Sequence[Any]]], stopping: Callable[[], bool] = lambda: False
+    ) -> Iterator[Any]:
+        for task, items in batches:
+            if stopping():
+                return
+            counted = type(task).__name__ == self.of
+            if counted and self.left is not None:
+                if self.left == 0:
+                    raise Died
+                self.left -= 1
+            outcomes = task.work(task.read(items))
+            if counted:
+                self.done.append([str(item.source.pha) for item in items])
+            yield Finished(items, outcomes, 0.5)
+
+
+class Died(BaseException):
+    """A run that ends here, as by kill -9."""

@@ -1,0 +1,131 @@
+"""catalogue as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from astropy.table import Table
+
+from catalogue_zoo import NORMS, Here, write_archive
+from command_zoo import Run, runner
+from xrayflow import cli
+from xrayflow.studies.catalogue import catalogue as room
+from xrayflow.studies.catalogue import prospect
+
+WORDS = (
+    "--model",
+    "powerlaw",
+    "--energies",
+    "1-6",
+    "--grouping",
+    "min:10",
+    "--network",
+    "none",
+    "--draws",
+    "200",
+    "--ess",
+    "60",
+)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """The command in a folder with two spectra and a file that is none; nothing leaves this process."""
+    write_archive(tmp_path, NORMS[:2])
+    monkeypatch.chdir(tmp_path)
+    for module in (room, prospect):
+        monkeypatch.setattr(module, "Children", lambda *arguments: Here())
+    return runner(capsys, monkeypatch, "catalogue")
+
+
+def test_an_archive_becomes_a_table_and_a_summary(run: Run, tmp_path: Path) -> None:
+    ran = run("toy*/toy.pha", "broken.pha", *WORDS, "--out", "t.fits", "--draws-dir", "draws")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("t.fits: 3 of 3 spectra: 2 certified, 1 failed\n  failed: broken.pha: not a FITS file")
+    table = Table.read(tmp_path / "t.fits")
+    assert table["path"].tolist() == ["toy0/toy.pha", "toy1/toy.pha", "broken.pha"]
+    assert (tmp_path / "draws" / table["draws_file"][0]).exists()
+    ran = run("toy*/toy.pha", "broken.pha", *WORDS, "--out", "t.fits", "--draws-dir", "draws", "--json", "--strict")
+    assert ran.code == 1
+    assert json.loads(ran.out) == {
+        "schema_version": 1,
+        "table": "t.fits",
+        "manifest": "t.manifest.json",
+        "sources": 3,
+        "complete": True,
+        "outcomes": {"certified": 2, "failed": 1},
+        "failed": {"broken.pha": table["reasons"][2]},
+    }
+
+
+def test_a_dry_run_looks_and_writes_nothing(run: Run, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    ran = run("toy*/toy.pha", "broken.pha", *WORDS, "--dry-run", "--batch", "1")
+    assert ran.code == 0
+    assert ran.out.splitlines()[:2] == [
+        "3 spectra: 0 done, 1 cannot be read, 2 to fit in 2 batches",
+        "responses: 1 (2 spectra)",
+    ]
+    assert "failed: broken.pha: not a FITS file" in ran.out
+    assert sorted(tmp_path.iterdir()) == before
+    assert run("toy0/toy.pha", *WORDS).code == 0
+    told = json.loads(run("toy*/toy.pha", *WORDS, "--dry-run", "--json").out)
+    assert (told["sources"], told["done"], told["left"], told["matrices"], told["batches"]) == (2, 1, 1, [1], 1)
+
+
+def test_an_interrupted_run_keeps_what_it_has_and_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(Here):
+        def run(self, batches: Any, stopping: Any = lambda: False) -> Any:
+            for number, one in enumerate(super().run(batches, stopping)):
+                yield one
+                if type(one.items[0]).__name__ == "Looked" and one.items[0].hash and number == 0:
+                    signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(room, "Children", lambda *arguments: Interrupted())
+    ran = run("toy*/toy.pha", *WORDS, "--batch", "1", "--out", "t.ecsv")
+    assert ran.code == 130
+    assert ran.out == "t.ecsv: 1 of 2 spectra: 1 certified\n"
+    assert ran.err.splitlines() == [
+        "xrayflow: finishing the batch; Ctrl-C again ends at once",
+        "xrayflow: stopped with 1 spectra left; the same command goes on",
+    ]
+    assert len(Table.read("t.ecsv")) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.setattr(room, "Children", lambda *arguments: Here())
+    assert run("toy*/toy.pha", *WORDS, "--batch", "1", "--out", "t.ecsv", "--resume").code == 0
+    assert len(Table.read("t.ecsv")) == 2
+
+
+def test_columns_of_a_table_are_carried_through(run: Run, tmp_path: Path) -> None:
+    Path("list.csv").write_text("pha,name,distance,counts\ntoy1/toy.pha,GX 1-1,8.5,12\n")
+    assert run("--list", "list.csv", *WORDS, "--out", "t.fits").code == 0
+    (row,) = Table.read(tmp_path / "t.fits")
+    assert (row["source"], row["distance"], row["counts_given"]) == ("GX 1-1", 8.5, 12)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ([], 1, "no spectra; give PHA files, or --list FILE"),
+        (["no*.pha"], 1, "no*.pha: nothing there has such a name"),
+        (["toy0/toy.pha", "--out", "t.txt"], 1, "give a name that ends in"),
+        (["toy0/toy.pha", "--resume", "--restart"], 2, "give --resume or --restart, not both"),
+        (["toy0/toy.pha", "--workers", "0"], 2, "workers"),
+        (["toy0/toy.pha", "--network", "nicer-bhb", "--model", "powerlaw"], 1, "it was made for TBabs"),
+        (["toy0/toy.pha", "--model", "powerlw"], 1, "powerlaw"),
+        (["toy0/toy.pha", "--rmf", "none.rmf"], 0, ""),
+    ],
+)
+def test_what_is_wrong_is_one_line(run: Run, options: list[str], code: int, said: str) -> None:
+    ran = run(*options)
+    assert ran.code == code
+    assert said in ran.err
+    assert ran.err.count("\n") == (1 if said else 0)
+
+
+def test_the_verb_is_there() -> None:
+    assert cli.run(["catalogue", "--help"]) == 0
