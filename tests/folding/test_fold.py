@@ -17,7 +17,6 @@ from calibration_zoo import bright, detector
 from ogip_zoo import ENERGY_EDGES, effective_area, redistribution, toy_files, toy_observation, write_arf, write_rmf
 from xrayflow.errors import DataError, MismatchError, ModelError
 from xrayflow.folding import Fold, Forward, Grid, fold
-from xrayflow.folding.fold import _binning
 from xrayflow.ogip import Observation, Spectrum, read_observation, read_rmf
 
 Array = NDArray[np.float64]
@@ -212,16 +211,6 @@ def test_a_response_that_comes_again_is_not_multiplied_out_again(toy: Observatio
     assert Fold.of([with_area(toy, wave).bin(((1.0, 6.0),))], GRIDS[0]).matrices[0] is not first.matrices[0]
 
 
-def test_the_least_recently_used_matrices_are_forgotten_first() -> None:
-    one = fold.FoldingMatrix(0, torch.zeros((4, 5), dtype=torch.float64))
-    cache = fold.MatrixCache(2 * 4 * 5 * 8)
-    cache.put("a", one)
-    cache.put("b", one)
-    assert cache.get("a") is one
-    cache.put("c", one)
-    assert [cache.get(key) is one for key in "abc"] == [True, False, True]
-
-
 def test_spectra_of_other_channel_rows_share_a_batch(tmp_path: Path) -> None:
     short = toy_observation(tmp_path)
     keep = slice(4, 120)
@@ -362,10 +351,4 @@ def test_an_energy_scale_that_is_off_moves_the_edges_of_bins() -> None:
     wanted = total(hi - offset - slope * hi) - total(lo - offset - slope * lo)
     plain = one.expected()[0, 0].numpy()
     assert np.abs(wanted / plain - 1).max() > 0.1
-    print("ACC", np.abs(found / wanted - 1).max())
     assert found == pytest.approx(wanted, rel=5e-5)
-
-
-def test_a_fold_whose_edges_moved_is_another_one_in_the_cache() -> None:
-    spectrum = bright(1e6).spectrum
-    assert _binning(spectrum) != _binning(replace(spectrum, gain=(0.01, 0.0)))

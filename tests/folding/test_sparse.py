@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from ogip_zoo import ENERGY_EDGES, toy_observation
 from xrayflow.folding import Fold, Grid, fold, sparse
+from xrayflow.folding.matrix import MatrixCache
 from xrayflow.folding.sparse import SparseMatrix
 from xrayflow.ogip import ARF, RMF, Observation, blank_pha
 
@@ -30,9 +31,9 @@ def both(monkeypatch: pytest.MonkeyPatch, toy: Observation, grid: Grid, dtype: t
     wave = toy.arf.area * (1.0 + 0.3 * np.sin(np.arange(toy.arf.area.size) / 9.0))
     other = replace(toy, arf=replace(toy.arf, area=wave))
     spectra = [toy.bin([(0.5, 8.0)]), other.bin([(1.0, 6.0)], grouping="bin:3")]
-    monkeypatch.setattr(fold, "_CACHE", fold.MatrixCache())
+    monkeypatch.setattr(fold, "_CACHE", MatrixCache())
     whole = Fold.of(spectra, grid, dtype)
-    monkeypatch.setattr(fold, "_CACHE", fold.MatrixCache())
+    monkeypatch.setattr(fold, "_CACHE", MatrixCache())
     monkeypatch.setattr(sparse, "FEW_ELEMENTS", 0)
     monkeypatch.setattr(sparse, "FILLED", 1.0)
     return whole, Fold.of(spectra, grid, dtype)
@@ -74,7 +75,7 @@ def test_wider_energies_are_the_same(monkeypatch: pytest.MonkeyPatch, toy: Obser
     for few, filled in ((1 << 40, 0.1), (0, 1.0)):
         monkeypatch.setattr(sparse, "FEW_ELEMENTS", few)
         monkeypatch.setattr(sparse, "FILLED", filled)
-        monkeypatch.setattr(fold, "_CACHE", fold.MatrixCache())
+        monkeypatch.setattr(fold, "_CACHE", MatrixCache())
         merged = Fold.of([toy.bin([(0.5, 8.0)])], grid).on(wide, torch.float64)
         assert merged is not None
         found.append(merged(photons))

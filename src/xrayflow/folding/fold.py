@@ -21,24 +21,19 @@ Source: OGIP memo CAL/GEN/92-002 (RMF and ARF); XSPEC manual, section on the int
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xrayflow.calibration import moved_channels
-from xrayflow.errors import DataError, MismatchError, ModelError
+from xrayflow.errors import DataError, MismatchError
 from xrayflow.folding.grid import Grid
-from xrayflow.folding.sparse import SparseMatrix, is_sparse
+from xrayflow.folding.matrix import AnyMatrix, MatrixCache, binning_of, digest, matrix_of, merged, overlap
+from xrayflow.folding.sparse import SparseMatrix
 from xrayflow.ogip import Spectrum
 
 SAME_SHAPE = 3e-7
@@ -46,75 +41,6 @@ SAME_SHAPE = 3e-7
 
 MOST_ELEMENTS = 128 * 1024 * 1024
 """Elements of the dense matrices of one batch (1 GB in float64): more is refused with a hint."""
-
-MOST_KEPT = 256 * 1024 * 1024
-"""Bytes of matrices that are kept for a response that comes again."""
-
-FEW_ROWS = 8
-"""From which a product of matrices is quicker than one of vectors for each row."""
-
-
-@dataclass(frozen=True)
-class FoldingMatrix:
-    """One binning of one response, on one grid.
-
-    Attributes:
-        first: First grid bin whose photons reach a channel; `values` start there.
-        values: (energy, bin).
-    """
-
-    first: int
-    values: Float[Tensor, "energy bin"]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Energies and bins."""
-        return self.values.shape[0], self.values.shape[1]
-
-    @property
-    def nbytes(self) -> int:
-        """In memory."""
-        return self.values.numel() * self.values.element_size()
-
-    @cached_property
-    def summed(self) -> FoldingMatrix:
-        """To all bins together."""
-        return FoldingMatrix(self.first, self.values.sum(1, keepdim=True))
-
-    def product(self, rows: Float[Tensor, "*batch energy"]) -> Float[Tensor, "*batch bin"]:
-        """Photons of each reached energy -> what falls into the bins."""
-        return _product(rows, self.values)
-
-    def to(self, dtype: torch.dtype) -> FoldingMatrix:
-        """The same in another precision."""
-        return FoldingMatrix(self.first, self.values.to(dtype))
-
-
-AnyMatrix = FoldingMatrix | SparseMatrix
-
-
-class MatrixCache:
-    """Folding matrices by response, area, binning, grid and precision; the least recently used go first."""
-
-    def __init__(self, most_bytes: int = MOST_KEPT) -> None:
-        self.most_bytes = most_bytes
-        self.kept: OrderedDict[str, AnyMatrix] = OrderedDict()
-
-    def get(self, key: str) -> AnyMatrix | None:
-        """The matrix of a key, if it is still there."""
-        found = self.kept.get(key)
-        if found is not None:
-            self.kept.move_to_end(key)
-        return found
-
-    def put(self, key: str, matrix: AnyMatrix) -> None:
-        """Keep a matrix, and forget others until the rest fits."""
-        self.kept[key] = matrix
-        size = sum(one.nbytes for one in self.kept.values())
-        while size > self.most_bytes and self.kept:
-            _, old = self.kept.popitem(last=False)
-            size -= old.nbytes
-
 
 _CACHE = MatrixCache()
 
@@ -170,18 +96,18 @@ class Fold:
         # with areas of different shapes each RMF energy has its own: a grid bin may not straddle two of them
         nested = not bool((np.diff(share.indptr) > 1).any())
         rebin = ratio.shape[1] > 1 and not nested
-        response = _digest(rmf.sha256.encode(), reference, grid.energy_edges, str(dtype).encode(), bytes([rebin]))
+        response = digest(rmf.sha256.encode(), reference, grid.energy_edges, str(dtype).encode(), bytes([rebin]))
         number: dict[str, int] = {}
         matrices: list[AnyMatrix] = []
         elements = 0
         for spectrum in spectra:
-            binning = _binning(spectrum)
+            binning = binning_of(spectrum)
             if binning in number:
                 continue
             number[binning] = len(matrices)
             matrix = _CACHE.get(response + binning)
             if matrix is None:
-                matrix = _matrix(spectrum, grid, share, reference, rebin, dtype, MOST_ELEMENTS - elements)
+                matrix = matrix_of(spectrum, grid, share, reference, rebin, dtype, MOST_ELEMENTS - elements)
                 _CACHE.put(response + binning, matrix)
             elements += matrix.nbytes // 8
             matrices.append(matrix)
@@ -193,7 +119,7 @@ class Fold:
         return cls(
             grid=grid,
             matrices=tuple(matrices),
-            matrix_of_source=torch.tensor([number[_binning(spectrum)] for spectrum in spectra]),
+            matrix_of_source=torch.tensor([number[binning_of(spectrum)] for spectrum in spectra]),
             area=torch.from_numpy(ratio * exposure[:, None]).to(dtype),
             bins=max(matrix.shape[1] for matrix in matrices),
             rebin=SparseMatrix.of(0, share, dtype) if rebin else None,
@@ -213,7 +139,7 @@ class Fold:
             return replace(self, grid=grid, parts=self.parts * parts).to(dtype)
         if self.rebin is not None or self.area.shape[1] > 1 or self.parts > 1 or not np.isin(edges, own).all():
             return None
-        matrices = tuple(_merged(matrix, own, edges) for matrix in self.matrices)
+        matrices = tuple(merged(matrix, own, edges) for matrix in self.matrices)
         return replace(self, grid=grid, matrices=matrices, nested=False).to(dtype)
 
     @property
@@ -293,85 +219,6 @@ class Fold:
         )
 
 
-def _product(rows: Tensor, matrix: Tensor) -> Tensor:
-    """(..., energy) @ (energy, bin); few rows one by one: a product of matrices first copies the whole matrix."""
-    flat = rows.reshape(-1, rows.shape[-1])
-    if flat.shape[0] >= FEW_ROWS:
-        return rows @ matrix
-    return torch.stack([row @ matrix for row in flat]).reshape(*rows.shape[:-1], -1)
-
-
-def _matrix(
-    spectrum: Spectrum,
-    grid: Grid,
-    share: sp.csr_array,
-    reference: NDArray[np.float64],
-    rebin: bool,
-    dtype: torch.dtype,
-    most: int,
-) -> AnyMatrix:
-    """The chain of one binning: from the grid (or, with `rebin`, from the RMF's energies) to its bins."""
-    response = _bins(spectrum)
-    served = np.asarray(response.sum(axis=0)).ravel() > 0
-    response.data *= np.repeat(reference, np.diff(response.indptr))  # in place: it may have ten million elements
-    whole = sp.csr_array(share @ response)
-    _check_band(grid, spectrum, served, whole)
-    rows = response if rebin else whole
-    del response, whole
-    reached = np.flatnonzero(np.diff(rows.indptr))
-    start, stop = (int(reached[0]), int(reached[-1]) + 1) if reached.size else (0, 1)
-    # no row before `start` has an element, so that the others need no copy
-    rows = sp.csr_array((rows.data, rows.indices, rows.indptr[start : stop + 1]), shape=(stop - start, rows.shape[1]))
-    if is_sparse(rows) and 3 * rows.nnz <= most:
-        return SparseMatrix.of(start, rows, dtype)
-    if (stop - start) * rows.shape[1] > most:
-        raise DataError(
-            f"{spectrum.observation.pha.path.name}: the response between {stop - start} energies and {rows.shape[1]} "
-            "bins is too large for memory; give a coarser --grouping (optimal), fewer --energies or fewer spectra "
-            "together"
-        )
-    return FoldingMatrix(start, torch.from_numpy(rows.toarray()).to(dtype))
-
-
-def _merged(matrix: AnyMatrix, edges: NDArray[np.float64], wide: NDArray[np.float64]) -> AnyMatrix:
-    """A matrix on a grid of some of its edges: photons lie evenly in a bin.
-
-    Args:
-        matrix: Of the fine grid.
-        edges, wide: Of the fine and of the wide grid.
-    """
-    reach = np.arange(matrix.first, matrix.first + matrix.shape[0])
-    of = np.searchsorted(wide, edges[reach], side="right") - 1
-    inside = (of >= 0) & (of < wide.size - 1)
-    weight = np.where(inside, np.diff(edges)[reach], 0.0) / np.diff(wide)[of.clip(0, wide.size - 2)]
-    first, last = (int(of[inside][end]) for end in (0, -1)) if inside.any() else (0, 0)
-    place = torch.from_numpy((of - first).clip(0, last - first))
-    if isinstance(matrix, SparseMatrix):
-        return matrix.merged(first, place, weight, last - first + 1)
-    values = matrix.values.new_zeros((last - first + 1, matrix.shape[1]))
-    return FoldingMatrix(first, values.index_add_(0, place, matrix.values * torch.from_numpy(weight)[:, None]))
-
-
-def _digest(*parts: bytes | NDArray[Any]) -> str:
-    """A hash of arrays and words."""
-    found = hashlib.sha256()
-    for part in parts:
-        found.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
-    return found.hexdigest()
-
-
-def _binning(spectrum: Spectrum) -> str:
-    """A hash of what is summed into which bin."""
-    used = spectrum.bin_of_channel >= 0
-    return _digest(
-        np.flatnonzero(used),
-        spectrum.bin_of_channel[used],
-        spectrum.observation.channel_row[used],
-        spectrum.observation.pha.areascal[used],
-        np.array(spectrum.gain),
-    )
-
-
 def _areas(spectra: Sequence[Spectrum]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(energy,) the largest area of the batch, 1 at its peak, and (source, energy) each one's over that, cm^2.
 
@@ -388,44 +235,3 @@ def _areas(spectra: Sequence[Spectrum]) -> tuple[NDArray[np.float64], NDArray[np
     if np.allclose(ratio[:, seen], grey, rtol=SAME_SHAPE, atol=0):
         return reference, grey
     return reference, ratio
-
-
-def _bins(spectrum: Spectrum) -> sp.csr_array:
-    """The matrix from RMF energies to the bins of one spectrum, AREASCAL included."""
-    grouping = spectrum.summed_channels(spectrum.observation.pha.areascal)
-    matrix = spectrum.observation.rmf.matrix
-    if spectrum.gain == (0.0, 0.0):
-        return sp.csr_array(matrix @ grouping)
-    read = sp.csr_array(matrix @ sp.csr_array(moved_channels(spectrum) @ grouping))
-    read.data = read.data.clip(min=0.0)  # interpolation swings where a response breaks off
-    return read
-
-
-def overlap(grid_edges: NDArray[np.float64], response_edges: NDArray[np.float64]) -> sp.csr_array:
-    """(grid bin, RMF bin) the share of each grid bin that lies inside each RMF bin, in linear energy.
-
-    Args:
-        grid_edges, response_edges: keV, ascending.
-    """
-    cuts = np.union1d(grid_edges, response_edges)
-    lo = max(grid_edges[0], response_edges[0])
-    hi = min(grid_edges[-1], response_edges[-1])
-    cuts = cuts[(cuts >= lo) & (cuts <= hi)]
-    shape = (grid_edges.size - 1, response_edges.size - 1)
-    if cuts.size < 2:
-        return sp.csr_array(shape)
-    row = np.searchsorted(grid_edges, cuts[:-1], side="right") - 1
-    column = np.searchsorted(response_edges, cuts[:-1], side="right") - 1
-    share = np.diff(cuts) / np.diff(grid_edges)[row]
-    return sp.csr_array((share, (row, column)), shape=shape)
-
-
-def _check_band(grid: Grid, spectrum: Spectrum, served: NDArray[np.bool_], reached: sp.csr_array) -> None:
-    """Refuse a grid from which no photon reaches a column that the response itself serves."""
-    lost = served & (np.asarray(reached.sum(axis=0)).ravel() <= 0)
-    if lost.any():
-        lo, hi = float(spectrum.energy_lo.min()), float(spectrum.energy_hi.max())
-        raise ModelError(
-            f"energy grid {grid.energy_edges[0]:g}-{grid.energy_edges[-1]:g} keV: no photon of it reaches {lost.sum()} "
-            f"of the {lost.size} bins of {lo:.3g}-{hi:.3g} keV; give a wider grid or narrower --energies"
-        )

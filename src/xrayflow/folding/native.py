@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from xrayflow.folding.fold import overlap
 from xrayflow.folding.grid import Grid
+from xrayflow.folding.matrix import overlap
 from xrayflow.ogip import Spectrum
 
 

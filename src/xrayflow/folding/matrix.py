@@ -1,0 +1,238 @@
+"""The matrix of one binning: photons in the bins of a grid, or of the RMF, -> counts in the bins of a spectrum.
+
+    matrix[g, b] = sum_{c in b} AREASCAL[c] sum_e share[g, e] area[e] RMF[e, c],
+
+dense where most elements are filled, else sparse (`sparse`). Grids other than the response's own take a share of each
+bin, in linear energy; an energy scale that is off moves the edges of bins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xrayflow.calibration import moved_channels
+from xrayflow.errors import DataError, ModelError
+from xrayflow.folding.grid import Grid
+from xrayflow.folding.sparse import SparseMatrix, is_sparse
+from xrayflow.ogip import Spectrum
+
+MOST_KEPT = 256 * 1024 * 1024
+"""Bytes of matrices that are kept for a response that comes again."""
+
+FEW_ROWS = 8
+"""From which a product of matrices is quicker than one of vectors for each row."""
+
+
+@dataclass(frozen=True)
+class FoldingMatrix:
+    """One binning of one response, on one grid.
+
+    Attributes:
+        first: First grid bin whose photons reach a channel; `values` start there.
+        values: (energy, bin).
+    """
+
+    first: int
+    values: Float[Tensor, "energy bin"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Energies and bins."""
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """In memory."""
+        return self.values.numel() * self.values.element_size()
+
+    @cached_property
+    def summed(self) -> FoldingMatrix:
+        """To all bins together."""
+        return FoldingMatrix(self.first, self.values.sum(1, keepdim=True))
+
+    def product(self, rows: Float[Tensor, "*batch energy"]) -> Float[Tensor, "*batch bin"]:
+        """Photons of each reached energy -> what falls into the bins."""
+        return _product(rows, self.values)
+
+    def to(self, dtype: torch.dtype) -> FoldingMatrix:
+        """The same in another precision."""
+        return FoldingMatrix(self.first, self.values.to(dtype))
+
+
+AnyMatrix = FoldingMatrix | SparseMatrix
+
+
+class MatrixCache:
+    """Folding matrices by response, area, binning, grid and precision; the least recently used go first."""
+
+    def __init__(self, most_bytes: int = MOST_KEPT) -> None:
+        self.most_bytes = most_bytes
+        self.kept: OrderedDict[str, AnyMatrix] = OrderedDict()
+
+    def get(self, key: str) -> AnyMatrix | None:
+        """The matrix of a key, if it is still there."""
+        found = self.kept.get(key)
+        if found is not None:
+            self.kept.move_to_end(key)
+        return found
+
+    def put(self, key: str, matrix: AnyMatrix) -> None:
+        """Keep a matrix, and forget others until the rest fits."""
+        self.kept[key] = matrix
+        size = sum(one.nbytes for one in self.kept.values())
+        while size > self.most_bytes and self.kept:
+            _, old = self.kept.popitem(last=False)
+            size -= old.nbytes
+
+
+def overlap(grid_edges: NDArray[np.float64], response_edges: NDArray[np.float64]) -> sp.csr_array:
+    """(grid bin, RMF bin) the share of each grid bin that lies inside each RMF bin, in linear energy.
+
+    Args:
+        grid_edges, response_edges: keV, ascending.
+    """
+    cuts = np.union1d(grid_edges, response_edges)
+    lo = max(grid_edges[0], response_edges[0])
+    hi = min(grid_edges[-1], response_edges[-1])
+    cuts = cuts[(cuts >= lo) & (cuts <= hi)]
+    shape = (grid_edges.size - 1, response_edges.size - 1)
+    if cuts.size < 2:
+        return sp.csr_array(shape)
+    row = np.searchsorted(grid_edges, cuts[:-1], side="right") - 1
+    column = np.searchsorted(response_edges, cuts[:-1], side="right") - 1
+    share = np.diff(cuts) / np.diff(grid_edges)[row]
+    return sp.csr_array((share, (row, column)), shape=shape)
+
+
+def matrix_of(
+    spectrum: Spectrum,
+    grid: Grid,
+    share: sp.csr_array,
+    reference: NDArray[np.float64],
+    rebin: bool,
+    dtype: torch.dtype,
+    most: int,
+) -> AnyMatrix:
+    """The matrix of one binning.
+
+    Args:
+        spectrum: Its bins.
+        grid: Photon energies.
+        share: Of `overlap`, from the grid to the RMF's energies.
+        reference: (RMF energy,) effective area, up to what differs between the sources of a batch.
+        rebin: Whether the matrix starts at the RMF's energies, because photons are rebinned to them first.
+        dtype: Precision of the elements.
+        most: Elements that may be kept.
+
+    Raises:
+        ModelError: The grid leaves a part of the band without photons.
+        DataError: There are more elements.
+    """
+    response = _bins(spectrum)
+    served = np.asarray(response.sum(axis=0)).ravel() > 0
+    response.data *= np.repeat(reference, np.diff(response.indptr))  # in place: it may have ten million elements
+    whole = sp.csr_array(share @ response)
+    _check_band(grid, spectrum, served, whole)
+    rows = response if rebin else whole
+    del response, whole
+    reached = np.flatnonzero(np.diff(rows.indptr))
+    start, stop = (int(reached[0]), int(reached[-1]) + 1) if reached.size else (0, 1)
+    # no row before `start` has an element, so that the others need no copy
+    rows = sp.csr_array((rows.data, rows.indices, rows.indptr[start : stop + 1]), shape=(stop - start, rows.shape[1]))
+    if is_sparse(rows) and 3 * rows.nnz <= most:
+        return SparseMatrix.of(start, rows, dtype)
+    if (stop - start) * rows.shape[1] > most:
+        raise DataError(
+            f"{spectrum.observation.pha.path.name}: the response between {stop - start} energies and {rows.shape[1]} "
+            "bins is too large for memory; give a coarser --grouping (optimal), fewer --energies or fewer spectra "
+            "together"
+        )
+    return FoldingMatrix(start, torch.from_numpy(rows.toarray()).to(dtype))
+
+
+def merged(matrix: AnyMatrix, edges: NDArray[np.float64], wide: NDArray[np.float64]) -> AnyMatrix:
+    """A matrix on a grid of some of its edges: photons lie evenly in a bin.
+
+    Args:
+        matrix: Of the fine grid.
+        edges, wide: Of the fine and of the wide grid.
+    """
+    reach = np.arange(matrix.first, matrix.first + matrix.shape[0])
+    of = np.searchsorted(wide, edges[reach], side="right") - 1
+    inside = (of >= 0) & (of < wide.size - 1)
+    weight = np.where(inside, np.diff(edges)[reach], 0.0) / np.diff(wide)[of.clip(0, wide.size - 2)]
+    first, last = (int(of[inside][end]) for end in (0, -1)) if inside.any() else (0, 0)
+    place = torch.from_numpy((of - first).clip(0, last - first))
+    if isinstance(matrix, SparseMatrix):
+        return matrix.merged(first, place, weight, last - first + 1)
+    values = matrix.values.new_zeros((last - first + 1, matrix.shape[1]))
+    return FoldingMatrix(first, values.index_add_(0, place, matrix.values * torch.from_numpy(weight)[:, None]))
+
+
+def binning_of(spectrum: Spectrum) -> str:
+    """A hash of what is summed into which bin.
+
+    Args:
+        spectrum: Noticed bins.
+    """
+    used = spectrum.bin_of_channel >= 0
+    return digest(
+        np.flatnonzero(used),
+        spectrum.bin_of_channel[used],
+        spectrum.observation.channel_row[used],
+        spectrum.observation.pha.areascal[used],
+        np.array(spectrum.gain),
+    )
+
+
+def digest(*parts: bytes | NDArray[Any]) -> str:
+    """A hash of arrays and words.
+
+    Args:
+        parts: Bytes are taken as they are.
+    """
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()
+
+
+def _product(rows: Tensor, matrix: Tensor) -> Tensor:
+    """(..., energy) @ (energy, bin); few rows one by one: a product of matrices first copies the whole matrix."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    if flat.shape[0] >= FEW_ROWS:
+        return rows @ matrix
+    return torch.stack([row @ matrix for row in flat]).reshape(*rows.shape[:-1], -1)
+
+
+def _bins(spectrum: Spectrum) -> sp.csr_array:
+    """The matrix from RMF energies to the bins of one spectrum, AREASCAL included."""
+    grouping = spectrum.summed_channels(spectrum.observation.pha.areascal)
+    matrix = spectrum.observation.rmf.matrix
+    if spectrum.gain == (0.0, 0.0):
+        return sp.csr_array(matrix @ grouping)
+    read = sp.csr_array(matrix @ sp.csr_array(moved_channels(spectrum) @ grouping))
+    read.data = read.data.clip(min=0.0)  # interpolation swings where a response breaks off
+    return read
+
+
+def _check_band(grid: Grid, spectrum: Spectrum, served: NDArray[np.bool_], reached: sp.csr_array) -> None:
+    """Refuse a grid from which no photon reaches a column that the response itself serves."""
+    lost = served & (np.asarray(reached.sum(axis=0)).ravel() <= 0)
+    if lost.any():
+        lo, hi = float(spectrum.energy_lo.min()), float(spectrum.energy_hi.max())
+        raise ModelError(
+            f"energy grid {grid.energy_edges[0]:g}-{grid.energy_edges[-1]:g} keV: no photon of it reaches {lost.sum()} "
+            f"of the {lost.size} bins of {lo:.3g}-{hi:.3g} keV; give a wider grid or narrower --energies"
+        )
