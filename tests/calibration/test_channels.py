@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.interpolate import CubicSpline
+from scipy.ndimage import convolve1d
+from scipy.signal import savgol_filter
 
 from calibration_zoo import bright, detector
-from xrayflow.calibration import BinModes, find_mode_set, gain_moved
+from xrayflow.calibration import BinModes, channels, find_mode_set, gain_moved
 from xrayflow.folding import Forward
 from xrayflow.ogip import Spectrum
 
@@ -88,6 +90,13 @@ def test_the_shape_is_near_the_counts(grouped: Spectrum) -> None:
     found = BinModes.of(grouped, find_mode_set("nicer-v1"))
     assert found.shape.sum() == pytest.approx(grouped.counts.sum(), rel=0.01)
     assert np.abs(found.shape - grouped.counts).max() < 8 * np.sqrt(grouped.counts.max())
+
+
+@pytest.mark.parametrize("size", [1, 3, 11, 31])
+def test_the_window_fits_cubics(size: int) -> None:
+    counts = np.random.default_rng(size).poisson(1e4, 200).astype(float)
+    wanted = savgol_filter(counts, size, min(3, size - 1), mode="nearest")
+    assert convolve1d(counts, channels._of_cubic(size), mode="nearest") == pytest.approx(wanted, rel=1e-12)
 
 
 def test_a_spectrum_without_counts_has_modes_too(grouped: Spectrum) -> None:

@@ -25,9 +25,7 @@ import scipy.sparse as sp
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import savgol_filter
+from scipy.ndimage import convolve1d, gaussian_filter1d
 from torch import Tensor
 
 from xrayflow.calibration.modes import ModeSet
@@ -102,6 +100,8 @@ class BinModes:
         psi, _ = relative_errors(spectrum, modes)
         ends = np.zeros(0)
         if modes.has_gain:
+            from scipy.interpolate import CubicSpline  # a quarter of a second, which faint spectra do without
+
             rmf, (offset, slope) = spectrum.observation.rmf, spectrum.gain
             edges = np.append(rmf.e_min, rmf.e_max[-1])
             running = CubicSpline(edges, np.concatenate([[0.0], np.cumsum(channels)]))
@@ -231,12 +231,21 @@ def _density(spectrum: Spectrum, reference: Array) -> Array:
     smooth = reference * (far + 1.0 / counts.size) / gaussian_filter1d(reference, FAR, mode="nearest")
     for window in WINDOWS:
         size = min(window, (counts.size - 1) // 2 * 2 + 1)
-        near, like = (savgol_filter(one, size, min(3, size - 1), mode="nearest") for one in (counts, reference))
+        near, like = (convolve1d(one, _of_cubic(size), mode="nearest") for one in (counts, reference))
         near = reference * np.maximum(near, 0.0) / np.maximum(like, 0.1 * reference)
         seen = size * gaussian_filter1d(counts, 0.5 * size, mode="nearest")
         smooth = (seen * near + FEW * smooth) / (seen + FEW)
     width = rmf.e_max - rmf.e_min
     return np.asarray(smooth / np.where(width > 0, width, 1.0))
+
+
+def _of_cubic(size: int) -> Array:
+    """(size,) weights that give the middle of a cubic fitted to an odd number of values.
+
+    Source: Savitzky & Golay 1964, Anal. Chem. 36, 1627.
+    """
+    powers = np.vander(np.arange(size) - size // 2, min(3, size - 1) + 1, increasing=True)
+    return np.asarray(np.linalg.pinv(powers)[0])
 
 
 def gain_moved(

@@ -27,7 +27,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.interpolate import CubicHermiteSpline, PchipInterpolator
 from torch import Tensor
 
 from xrayflow.inference.proposals.profiles import PathPoints, other_index, others_of
@@ -126,6 +125,8 @@ class Ridge:
 
     def _at(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, unit factor and log width of the others at u."""
+        from scipy.interpolate import CubicHermiteSpline  # a quarter of a second, which most answers do without
+
         at, part = _cell(self.place, u)
         curve = CubicHermiteSpline(self.place.numpy(), self.mean.numpy(), self.slope.numpy())
         mean = torch.from_numpy(curve(u.detach().numpy()))
@@ -150,6 +151,8 @@ def _cell_mass(edge: Tensor, log_mass: Tensor) -> Tensor:
 
 def _table(place: Tensor, log_mass: Tensor) -> tuple[Tensor, Tensor]:
     """Monotone cubic interpolation of the log masses, on `CELLS` cells between two places."""
+    from scipy.interpolate import PchipInterpolator
+
     curve = PchipInterpolator(place.numpy(), log_mass.numpy())
     number = np.arange(CELLS * (place.numel() - 1) + 1) / CELLS
     edge = np.interp(number, np.arange(place.numel()), place.numpy())
