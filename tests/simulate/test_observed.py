@@ -15,6 +15,7 @@ from xrayflow.networks import Network, read_response
 from xrayflow.ogip import ARF, RMF
 from xrayflow.seeds import generator_for
 from xrayflow.simulate import Layout, SimulatedSpectra, Simulator, as_observations
+from xrayflow.statistics import BackgroundTreatment, StatisticChoice, background_kind
 
 Toy = tuple[Network, Simulator, RMF, ARF, SimulatedSpectra]
 
@@ -63,6 +64,32 @@ def test_a_spectrum_without_a_background_has_none(toy: Toy) -> None:
     network, _, rmf, arf, drawn = toy
     none = replace(drawn, background=torch.zeros_like(drawn.background))
     assert all(one.background is None for one in as_observations(none, network.layout, rmf, arf, 0.3))
+
+
+def test_a_counted_background_is_a_file_of_counts_beside_the_source(toy: Toy) -> None:
+    """An answer integrates over it, and a network sees its counts in the source's exposure."""
+    network, simulator, rmf, arf, _ = toy
+    law = replace(simulator.training_prior, background_counted=0.5, without_background=0.3, partial=0.0, grouped=0.0)
+    drawn = replace(simulator, training_prior=law).sample(60, generator_for(6, "counted"))
+    kinds = set()
+    for row, one in enumerate(as_observations(drawn, network.layout, rmf, arf, 0.3)):
+        spectrum = one.bin(channels=(int(simulator.first[0]), int(simulator.last[-1])), grouping="file")
+        if one.background is None:
+            kinds.add("none")
+            assert float(drawn.background[row].sum()) == 0.0
+            continue
+        seen = network.inputs(spectrum)
+        behind = torch.where(drawn.noticed[row] >= 1.0, drawn.background[row], 0.0)
+        torch.testing.assert_close(seen.background[0], behind, rtol=1e-9, atol=1e-9)
+        region = float(drawn.region[row])
+        choice = StatisticChoice("wstat" if region > 0 else "pgstat", "simulated", gaussian=False)
+        kinds.add(kind := str(background_kind(spectrum, choice, BackgroundTreatment())))
+        assert kind == ("counted" if region > 0 else "modelled")
+        if region > 0:
+            assert np.array_equal(one.background.counts, np.rint(one.background.counts))
+            assert spectrum.background_exposure is not None
+            np.testing.assert_allclose(spectrum.background_exposure / spectrum.source_exposure, region)
+    assert kinds == {"none", "counted", "modelled"}
 
 
 def test_other_bins_are_refused(toy: Toy) -> None:

@@ -346,6 +346,19 @@ def test_counts_scatter_about_a_background_that_its_file_does_not_know(toy: Obse
         assert abs(float(level.std()) - sd) < 0.05
 
 
+def test_a_batch_of_counted_backgrounds_is_taken_at_its_word_where_a_mode_is_sought(
+    toy: Observation, layout: Layout
+) -> None:
+    changes = {"without_background": 0.0, "background_counted": 1.0, "background_region": (1.0, 1.0)}
+    simulator = simulator_of(toy, layout, **changes)
+    assert simulator.sample(50, generator()).region.unique().tolist() == [1.0]
+    quiet = simulator.at_its_word().sample(50, generator())
+    assert quiet.region.unique().tolist() == [0.0]
+    # nothing else of the same seed is drawn otherwise
+    plain = simulator_of(toy, layout, without_background=0.0).sample(50, generator())
+    assert torch.equal(plain.counts, quiet.counts)
+
+
 def test_a_prior_of_other_parameters_is_refused(toy: Observation, layout: Layout) -> None:
     other = TrainingPrior(Prior.of(parse_model("powerlaw")))
     with pytest.raises(PriorError, match=r"training prior of powerlaw.PhoIndex, powerlaw.norm; TBabs\*powerlaw has"):

@@ -71,6 +71,42 @@ def test_a_background_is_its_files_or_scatters_about_it_as_the_likelihood_believ
             assert truth[:, bin_].std() == pytest.approx(spread, rel=0.08)
 
 
+def test_a_counted_background_is_named_only_where_there_is_one() -> None:
+    assert not any("background_counted" in name or "region" in name for name in TrainingPrior(BOX).to_dict())
+    training = TrainingPrior(BOX, background_counted=0.5, background_region=(2.0, 20.0))
+    values = json.loads(json.dumps(training.to_dict()))
+    assert (values["background_counted"], values["background_region"]) == (0.5, [2.0, 20.0])
+    assert TrainingPrior.from_dict(values) == training
+
+
+def test_a_counted_background_scatters_as_counts_of_its_region_about_what_the_spectrum_has() -> None:
+    """Files of models do not, but their truths; false-alarm probability 1e-5."""
+    smooth = torch.tensor([[40.0, 0.7, 0.0]], dtype=torch.float64).expand(8000, 3)
+    training = TrainingPrior(BOX, background_error=0.2, background_counted=0.5, background_region=(2.0, 2.0))
+    file, truth, region = training.draw_files(smooth, generator(1))
+    counted = region > 0
+    assert scipy.stats.binomtest(int(counted.sum()), 8000, 0.5).pvalue > 1e-5
+    assert region.unique().tolist() == [0.0, 2.0]
+    assert torch.equal(truth[counted], smooth[counted])
+    assert torch.equal(file[~counted], smooth[~counted])
+    assert bool((truth[~counted][:, 0] != 40.0).all())
+    counts = 2.0 * file[counted].numpy()
+    assert np.array_equal(counts, np.rint(counts))
+    for bin_, mean in ((0, 80.0), (1, 1.4)):
+        assert abs(counts[:, bin_].mean() - mean) < 4.5 * (mean / len(counts)) ** 0.5
+        assert counts[:, bin_].var() == pytest.approx(mean, rel=0.12)
+    assert (counts[:, 2] == 0.0).all()
+    sizes = replace(training, background_region=(1.0, 10.0)).draw_files(smooth, generator(2))[2]
+    assert scipy.stats.kstest(torch.log10(sizes[sizes > 0]).numpy(), "uniform").pvalue > 1e-5
+
+
+def test_no_background_is_none_that_was_counted() -> None:
+    training = TrainingPrior(BOX, background_counted=1.0)
+    smooth = torch.zeros((5, 3), dtype=torch.float64)
+    file, truth, region = training.draw_files(smooth, generator())
+    assert all(float(one.abs().max()) == 0.0 for one in (file, truth, region))
+
+
 def test_what_is_left_out_has_its_default() -> None:
     assert TrainingPrior.from_dict({"prior": TrainingPrior(BOX).to_dict()["prior"]}) == TrainingPrior(BOX)
 
@@ -105,6 +141,8 @@ def test_what_is_left_out_has_its_default() -> None:
             {"background_slope": -1.0},
             r"training_prior.background_slope: Input should be greater than or equal to 0 \(found -1.0\)",
         ),
+        ({"background_counted": 1.5}, "training_prior.background_counted: Input should be less than or equal to 1"),
+        ({"background_region": [0.0, 1.0]}, "training_prior.background_region: 0 .. 1; give lo <= hi, above 0"),
         ({"highest_start": 6.0}, "training_prior: highest_start .. lowest_stop 6 .. 5; give lo <= hi"),
         ({"group_reach": [-1.0, 0.0]}, "training_prior.group_reach.0: Input should be greater than or equal to 0"),
         ({"prior": [3]}, r"training_prior.prior.0: give a table of names and values \(found 3\)"),

@@ -40,7 +40,7 @@ def as_observations(
         rmf: The matrix that they were simulated with.
         arf: The reference area; each spectrum gets its own, by its `area`. None where the matrix includes it: `area` is
             then the exposure's.
-        background_error: What the background files say of their own error, a fraction of each bin.
+        background_error: What the files of modelled backgrounds say of their own error, a fraction of each bin.
         names: What the files are called; None: by number.
 
     Raises:
@@ -92,23 +92,27 @@ def _observed(
         exposure=exposure,
         sha256=hashlib.sha256(name.encode() + filled.tobytes()).hexdigest(),
     )
-    return replace(template, pha=pha, arf=arf, background=_background(pha, first, beta, background_error))
+    region = float(simulated.region[row])
+    return replace(template, pha=pha, arf=arf, background=_background(pha, first, beta, background_error, region))
 
 
-def _background(pha: PHA, first: NDArray[np.int64], beta: NDArray[np.float64], error: float) -> PHA | None:
-    """The file of a modelled background; None where there is none."""
-    if not beta.sum() > 0:
+def _background(
+    pha: PHA, first: NDArray[np.int64], beta: NDArray[np.float64], error: float, region: float
+) -> PHA | None:
+    """The file of a background: a modelled one, or counts of a region; None where there is none."""
+    if not beta.sum() > 0 and region == 0.0:
         return None
     counts = np.zeros(pha.counts.size)
-    counts[first] = beta
+    counts[first] = beta if region == 0.0 else np.rint(beta * region)
     name = f"{Path(pha.path).stem}_bkg.pha"
     return replace(
         pha,
         path=Path(name),
         where=name,
         counts=counts,
-        stat_err=error * counts,
-        poisserr=False,
+        stat_err=error * counts if region == 0.0 else None,
+        poisserr=region > 0.0,
+        backscal=pha.backscal * (region if region > 0.0 else 1.0),
         quality=np.zeros_like(pha.quality),
         sha256=hashlib.sha256(name.encode() + counts.tobytes()).hexdigest(),
     )

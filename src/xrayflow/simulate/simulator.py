@@ -59,6 +59,7 @@ class SimulatedSpectra:
         amplitude: A0, at which errors of the response are believed; 0 where it is right.
         rate: Counts/s of the source in all bins with the reference response, which is right.
         expected: Source counts without noise, in the noticed channels, errors of the response included.
+        region: Exposure times area of the background's region over the source's; 0 where it is a model's.
     """
 
     theta: Float[Tensor, "source parameter"]
@@ -72,6 +73,7 @@ class SimulatedSpectra:
     amplitude: Float[Tensor, " source"]
     rate: Float[Tensor, " source"]
     expected: Float[Tensor, "source bin"]
+    region: Float[Tensor, " source"]
 
     def likelihood(self) -> CountLikelihood:
         """What the counts were drawn from, but for errors of background and response: both are taken at their word."""
@@ -182,7 +184,7 @@ class Simulator:
 
     def at_its_word(self) -> Simulator:
         """The same with a response, and backgrounds, that are what their files say."""
-        right = replace(self.training_prior, background_error=0.0, background_level=0.0)
+        right = replace(self.training_prior, background_error=0.0, background_level=0.0, background_counted=0.0)
         return replace(self, modes=None, training_prior=right)
 
     @property
@@ -294,10 +296,11 @@ class Simulator:
             background = background * exposure[:, None] * noticed
             amplitude, factor = self._draw_errors(rates, generator)
             expected = rates * factor * (exposure * area)[:, None] * noticed
-            counts = sample_counts(expected, training.draw_truth(background, generator), systematic, generator)
-        v = training.prior.to_probit(theta)
+            background, truth, region = training.draw_files(background, generator)
+            counts = sample_counts(expected, truth, systematic, generator)
+        v, rate = training.prior.to_probit(theta), rates.sum(-1)
         return SimulatedSpectra(
-            theta, v, counts, background, noticed, exposure, area, systematic, amplitude, rates.sum(-1), expected
+            theta, v, counts, background, noticed, exposure, area, systematic, amplitude, rate, expected, region
         )
 
     def noticed(self, start: Float[Tensor, " source"], stop: Float[Tensor, " source"]) -> Float[Tensor, "source bin"]:

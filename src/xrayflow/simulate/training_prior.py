@@ -46,6 +46,8 @@ NEWER = "background_error", "background_level"
 """Names that headers of older networks and libraries do not have; 0 in all of them."""
 CALIBRATED = "calibration", "amplitude", "without_calibration"
 """Likewise: they mean nothing without a set of modes."""
+COUNTED = "background_counted", "background_region"
+"""Likewise: they mean nothing where no background is counted."""
 MOST_VALUES = 1000
 """The longest list."""
 
@@ -118,6 +120,9 @@ class TrainingPrior:
         background_error: Of a bin's background, what its file says of its own error: the truth scatters about the file
             as the likelihood believes it. 0: the file is the truth.
         background_level: Standard deviation of the logarithm of the factor by which the file's level is off.
+        background_counted: Share of the spectra with a background whose file holds counts of a region beside the
+            source. It scatters as counts do, and has no error of the two kinds above.
+        background_region: Exposure times area of that region over the source's, log-uniform.
         area: Effective area / reference, uniform: the number of detectors that are on.
         partial: Share of spectra that are noticed in part: cut below, above, or on both sides, a third each.
         highest_start: keV; a cut below is uniform from the lowest energy up to here.
@@ -142,6 +147,8 @@ class TrainingPrior:
     without_background: Share = 1.0 / 3.0
     background_error: Share = 0.0
     background_level: Share = 0.0
+    background_counted: Share = 0.0
+    background_region: Range = (1.0, 10.0)
     area: Range = (0.3, 1.0)
     partial: Share = 0.3
     highest_start: Energy = 1.0
@@ -170,6 +177,7 @@ class TrainingPrior:
         """Plain values for a header in JSON; errors of background and response are named only where there are any."""
         found: dict[str, Any] = TypeAdapter(TrainingPrior).dump_python(self, mode="json")
         unsaid = {key for key in NEWER if not found[key]} | (set() if self.calibration else set(CALIBRATED))
+        unsaid |= set() if self.background_counted else set(COUNTED)
         return {key: value for key, value in found.items() if key not in unsaid}
 
     @classmethod
@@ -232,7 +240,7 @@ class TrainingPrior:
     def draw_truth(
         self, background: Float[Tensor, "source bin"], generator: torch.Generator
     ) -> Float[Tensor, "source bin"]:
-        """Backgrounds that spectra have whose files say another: those of the files where they have no error.
+        """Backgrounds that spectra have whose files come from a model and say another: theirs if they have no error.
 
         Args:
             background: Counts that the files say.
@@ -244,6 +252,29 @@ class TrainingPrior:
             level = torch.randn((background.shape[0], 1), generator=generator, dtype=torch.float64)
             background = background * torch.exp(self.background_level * level)
         return background
+
+    def draw_files(
+        self, smooth: Float[Tensor, "source bin"], generator: torch.Generator
+    ) -> tuple[Float[Tensor, "source bin"], Float[Tensor, "source bin"], Float[Tensor, " source"]]:
+        """What files of backgrounds say, the backgrounds that spectra have, and the sizes of counted regions.
+
+        Args:
+            smooth: Counts in the source's exposure that a model says, or that are expected where they are counted.
+            generator: Source of randomness.
+
+        Returns:
+            The first two in the source's exposure; the last is exposure times area of a region over the source's, 0
+            where the background is a model's.
+        """
+        truth = self.draw_truth(smooth, generator)
+        if self.background_counted == 0:  # no draw, so that older seeds give what they gave
+            return smooth, truth, torch.zeros_like(smooth[:, 0])
+        region = _log_uniform(self.background_region, smooth.shape[0], generator)
+        is_counted = (_chance(smooth.shape[0], generator) < self.background_counted) & (smooth.sum(-1) > 0)
+        size = region[:, None]
+        counted = torch.poisson(size * smooth, generator=generator) / size
+        chosen = is_counted[:, None]
+        return torch.where(chosen, counted, smooth), torch.where(chosen, smooth, truth), region * is_counted
 
     def draw_band(
         self, lowest: float, highest: float, rows: int, generator: torch.Generator

@@ -84,6 +84,7 @@ def fresh_spectra(
         without_background=1.0 if background == NONE else 0.0,
         background_error=ERROR,
         background_level=MODELLED_SCALE,
+        background_counted=0.0,
         calibration="",
         systematic=(systematic, systematic) if systematic > 0 else own.systematic,
         without_systematic=0.0 if systematic > 0 else 1.0,
