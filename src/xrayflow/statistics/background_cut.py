@@ -12,8 +12,14 @@ from the peak, at which T = mu + y and the slope is c (0, but at y = 0), it is w
 
     S (ln(1 + d / T) - d / T) + c d - d^2 / (2 A^2 sigma^2),
 
-to 1e-8 in ln p. A systematic error is integrated over outside that, by Gauss and Hermite's nodes of ln F about its
-peak: to 1e-5 while s^2 S <= 1, to 4e-3 where many counts leave source and background to each other.
+to 1e-8 in ln p. With a systematic error the integrand over y is
+
+    ln K(S | mu, y) - (y - A b)^2 / (2 A^2 sigma^2),
+
+where K is the sum of the source's negative binomial and of Poisson counts about y (`background_known`), an integral of
+its own over F mu. Both factors of that one fall off faster than an exponential, F mu being a gamma distribution whose
+shape is above 1, so K is concave in y too (Prekopa 1973, Acta Sci. Math. 34, 335), and peak, ends and nodes are found
+in the same way: to 1e-7, however little the counts tell source and background apart.
 
 Source: derived here; checked against mpmath in tests/statistics/test_background_cut.py.
 """
@@ -21,6 +27,7 @@ Source: derived here; checked against mpmath in tests/statistics/test_background
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -29,14 +36,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.statistics.background_integral import HERMITE, WELL_KNOWN, Density, hermite_nodes
-from xrayflow.statistics.count_density import log_saturated_poisson, stirling_remainder
+from xrayflow.statistics.background_integral import Bins, Density, Integrand, hermite_nodes, hermite_sum
+from xrayflow.statistics.count_density import log_saturated_poisson
 
 NODES, DROP, UPDATES = 32, 24.0, 6
 """Of the integral: how many, how far in natural log below the peak it goes, and steps to find where that is."""
 
-CLIMB, LONGEST, CLOSE = 6, 0.7, 0.03
-"""Steps to the likeliest ln F, how long one may be, and how short the last, in its standard deviations."""
+CLIMB, CLOSE = 12, 0.03
+"""Steps to the peak with a systematic error, and how short the last, in standard deviations."""
+
+ROUGH = 4
+"""Nodes of ln F that say where the integrand is."""
+
+FACTORS = (100.0, 7), (30.0, 12), (10.0, 16), (0.0, 32)
+"""Shapes 1 / s^2 from which so many of Gauss and Hermite's nodes of ln F are exact to 1e-7."""
 
 LEAST = 1e-30
 """Expected counts that are none."""
@@ -66,54 +79,62 @@ class CutNormals:
             mu: Of the source.
             rate: g.
         """
-        return self(mu, rate).value
+        scale = self.rate / rate
+        return (self._of(mu, scale) if self.s2 == 0.0 else self._scattered(mu, scale, slopes=False))[0]
 
     def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
         """That, and its slopes."""
         scale = self.rate / rate
-        if self.s2 == 0.0:
-            value, by_mu, by_level, _ = self._of(mu, scale)
-        else:
-            value, by_mu, by_level = self._scattered(mu, scale)
+        value, by_mu, by_level = self._of(mu, scale) if self.s2 == 0.0 else self._scattered(mu, scale)
         return Density(value, by_mu, -by_level / rate)
 
-    def _scattered(self, mu: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same as `_of` with a systematic error."""
-        k = 1.0 / self.s2
-        u = torch.zeros_like(mu)
-        for _ in range(CLIMB):
-            own = torch.exp(u)
-            _, by_mu, _, bend = self._of(own * mu, scale)
-            up = k * (1.0 - own) + own * mu * by_mu
-            # of minus the logarithm, with ln F
-            bend = (k * own + (own * mu) ** 2 * bend - own * mu * by_mu).clamp(min=k * own)
-            step = (up / bend).clamp(-LONGEST, LONGEST)
-            u = u + step
-            if bool((step.abs() * torch.sqrt(bend) < CLOSE).all()):
-                break
-        width = torch.rsqrt(bend)
-        # ln of k^k exp(-k) / Gamma(k), without loss where k is large
-        constant = 0.5 * math.log(k / (2.0 * math.pi)) - float(stirling_remainder(torch.tensor(self.s2).double()))
-        logs, by_mus, by_levels = [], [], []
-        for x, log_weight in zip(*hermite_nodes(self._factors()), strict=True):
-            at = u + width * x
-            factor = torch.exp(at)
-            value, by_mu, by_level, _ = self._of(factor * mu, scale)
-            logs.append(value + log_weight + torch.log(width) + constant + k * (at - torch.expm1(at)))
-            by_mus.append(factor * by_mu)
-            by_levels.append(by_level)
-        log = torch.stack(logs)
-        share = torch.softmax(log, 0)
-        return torch.logsumexp(log, 0), (share * torch.stack(by_mus)).sum(0), (share * torch.stack(by_levels)).sum(0)
+    def _scattered(self, mu: Tensor, scale: Tensor, slopes: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+        """The same as `_of` with a systematic error; slopes are 0 where they are not wanted."""
+        m, var, mu = scale * self.middle, (scale * self.error) ** 2, mu.clamp(min=LEAST)
+        left, right, top = self._ends(mu, m, var)
+        source, half = Scattered(self.counts, mu, 1.0 / self.s2), 0.5 * (right - left)
+        total, by_mu, by_level = (torch.zeros_like(half) for _ in range(3))
+        for x, weight in zip(*_legendre(), strict=True):
+            y = left + half * (1.0 + x)
+            if slopes:
+                value, pull, own, _ = source.at(y)
+            else:
+                value, pull, own = source.value(y), by_mu, by_mu
+            here = weight * torch.exp(value - 0.5 * (y - m) ** 2 / var - top)
+            total = total + here
+            if slopes:
+                by_mu, by_level = by_mu + here * own, by_level + here * pull * y
+        known = top - torch.log(scale * self.error) - torch.special.log_ndtr(self.middle / self.error)
+        value = known - 0.5 * math.log(2.0 * math.pi) + torch.log(half * total)
+        return value, by_mu / total, by_level / total
 
-    def _factors(self) -> int:
-        """How many nodes of ln F: few where it is nearly normal, and the counts do not say what it is."""
-        if bool((self.s2 * self.counts > 1.0).any()):
-            return HERMITE[WELL_KNOWN]
-        return next((nodes for least, nodes in HERMITE.items() if self.s2 * least <= 1.0), HERMITE[WELL_KNOWN])
+    def _ends(self, mu: Tensor, m: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the integrand over y has fallen by `DROP` on either side, or ends, and its logarithm at its peak."""
+        source = Scattered(self.counts, mu, 1.0 / self.s2, ROUGH)
 
-    def _of(self, mu: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """ln p(S) without a systematic error, its slope with mu, with ln A, and minus the slope's slope with mu."""
+        def log(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            """Integrand, its slope, and minus the slope's slope."""
+            value, pull, _, bend = source.at(y)
+            return value - 0.5 * (y - m) ** 2 / var, pull - (y - m) / var, bend + 1.0 / var
+
+        y, top, bend = _climbed(log, self._start(mu, m, var))
+        reach = torch.sqrt(2.0 * DROP / bend)
+        left, right = (y - reach).clamp(min=0.0), y + reach
+        for _ in range(UPDATES):
+            value, slope, _ = log(right)
+            right = torch.maximum(right - (value - top + DROP) / slope.clamp(max=-LEAST), y)
+            value, slope, _ = log(left)
+            left = torch.minimum(left - (value - top + DROP) / slope.clamp(min=LEAST), y).clamp(min=0.0)
+        return left, right, top
+
+    def _start(self, mu: Tensor, m: Tensor, var: Tensor) -> Tensor:
+        """Where source and background share what the counts have more or less than expected, or a little of it."""
+        spread = self.counts + self.s2 * mu**2 + 1.0
+        shared = (m * spread + (self.counts - mu) * var) / (spread + var)
+        return torch.maximum(shared, 1e-3 * torch.sqrt(var * spread / (var + spread)))
+
+    def _of(self, mu: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """ln p(S) without a systematic error, its slope with mu, and with ln A."""
         s, z = self.counts, self.middle / self.error
         m, var = scale * self.middle, (scale * self.error) ** 2
         p, q = mu + var - m, s * var + (m - var) * mu
@@ -140,7 +161,7 @@ class CutNormals:
         left = torch.where(below(-inside) > -DROP, y, left)
         x, weight = _legendre()
         half = 0.5 * (right + left)
-        total, by_mu, by_level, square, falls = (torch.zeros_like(mu) for _ in range(5))
+        total, by_mu, by_level = (torch.zeros_like(mu) for _ in range(3))
         for place, share in zip(x, weight, strict=True):
             d = half * (1.0 + place) - left
             here, inverse = share * torch.exp(below(d)), 1.0 / (top + d).clamp(min=LEAST)
@@ -148,14 +169,70 @@ class CutNormals:
             total = total + here
             by_mu = by_mu + here * pull
             by_level = by_level + here * pull * (y + d)
-            square = square + here * pull * pull
-            falls = falls + here * s * inverse * inverse
-        by_mu = by_mu / total
-        bend = (falls - square) / total + by_mu**2
         known = -0.5 * (y - m) ** 2 / var - torch.log(scale * self.error) - torch.special.log_ndtr(z)
         met = log_saturated_poisson(s) + s * torch.log(top / s.clamp(min=1.0)) - (mu + y - s)
         value = met + known - 0.5 * math.log(2.0 * math.pi) + torch.log(half * total)
-        return value, by_mu, by_level / total, bend
+        return value, by_mu / total, by_level / total
+
+
+class Scattered:
+    """ln K(S | mu, y), a source with a systematic error on a background y that is known, by nodes of ln F."""
+
+    def __init__(
+        self, counts: Float[Tensor, " bin"], mu: Float[Tensor, "draw bin"], shape: float, nodes: int | None = None
+    ) -> None:
+        """What all y have in common.
+
+        Args:
+            counts: S.
+            mu: Of the source, > 0.
+            shape: 1 / s^2.
+            nodes: Of ln F; None: as many as are exact.
+        """
+        self.bins, self.mu, self.rate = Bins(counts, torch.full_like(counts, shape), 0.0), mu, shape / mu
+        self.nodes = next(number for least, number in FACTORS if shape >= least) if nodes is None else nodes
+
+    def value(self, y: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
+        """The logarithm."""
+        one = Integrand(self.bins, y, self.rate)
+        return one.value(hermite_sum(one, torch.rsqrt(one.bend), self.nodes))
+
+    def at(self, y: Float[Tensor, "draw bin"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The logarithm, its slope with y, with mu, and minus the slope's slope with y."""
+        one, s = Integrand(self.bins, y, self.rate), self.bins.counts
+        width = torch.rsqrt(one.bend)
+        total, pulls, owns, square, falls = (torch.zeros_like(width) for _ in range(5))
+        for x, log_weight in zip(*(each.tolist() for each in hermite_nodes(self.nodes)), strict=True):
+            d = x * width
+            here, source = torch.exp(one.below(d) + log_weight), one.peak * torch.exp(d)
+            inverse = 1.0 / (source + y)
+            pull = s * inverse - 1.0
+            total, pulls, owns = total + here, pulls + here * pull, owns + here * source * pull
+            square, falls = square + here * pull * pull, falls + here * s * inverse * inverse
+        by_y = pulls / total
+        bend = ((falls - square) / total + by_y**2).clamp(min=0.0)
+        return one.value(total * width), by_y, owns / (total * self.mu), bend
+
+
+def _climbed(log: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Near the peak of a concave function of y >= 0: there, its value, and minus its second derivative.
+
+    Args:
+        log: Value, slope, and minus the slope's slope.
+        start: > 0.
+    """
+    y, low, high = start, torch.zeros_like(start), torch.full_like(start, torch.inf)
+    for _ in range(CLIMB):
+        value, slope, bend = log(y)
+        low, high = torch.where(slope > 0, y, low), torch.where(slope > 0, high, y)
+        step = y + slope / bend
+        # Newton's, unless that leaves where the peak must be
+        inside = torch.where(torch.isinf(high), 4.0 * y, 0.5 * (low + high))
+        following = torch.where((step > low) & (step < high), step, inside)
+        if bool((((following - y).abs() * torch.sqrt(bend) < CLOSE) | (y * torch.sqrt(bend) < CLOSE)).all()):
+            break
+        y = following
+    return y, value, bend
 
 
 @cache
