@@ -191,6 +191,16 @@ def test_single_draws_may_have_no_weight_but_not_all(tmp_path: Path) -> None:
             load_result(tmp_path)
 
 
+def test_a_network_alone_asks_for_few_likelihoods_and_some_of_them_are_numbers(tmp_path: Path) -> None:
+    posterior = toy_posterior()
+    asked = np.where(np.arange(posterior.log_likelihood.size) < 5, posterior.log_likelihood, np.nan)
+    alone = replace(altered(posterior, log_likelihood=asked), mode="amortised")
+    np.testing.assert_array_equal(load_result(written(alone, tmp_path)).log_likelihood, asked)
+    for none in (asked * np.nan, np.where(np.arange(asked.size) == 2, np.inf, asked)):
+        with pytest.raises(FormatError, match=r"draws.npz: its log_likelihood hold what is no number"):
+            load_result(written(replace(altered(posterior, log_likelihood=none), mode="amortised"), tmp_path))
+
+
 def test_an_answer_whose_best_values_are_no_numbers_is_refused(tmp_path: Path) -> None:
     posterior = toy_posterior()
     with pytest.raises(FormatError, match=r"answer.npz: its best values hold what is no number"):

@@ -2,6 +2,9 @@
 
 The likelihood is asked only for what a reader needs beside the draws: the mode, and whether the model describes the
 data. Nothing says how far the draws are from the exact posterior, so the computation is `approximate` at best.
+
+A network has the nuisances of the likelihood integrated out. Where there are some, each draw gets those that the
+curvature at the best fit says (`proposals/nuisance.py`): they judge the fit, and no parameter hangs on them.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ from torch import Tensor
 
 from xrayflow.errors import NetworkError
 from xrayflow.files import package_versions
-from xrayflow.fitting import minimise
+from xrayflow.fitting import centred, minimise
 from xrayflow.inference.checks import predictive
 from xrayflow.inference.checks.verdict import Computation, find_flags, judge_fit
 from xrayflow.inference.parts import MAKERS, BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
 from xrayflow.inference.posterior import Posterior
+from xrayflow.inference.proposals.nuisance import Nuisances
 from xrayflow.networks import NeuralPosterior
 from xrayflow.prior import FAR
 from xrayflow.problem import Problem
@@ -42,13 +46,15 @@ def answer_amortised(
     Raises:
         NetworkError: Hardly any draw lies in the prior's box.
     """
-    v, outside = _inside(network, draws, generator)
-    theta = problem.prior.to_theta(v)
+    own, outside = _inside(network, draws, generator)
+    problem, mode, polish = _best(problem, own[: predictive.DRAWS])
+    v = own
+    if own.shape[1] < problem.parameters:
+        v = torch.cat([own, Nuisances.of(problem, 0, *mode).sample(own, generator)], dim=1)
+    theta, best = problem.prior.to_theta(v), problem.prior.to_theta(mode[0])
     asked = theta[: predictive.DRAWS]
-    found = problem.log_likelihood(asked[None])[0]
     log_likelihood = torch.full((draws,), torch.nan, dtype=torch.float64)
-    log_likelihood[: asked.shape[0]] = found
-    best, polish = _best(problem, v[: predictive.DRAWS], found)
+    log_likelihood[: asked.shape[0]] = problem.log_likelihood(asked[None])[0]
     statistic, deviance = problem.shown_at(best)
     predicted = predictive.check(problem, asked, generator)
     said = f"draws of the network {network.name} alone, not weighted by the likelihood"
@@ -80,15 +86,31 @@ def answer_amortised(
         flags=find_flags(problem.prior, theta, np.full(draws, 1.0 / draws), 1),
         provenance=Provenance(seed, problem.grid, package_versions(*MAKERS), network.name, notes=problem.remarks),
         mode="amortised",
-        reconstruction=network.reconstruction(0, asked),
+        reconstruction=network.reconstruction(0, asked[:, : own.shape[1]]),
     )
 
 
-def _best(problem: Problem, v: Tensor, log_likelihood: Tensor) -> tuple[Tensor, int]:
-    """(parameter,) the mode of prior and likelihood next to the likeliest draw, and the evaluations it took."""
-    start = v[torch.where(torch.isnan(log_likelihood), -torch.inf, log_likelihood).argmax()]
+def _best(problem: Problem, own: Tensor) -> tuple[Problem, tuple[Tensor, Tensor], int]:
+    """The mode of prior and likelihood next to the likeliest draw, and the problem that is exact there.
+
+    Args:
+        problem: A batch of one.
+        own: (draw, parameter) draws of the model's parameters.
+
+    Returns:
+        The problem, (parameter,) the mode and its information, nuisances last, and the evaluations it took.
+    """
+    v = torch.nn.functional.pad(own, (0, problem.parameters - own.shape[1]))  # nuisances at their medians
+    found = problem.log_likelihood(problem.prior.to_theta(v[None]))[0]
+    start = v[torch.where(torch.isnan(found), -torch.inf, found).argmax()]
     polished = minimise(problem, start[None, None], objective="scale")
-    return problem.prior.to_theta(polished.v[0, polished.objective[0].argmin()]), int(polished.evaluations)
+    spent = v.shape[0] + int(polished.evaluations)
+    exact = centred(problem, polished.v[:, 0])
+    if exact is not problem:
+        polished = minimise(exact, polished.v, objective="scale", near=True)
+        spent += int(polished.evaluations)
+        exact = centred(problem, polished.v[:, 0])  # at the best point itself, as whoever reads the answer again has it
+    return exact, (polished.v[0, 0], polished.information[0, 0]), spent
 
 
 def _inside(network: NeuralPosterior, draws: int, generator: torch.Generator) -> tuple[Tensor, float]:

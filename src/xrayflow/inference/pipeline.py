@@ -23,7 +23,7 @@ from xrayflow.inference.clock import Clock
 from xrayflow.inference.exactness import weighed_exactly
 from xrayflow.inference.ladder import SamplingBudget, State, climb
 from xrayflow.inference.posterior import Posterior
-from xrayflow.inference.proposals.network import Guide, NetworkProposal, find_network, require_network
+from xrayflow.inference.proposals.network import Guide, NetworkProposal, find_network, require_network, training_of
 from xrayflow.inference.rungs import LADDER, find_modes, first_proposal
 from xrayflow.memory import keep_freed_memory
 from xrayflow.models import Model
@@ -214,12 +214,8 @@ def infer_batch(
     if not observations:
         raise DataError("a batch without spectra; give at least one")
     setup, budget = setup or FitSetup(), budget or SamplingBudget()
-    if amortised and setup.likelihood == "marginalised":
-        setup = replace(setup, likelihood=KNOWN.kind)  # a network knows no nuisance
-    if amortised and not setup.believed.said:
-        setup = replace(setup, systematic=0.0)
-    if amortised and setup.believed.modes:
-        raise DataError("--amortised knows no calibration modes; leave it out, or give --systematic 0")
+    if amortised:
+        setup = _as_trained(setup, network)
     if on_error == "raise":
         answers: list[Posterior | None] = [None] * len(observations)
         binned = [setup.bin(one) for one in observations]
@@ -375,6 +371,17 @@ def _climbed(
     for now in climb(state, LADDER):
         told(now.rung, FRACTIONS.get(now.rung, 0.8))
     return state
+
+
+def _as_trained(setup: FitSetup, network: str | Path | Network | None) -> FitSetup:
+    """What is asked of a network alone: errors of background and response as far as it has learned of them."""
+    model, _ = setup.model_and_prior()
+    training = training_of(network, model)
+    if setup.likelihood == "marginalised" and (training is None or training.background_error == 0.0):
+        setup = replace(setup, likelihood=KNOWN.kind)
+    if not setup.believed.said and (training is None or not training.calibration):
+        setup = replace(setup, systematic=0.0)
+    return setup
 
 
 def _amortised(problem: Problem, said: NetworkProposal, seed: int, draws: int) -> list[Posterior]:

@@ -182,7 +182,8 @@ def _finite(posterior: Posterior) -> Iterator[tuple[str, str, bool]]:
     """Whether numbers are numbers, by file and name; single draws may have no weight or likelihood: ln 0 is -inf."""
     sample = posterior.sample
     weighted = sample.log_weight > -np.inf  # nan is not
-    likelihood = sample.log_likelihood[weighted]
+    asked = weighted if posterior.mode == "exact" else weighted & ~np.isnan(sample.log_likelihood)  # a network's: a few
+    likelihood = sample.log_likelihood[asked]
     known = weighted & (sample.log_likelihood > -np.inf)
     yield DRAWS, "draws", bool(np.isfinite(sample.theta).all())
     yield DRAWS, "log_weight", bool(weighted.any() and (sample.log_weight < np.inf).all())

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from fit_zoo import observation
+from network_zoo import CALIBRATED, WHOLE, toy_network, toy_recipe
 from ogip_zoo import toy_observation
+from xrayflow import write_products
 from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
 from xrayflow.errors import NetworkError
 from xrayflow.inference import Posterior, infer
@@ -17,6 +20,7 @@ from xrayflow.inference.proposals.network import NetworkProposal, find_network
 from xrayflow.models import parse_model
 from xrayflow.networks import load_network, read_header, save_network, shipped_networks
 from xrayflow.ogip import Observation, read_observation
+from xrayflow.products import verify
 from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import simulate
 
@@ -176,6 +180,40 @@ def test_alone_it_refuses_a_model_without_a_network(observe: Callable[[float], O
 def test_a_prior_that_excludes_its_draws_stops_it_alone(observe: Callable[[float], Observation]) -> None:
     with pytest.raises(NetworkError, match="of its draws lie outside the prior's box"):
         infer(observe(100.0), systematic=0.0, prior=["TBabs.nH=10:75"], amortised=True)
+
+
+def test_alone_it_answers_with_the_calibration_modes_that_it_was_trained_with(tmp_path: Path) -> None:
+    """The amplitude is drawn as the best fit has it, and the answer is what its files give."""
+    network, _ = toy_network(tmp_path, toy_recipe(training_prior={**WHOLE, **CALIBRATED}))
+    given = toy_observation(tmp_path, exposure=300.0)
+    box = list(network.recipe.model.prior)
+    words = {"prior": box, "energies": [(0.5, 8.5)], "network": network, "amortised": True}
+    answer = infer(given, "powerlaw", systematic="modes:nicer-v1:1.5", **words)  # type: ignore[arg-type]
+    assert answer.names == ("powerlaw.PhoIndex", "powerlaw.norm", "calibration.lnA")
+    assert answer.likelihood.asked == "modes:nicer-v1:1.5"
+    assert 0.1 < answer.draws[:, 2].std() < 0.6
+    assert answer.deviance.value < 1.5 * answer.deviance.dof  # at the mode, wherever the draws of random weights are
+    write_products(answer, tmp_path / "answer")
+    assert verify(tmp_path / "answer").right
+    with pytest.raises(NetworkError, match=r"network toy knows no calibration modes generic-v1; leave --amortised out"):
+        infer(given, "powerlaw", systematic="modes:generic-v1", **words)  # type: ignore[arg-type]
+    without, _ = toy_network(tmp_path, toy_recipe(training_prior=WHOLE))
+    with pytest.raises(
+        NetworkError, match=r"knows no calibration modes nicer-v1; leave --amortised out, or give --sys"
+    ):
+        infer(given, "powerlaw", systematic="modes:nicer-v1", **words | {"network": without})  # type: ignore[arg-type]
+    assert infer(given, "powerlaw", **words | {"network": without}).likelihood.calibration is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [0.0, 0.3])
+def test_alone_it_integrates_over_a_background_where_it_has_learned_to(tmp_path: Path, error: float) -> None:
+    network, _ = toy_network(tmp_path, toy_recipe(training_prior={**WHOLE, "background_error": error}))
+    given = observation(tmp_path, "errors", exposure=300.0)
+    box = list(network.recipe.model.prior)
+    answer = infer(given, "powerlaw", box, energies=[(0.5, 8.5)], network=network, amortised=True)
+    assert answer.likelihood.background.kind == ("marginalised" if error else "known")
+    assert answer.names[2:] == (("background.lnA",) if error else ())
+    assert all(0.01 < column.std() < 0.5 for column in answer.draws[:, 2:].T)
 
 
 def test_a_narrower_prior_is_answered_with_the_network(observe: Callable[[float], Observation]) -> None:

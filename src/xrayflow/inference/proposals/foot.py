@@ -16,7 +16,7 @@ from xrayflow.fitting import Modes
 from xrayflow.inference.proposals.density import Density, PriorDensity
 from xrayflow.inference.proposals.mixture import PRIOR_FLOOR, Components
 from xrayflow.inference.proposals.network import Guide, NetworkDensity, level_of
-from xrayflow.inference.proposals.nuisance import WithNuisances
+from xrayflow.inference.proposals.nuisance import Nuisances, WithNuisances
 from xrayflow.networks import ModeFeatures, mode_numbers
 from xrayflow.problem import Problem
 
@@ -42,11 +42,13 @@ class Guided:
         amortised: Its posterior before the modes were known.
         local: What it sees from each of them; empty where it knows no more.
         shares: Of `local`, by Laplace's evidence of the modes.
+        nuisances: What follows the parameters in all of them; None where nothing does.
     """
 
     amortised: Density
     local: list[Density]
     shares: list[float]
+    nuisances: Nuisances | None = None
 
 
 def guided_from_modes(problem: Problem, modes: Modes, guide: Guide) -> list[Guided | None]:
@@ -59,10 +61,6 @@ def guided_from_modes(problem: Problem, modes: Modes, guide: Guide) -> list[Guid
     """
     facts, nuisances = problem.facts, problem.parameters - len(problem.model.free)
     numbers = mode_numbers(facts.counts, facts.background, facts.systematic)
-
-    def whole(own: Density, v: Tensor, information: Tensor) -> Density:
-        return WithNuisances.of(own, v, information, nuisances) if nuisances else own
-
     found: list[Guided | None] = []
     for source, every in enumerate(modes.distinct()):
         chosen = every[:MOST_LOCAL]
@@ -74,27 +72,38 @@ def guided_from_modes(problem: Problem, modes: Modes, guide: Guide) -> list[Guid
         v, information = modes.v[source, chosen], modes.information[source, chosen]
         own = v[:, : v.shape[1] - nuisances], _without_last(information, nuisances)
         features = ModeFeatures(*own, numbers[source].expand(chosen.numel(), -1))
-        amortised = whole(NetworkDensity(guide.select(torch.tensor([source]))), v[0], information[0])
-        seen = guide.seen_from_modes(source, features, level_of(problem, source))
-        local = [whole(*each) for each in zip(seen, v, information, strict=False)]
-        found.append(Guided(amortised, local, share.tolist()))
+        amortised: Density = NetworkDensity(guide.select(torch.tensor([source])))
+        local = list(guide.seen_from_modes(source, features, level_of(problem, source)))
+        follow = Nuisances.of(problem, source, v[0], information[0]) if nuisances else None
+        if follow is not None:
+            amortised, local = WithNuisances(amortised, follow), [WithNuisances(one, follow) for one in local]
+        found.append(Guided(amortised, local, share.tolist(), follow))
     return found
 
 
-def prior_density(problem: Problem, modes: Modes, source: int, distinct: Int[Tensor, " distinct"]) -> Density:
-    """The prior of one source, but for nuisances: those follow the best mode, or no draw would meet them.
+def prior_density(
+    problem: Problem,
+    modes: Modes,
+    source: int,
+    distinct: Int[Tensor, " distinct"],
+    guided: Guided | None = None,
+) -> Density:
+    """The prior of one source, but for nuisances: those follow the parameters, or no draw would meet them.
 
     Args:
         problem: The batch.
         modes: Where its starts ended.
         source: Its number.
         distinct: Its distinct modes, best first.
+        guided: What a network says of it: the nuisances follow as there.
     """
     free = len(problem.model.free)
     if free == problem.parameters or distinct.numel() == 0:
         return PriorDensity(problem.parameters)
-    best = modes.v[source, distinct[0]], modes.information[source, distinct[0]]
-    return WithNuisances.of(PriorDensity(free), *best, problem.parameters - free)
+    follow = None if guided is None else guided.nuisances
+    if follow is None:
+        follow = Nuisances.of(problem, source, modes.v[source, distinct[0]], modes.information[source, distinct[0]])
+    return WithNuisances(PriorDensity(free), follow)
 
 
 def beside_ellipsoids(prior: Density, ridges: Sequence[Density], guided: Guided | None) -> Components:

@@ -31,6 +31,7 @@ from xrayflow.networks import (
 )
 from xrayflow.ogip import Spectrum
 from xrayflow.problem import Problem
+from xrayflow.simulate import TrainingPrior
 
 NO_NETWORK = "none"
 
@@ -186,16 +187,39 @@ def level_of(problem: Problem, source: int) -> Level:
     return Level.of(problem.model, problem.model_prior, counts)
 
 
+def training_of(network: str | Path | Network | None, model: Model) -> TrainingPrior | None:
+    """What the network that `find_network` would take was trained on; None where there is none.
+
+    Args:
+        network: As there.
+        model: The answer's.
+
+    Raises:
+        NetworkError: The named network does not exist, or is broken.
+    """
+    if network == NO_NETWORK:
+        return None
+    found = _fitting(model) if network is None else network
+    if found is None or isinstance(found, Network):
+        return None if found is None else found.training_prior
+    return _loaded(found).training_prior
+
+
 def require_network(said: NetworkProposal, problem: Problem) -> NeuralPosterior:
     """The network's posteriors, where it alone must answer.
 
     Raises:
-        NetworkError: There is no network, or a source is not of its kind.
+        NetworkError: There is no network, a source is not of its kind, or it knows nothing of the calibration modes.
     """
     if said.posterior is None:
         why = next((note for note in said.notes if note), f"no shipped network was made for {problem.model.text}")
         raise NetworkError(f"--amortised: {why}; give one with --network, or leave --amortised out")
-    amortised = said.posterior
+    amortised, modes = said.posterior, problem.calibration
+    if modes is not None and modes.name != amortised.network.training_prior.calibration:
+        raise NetworkError(
+            f"--amortised: network {amortised.name} knows no calibration modes {modes.name}; leave --amortised out, "
+            "or give --systematic 0"
+        )
     for source, where in enumerate(problem.facts.names):
         if why := amortised.absence(source):
             raise NetworkError(

@@ -57,7 +57,7 @@ def first_proposal(problem: Problem, modes: Modes, guide: Guide | None) -> tuple
     """
     guided = [None] * problem.sources if guide is None else guided_from_modes(problem, modes, guide)
     parts = [
-        beside_ellipsoids(prior_density(problem, modes, source, distinct), [], one)
+        beside_ellipsoids(prior_density(problem, modes, source, distinct, one), [], one)
         for source, (distinct, one) in enumerate(zip(modes.distinct(), guided, strict=True))
     ]
     return Proposal(laplace_mixture(modes), tuple(parts)), tuple(guided)

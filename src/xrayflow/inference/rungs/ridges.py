@@ -47,8 +47,9 @@ def stand_on_ridges(state: State, sources: Int[Tensor, " source"]) -> None:
     for source in sources.tolist():
         ridges = ridges_of(points, source)
         if ridges:
-            base, prior = state.base(source), prior_density(state.problem, modes, source, distinct[source])
-            parts = beside_ellipsoids(prior, ridges, state.guided[source] if state.guided else None)
+            base, guided = state.base(source), state.guided[source] if state.guided else None
+            prior = prior_density(state.problem, modes, source, distinct[source], guided)
+            parts = beside_ellipsoids(prior, ridges, guided)
             state.rebase(source, Proposal(base.mixture, (parts,)), [])
 
 
