@@ -35,6 +35,7 @@ ROOMS = (
     "folding",
     "prior",
     "statistics",
+    "linear_set",
     "dataset",
     "problem",
     "setup",

@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xrayflow.calibration import BinModes
-from xrayflow.folding import Forward, Grid
-from xrayflow.models import parse_model
+from xrayflow.folding import Forward
+from xrayflow.linear_set import LinearSet
 from xrayflow.ogip import ARF, PHA, RMF, Observation, Spectrum
 from xrayflow.statistics import (
     KNOWN,
     BackgroundTreatment,
     CalibratedLikelihood,
     Likelihood,
-    LinearFit,
     StatisticChoice,
     Systematic,
     background_in_source,
@@ -143,7 +142,7 @@ class DataSet:
         """
         expected, jacobian = self.forward.linearised(theta)
         fit = self.likelihood.linear(expected, jacobian * slope[..., None, :], v, nuisance)
-        return LinearSet(fit, self.spectra[0], self.forward.family.grid)
+        return LinearSet(fit, self.spectra[0], self.forward, theta)
 
     def as_asked(self) -> DataSet:
         """The data of one source in the bins that were asked for: XSPEC's statistic and figures are of those."""
@@ -181,56 +180,6 @@ class Calibration:
     name: str
     sha256: str
     amplitude: float
-
-
-@dataclass(frozen=True)
-class LinearSet:
-    """A fit of one spectrum as linear, and what lines would look like in it.
-
-    Attributes:
-        fit: The fit.
-        spectrum: The bins.
-        grid: The photon-energy grid.
-    """
-
-    fit: LinearFit
-    spectrum: Spectrum
-    grid: Grid
-
-    @property
-    def energy_lo(self) -> NDArray[np.float64]:
-        """(bin,) keV."""
-        return self.spectrum.energy_lo
-
-    @property
-    def energy_hi(self) -> NDArray[np.float64]:
-        """(bin,) keV."""
-        return self.spectrum.energy_hi
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether errors of the response are among the fit's columns."""
-        return self.fit.unit is not None
-
-    @property
-    def gain_offset(self) -> float:
-        """One standard deviation of the energy scale's offset [keV]."""
-        return 0.0 if self.fit.unit is None else self.fit.unit[0]
-
-    @property
-    def gain_slope(self) -> float:
-        """The same of its slope."""
-        return 0.0 if self.fit.unit is None else self.fit.unit[1]
-
-    def lines(self, places: Sequence[tuple[float, float]]) -> Float[Tensor, "bin line"]:
-        """Expected counts of Gaussian lines of 1 photon / cm^2 / s.
-
-        Args:
-            places: Energy and width [keV] of each.
-        """
-        model = parse_model("gaussian")
-        theta = torch.tensor([[(energy, width, 1.0) for energy, width in places]], dtype=torch.float64)
-        return Forward.of(model, [self.spectrum], self.grid).expected(theta)[0].T
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from xrayflow.dataset import Calibration, DataSet, Facts, LinearSet, ObservedData, Prediction, Value
+from xrayflow.dataset import Calibration, DataSet, Facts, ObservedData, Prediction, Value
 from xrayflow.errors import DataError, ModelError, PriorError
 from xrayflow.folding import EXACT, MANY_DRAWS, PIECE, SEARCH, Fidelity, Grid
+from xrayflow.linear_set import LinearSet
 from xrayflow.models import Model, additive_components
 from xrayflow.prior import FAR, Prior, log_standard_normal
 from xrayflow.seeds import generator_for
@@ -292,6 +293,20 @@ class Problem:
             for data, part, nuisance in parts
         ]
         return replace(self, sets=tuple(sets))
+
+    def residuals(self, expected: Expected, theta: Theta) -> Expected:
+        """Counts less their mean, the background included; data sets end to end.
+
+        Args:
+            expected: Of `expected` at theta; for a replica, as many draws as data.
+            theta: For its nuisances.
+        """
+        parts = zip(self.sets, self._split(expected), self._nuisances(theta), strict=True)
+        left = [
+            (data.likelihood.counts - data.likelihood.total(part, nuisance)) * data.likelihood.used[:, None]
+            for data, part, nuisance in parts
+        ]
+        return torch.cat(left, dim=-1)
 
     def linear(self, v: Float[Tensor, " parameter"]) -> tuple[LinearSet, ...]:
         """The fit of a batch of one as linear, each data set by itself, at the nuisances that a fit is judged at.

@@ -243,6 +243,18 @@ def test_a_figure_of_another_kind_does_not_replace_that_of_the_fit(run: Run, res
     refused(run("plot", folder, "spectrum", *asked), 1, "spectrum.png: is one of the files that fit --out wrote there")
 
 
+def test_what_a_model_may_lack_is_ranked(run: Run, result: Path) -> None:
+    ran = run("misfit", result, "--simulated", "150")
+    assert (ran.code, ran.err) == (0, "")
+    for words in ("ln B", "narrow line", "partial covering", "energy scale", "of 150 simulated spectra"):
+        assert words in ran.out
+    told = json.loads(run("misfit", result, "--simulated", "150", "--json").out)
+    assert (told["schema_version"], told["simulated"]) == (1, 150)
+    values = [one["log_bayes"] for one in told["missing"]]
+    assert values == sorted(values, reverse=True)
+    assert run("misfit", result, "--simulated", "9").code == 2
+
+
 def test_a_report_is_made_of_a_stored_answer(run: Run, result: Path, tmp_path: Path) -> None:
     ran = run("report", result, "--out", tmp_path / "a.html")
     assert (ran.code, ran.out, ran.err) == (0, f"{tmp_path / 'a.html'}\n", "")

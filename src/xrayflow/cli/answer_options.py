@@ -135,6 +135,10 @@ Distance = Annotated[str | None, option(metavar="D", help="As '8(1) kpc', for lu
 Redshift = Annotated[
     float | None, option(metavar="Z", help="Luminosities in bands of the source's own frame.", panel=ANSWER)
 ]
+Simulated = Annotated[
+    int,
+    option("--simulated", metavar="N", min=100, max=100_000, help="Spectra that are searched alike.", panel=ANSWER),
+]
 Hardness = Annotated[
     list[str] | None, option(metavar="HARD/SOFT", help="Ratio of energy fluxes, as 4-10/2-4.", panel=ANSWER)
 ]

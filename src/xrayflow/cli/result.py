@@ -153,6 +153,27 @@ def compare(
             print("\n".join(comparison_lines(found)))
 
 
+def misfit(
+    folder: answer_options.Result,
+    simulated: answer_options.Simulated = 1000,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """What an answer's model may lack (line, edge, absorber, energy scale), by evidence and by chance's share."""
+    with answering(debug):
+        from xrayflow.products import load_result, look_closely, microscope_table
+
+        posterior = load_result(folder)
+        with show_progress() as progress:
+            found = look_closely(posterior, simulated, progress)
+        if as_json:
+            from dataclasses import asdict
+
+            print_document({"result": str(folder), "model": posterior.model.text, **asdict(found)})
+        else:
+            print_rich(microscope_table(posterior, found))
+
+
 def table(
     results: answer_options.Results,
     kind: answer_options.TableFormat = answer_options.TableKind.latex,
@@ -306,5 +327,5 @@ def tcl() -> None:
     print(bundled_tcl())
 
 
-VERBS = (flux, error, steppar, compare, reweigh, table, plot, report, export, verify, tcl)
+VERBS = (flux, error, steppar, compare, misfit, reweigh, table, plot, report, export, verify, tcl)
 """In the order of the help."""

@@ -2,6 +2,7 @@
 
 from xrayflow.inference.another_prior import reweigh
 from xrayflow.inference.checks.grid import FOLLOWS
+from xrayflow.inference.checks.missing import Microscope, Missing, find_missing
 from xrayflow.inference.checks.verdict import Doubt, far_nuisances, judge_computation, judge_fit
 from xrayflow.inference.flux import SHOWN_BAND, BandFlux, Derived, ModelDraws, check_band, is_beyond
 from xrayflow.inference.ladder import SamplingBudget
@@ -24,6 +25,8 @@ __all__ = [
     "BandFlux",
     "Derived",
     "Doubt",
+    "Microscope",
+    "Missing",
     "ModelDraws",
     "NoAnswer",
     "Posterior",
@@ -33,6 +36,7 @@ __all__ = [
     "default_network",
     "effective_sample_size",
     "far_nuisances",
+    "find_missing",
     "find_network",
     "infer",
     "infer_batch",

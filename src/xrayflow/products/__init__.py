@@ -6,6 +6,7 @@ from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, par
 from xrayflow.products.derived_table import quantity_table
 from xrayflow.products.display import Display, PlotAxis, Residuals
 from xrayflow.products.levels import central, level_lines
+from xrayflow.products.microscope import look_closely, microscope_table
 from xrayflow.products.plot import write_figure
 from xrayflow.products.publish import draws_table, latex_table, machine_table, results_table
 from xrayflow.products.store import is_result, load_result
@@ -35,7 +36,9 @@ __all__ = [
     "level_lines",
     "load_result",
     "located_summary",
+    "look_closely",
     "machine_table",
+    "microscope_table",
     "parse_band",
     "parse_ratio",
     "products_folder",

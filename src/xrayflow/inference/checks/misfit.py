@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.dataset import LinearSet
 from xrayflow.inference.checks.verdict import in_percent
+from xrayflow.linear_set import LinearSet
 from xrayflow.problem import Problem
 
 WIDTHS = 0.01, 0.3, 0.8
