@@ -14,7 +14,6 @@ from catalogue_zoo import NORMS, Here, write_archive
 from command_zoo import Run, runner
 from xrayflow import cli
 from xrayflow.studies.catalogue import catalogue as room
-from xrayflow.studies.catalogue import prospect
 
 WORDS = (
     "--model",
@@ -37,8 +36,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     """The command in a folder with two spectra and a file that is none; nothing leaves this process."""
     write_archive(tmp_path, NORMS[:2])
     monkeypatch.chdir(tmp_path)
-    for module in (room, prospect):
-        monkeypatch.setattr(module, "Children", lambda *arguments: Here())
+    monkeypatch.setattr(room, "Children", lambda *arguments: Here())
     return runner(capsys, monkeypatch, "catalogue")
 
 
@@ -86,6 +84,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_says_how_to_go_on(run: Run, mo
                     signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(room, "Children", lambda *arguments: Interrupted())
+    before = signal.getsignal(signal.SIGINT)
     ran = run("toy*/toy.pha", *WORDS, "--batch", "1", "--out", "t.ecsv")
     assert ran.code == 130
     assert ran.out == "t.ecsv: 1 of 2 spectra: 1 certified\n"
@@ -94,7 +93,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_says_how_to_go_on(run: Run, mo
         "xrayflow: stopped with 1 spectra left; the same command goes on",
     ]
     assert len(Table.read("t.ecsv")) == 1
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     monkeypatch.setattr(room, "Children", lambda *arguments: Here())
     assert run("toy*/toy.pha", *WORDS, "--batch", "1", "--out", "t.ecsv", "--resume").code == 0
     assert len(Table.read("t.ecsv")) == 2
@@ -115,6 +114,7 @@ def test_columns_of_a_table_are_carried_through(run: Run, tmp_path: Path) -> Non
         (["toy0/toy.pha", "--out", "t.txt"], 1, "give a name that ends in"),
         (["toy0/toy.pha", "--resume", "--restart"], 2, "give --resume or --restart, not both"),
         (["toy0/toy.pha", "--workers", "0"], 2, "workers"),
+        (["toy0/toy.pha", "--workers", "2", "--scheduler", "tcp://x:1"], 2, "give --workers or --scheduler, not both"),
         (["toy0/toy.pha", "--network", "nicer-bhb", "--model", "powerlaw"], 1, "it was made for TBabs"),
         (["toy0/toy.pha", "--model", "powerlw"], 1, "powerlaw"),
         (["toy0/toy.pha", "--rmf", "none.rmf"], 0, ""),

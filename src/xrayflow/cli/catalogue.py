@@ -42,6 +42,7 @@ def catalogue(
     time_limit: options.TimeLimit = None,
     seed: options.Seed = 0,
     workers: options.Workers = 1,
+    scheduler: options.Scheduler = None,
     batch: options.Batch = 24,
     retry: options.Retry = False,
     resume: options.Resume = False,
@@ -57,6 +58,8 @@ def catalogue(
     held, tied = options.assignments(freeze, "--freeze"), options.links(link)
     options.check_fit(held, tied, prior, energies, channels, network, amortised)
     options.check_systematic(systematic)
+    if scheduler is not None and workers > 1:
+        raise typer.BadParameter("give --workers or --scheduler, not both")
     if resume and restart:
         raise typer.BadParameter("give --resume or --restart, not both")
     bands, kept = options.bands(energies), options.channels(channels)
@@ -83,7 +86,7 @@ def catalogue(
         budget = SamplingBudget(draws, ess, seconds=time_limit)
         question = Question.of(setup, network, amortised, seed, budget, rmf, draws_dir is not None)
         listing = make_listing(pha or (), listed, arf=arf, background=background)
-        running = Running(draws_dir, workers, batch, restart, retry)
+        running = Running(draws_dir, workers, scheduler, batch, restart, retry)
         with show_standing() as told:
             if dry_run:
                 prospect = prospect_of(listing, question, out, running, told)

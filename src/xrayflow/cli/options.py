@@ -223,6 +223,9 @@ DrawsEach = Annotated[int, option("--draws", min=2, max=MOST_DRAWS, help="Draws 
 Exact = Annotated[int, option(metavar="N", min=0, help="Exact posteriors of N spectra beside.", panel=ANSWER)]
 Repeats = Annotated[int, option(metavar="N", min=0, help="Measurements of the time; 0: none.", panel=ANSWER)]
 Workers = Annotated[int, option(min=1, metavar="N", help="Processes on this machine, one thread each.", panel=ANSWER)]
+Scheduler = Annotated[
+    str | None, option(metavar="ADDRESS", help="Workers of a Dask scheduler instead: tcp://host:8786.", panel=ANSWER)
+]
 Batch = Annotated[int, option(min=1, metavar="N", help="Spectra that are fitted together.", panel=ANSWER)]
 Retry = Annotated[bool, option("--retry", help="Try those again that failed, or whose files changed.", panel=ANSWER)]
 Resume = Annotated[bool, option("--resume", help="Go on: what the same command does anyway.", panel=ANSWER)]

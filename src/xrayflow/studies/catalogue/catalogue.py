@@ -26,6 +26,7 @@ from xrayflow.setup import FitSetup
 from xrayflow.statistics import MODELLED_SCALE
 from xrayflow.studies.catalogue.batching import BATCH, Run, Standing, Told, Workers
 from xrayflow.studies.catalogue.children import Children, Done
+from xrayflow.studies.catalogue.cluster import Cluster
 from xrayflow.studies.catalogue.columns import columns_of, row_of
 from xrayflow.studies.catalogue.draws_file import draws_bytes, draws_name
 from xrayflow.studies.catalogue.fitting import DrawsOf, Fitting
@@ -47,6 +48,7 @@ class Running:
     Attributes:
         draws_dir: Folder for the draws; None: they are not kept.
         workers: Processes on this machine.
+        scheduler: Address of a Dask scheduler, whose workers are taken instead.
         batch: Sources of a batch.
         restart: Begin anew.
         retry: Try those again that failed, or whose files changed.
@@ -54,9 +56,21 @@ class Running:
 
     draws_dir: Path | None = None
     workers: int = 1
+    scheduler: str | None = None
     batch: int = BATCH
     restart: bool = False
     retry: bool = False
+
+    def crew(self, limit: float | None) -> Children | Cluster:
+        """What works on batches.
+
+        Args:
+            limit: Seconds that the answer of a source may take.
+
+        Raises:
+            DataError: No scheduler answers.
+        """
+        return Children(self.workers, limit) if self.scheduler is None else Cluster(self.scheduler, limit)
 
 
 @dataclass(frozen=True)
@@ -122,6 +136,7 @@ def fit_catalogue(
     background: str | None = None,
     draws_dir: str | Path | None = None,
     workers: int = 1,
+    scheduler: str | None = None,
     batch: int = BATCH,
     restart: bool = False,
     retry: bool = False,
@@ -141,6 +156,7 @@ def fit_catalogue(
         rmf, arf, background: For all spectra that do not say.
         draws_dir: Folder for the draws, a FITS file for each batch.
         workers: Processes on this machine, of one thread each.
+        scheduler: Address of a Dask scheduler, whose workers are taken instead.
         batch: Spectra that are fitted together.
         restart: Begin anew, instead of going on.
         retry: Try those again that failed, or whose files changed.
@@ -167,7 +183,8 @@ def fit_catalogue(
     budget = SamplingBudget(draws, ess, seconds=time_limit)
     question = Question.of(setup, network, amortised, seed, budget, rmf, draws_dir is not None)
     listing = make_listing(spectra, listed, arf=arf, background=background)
-    running = Running(None if draws_dir is None else Path(draws_dir), workers, batch, restart, retry)
+    folder = None if draws_dir is None else Path(draws_dir)
+    running = Running(folder, workers, scheduler, batch, restart, retry)
     return run_catalogue(listing, question, Path(out), running, progress)
 
 
@@ -203,7 +220,9 @@ def run_catalogue(
         ledger.settle(question.words())
         stop = stack.enter_context(stopping_at_signals(lambda: told(Standing(STOPPING, 0, 0))))
         if workers is None:
-            workers = stack.enter_context(Children(running.workers, question.budget.seconds))
+            crew = running.crew(question.budget.seconds)
+            stack.enter_context(crew)
+            workers = crew
         run = Run(listing, ledger, workers, question.rmf, running.batch, running.retry, stop, told)
         keeper = Keeper(question, running.draws_dir)
         keeper.tidy(ledger)

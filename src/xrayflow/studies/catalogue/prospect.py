@@ -10,7 +10,6 @@ from typing import Any
 
 from xrayflow.studies.catalogue.batching import Standing, Told
 from xrayflow.studies.catalogue.catalogue import Running
-from xrayflow.studies.catalogue.children import Children
 from xrayflow.studies.catalogue.ledger import SUFFIX, Ledger
 from xrayflow.studies.catalogue.listing import Listing, key_of
 from xrayflow.studies.catalogue.looking import TOGETHER, Looked, Looking
@@ -74,7 +73,7 @@ def prospect_of(
             done = {kept.key for kept in ledger.rows() if kept.record and not (kept.error and running.retry)}
     sources = [Looked(source, "") for source in listing.sources if key_of(source) not in done]
     matrices, failed, seen = Counter[str](), list[tuple[str, str]](), 0
-    with Children(running.workers, question.budget.seconds) as workers:
+    with running.crew(question.budget.seconds) as workers:
         parts = (sources[at : at + TOGETHER] for at in range(0, len(sources), TOGETHER))
         for one in workers.run((Looking(question.rmf), part) for part in parts):
             for looked, outcome in zip(one.items, one.outcomes, strict=True):
