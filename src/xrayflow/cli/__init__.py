@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from xrayflow.cli import answer, catalogue, check, group, inspect, make, result, study
+from xrayflow.cli import answer, catalogue, check, group, inspect, make, population, result, study
 from xrayflow.cli.terminal import INTERRUPTED, complain, usage
 from xrayflow.memory import keep_freed_memory
 
@@ -88,6 +88,7 @@ for verb in (
         make.train,
         study.evaluate,
     ),
+    *population.VERBS,
     *result.VERBS,
     *(answer.models, make.networks, check.check),
 ):

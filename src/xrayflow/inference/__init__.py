@@ -3,16 +3,21 @@
 from xrayflow.inference.another_prior import reweigh
 from xrayflow.inference.checks.grid import FOLLOWS
 from xrayflow.inference.checks.missing import Microscope, Missing, find_missing
-from xrayflow.inference.checks.verdict import Doubt, far_nuisances, judge_computation, judge_fit
+from xrayflow.inference.checks.verdict import Computation, Doubt, far_nuisances, judge_computation, judge_fit
 from xrayflow.inference.flux import SHOWN_BAND, BandFlux, Derived, ModelDraws, check_band, is_beyond
 from xrayflow.inference.ladder import SamplingBudget
 from xrayflow.inference.pipeline import NoAnswer, Progress, infer, infer_batch, infer_problem
 from xrayflow.inference.posterior import Posterior
+from xrayflow.inference.proposals.draws import WeightedDraws, balance_heuristic
+from xrayflow.inference.proposals.em import refined
+from xrayflow.inference.proposals.mixture import Components, Proposal
 from xrayflow.inference.proposals.network import NO_NETWORK, default_network, find_network
+from xrayflow.inference.proposals.student import StudentMixture, root_of_inverse
 from xrayflow.inference.weights import (
     effective_sample_size,
     log_evidence_error,
     log_mean_weight,
+    most_pareto_k,
     pareto_k,
     systematic_rows,
     weighted_quantile,
@@ -23,6 +28,8 @@ __all__ = [
     "NO_NETWORK",
     "SHOWN_BAND",
     "BandFlux",
+    "Components",
+    "Computation",
     "Derived",
     "Doubt",
     "Microscope",
@@ -31,7 +38,11 @@ __all__ = [
     "NoAnswer",
     "Posterior",
     "Progress",
+    "Proposal",
     "SamplingBudget",
+    "StudentMixture",
+    "WeightedDraws",
+    "balance_heuristic",
     "check_band",
     "default_network",
     "effective_sample_size",
@@ -46,8 +57,11 @@ __all__ = [
     "judge_fit",
     "log_evidence_error",
     "log_mean_weight",
+    "most_pareto_k",
     "pareto_k",
+    "refined",
     "reweigh",
+    "root_of_inverse",
     "systematic_rows",
     "weighted_quantile",
 ]

@@ -7,6 +7,7 @@ from xrayflow.products.derived_table import quantity_table
 from xrayflow.products.display import Display, PlotAxis, Residuals
 from xrayflow.products.levels import central, level_lines
 from xrayflow.products.microscope import look_closely, microscope_table
+from xrayflow.products.numbers import significant, with_uncertainty
 from xrayflow.products.plot import write_figure
 from xrayflow.products.publish import draws_table, latex_table, machine_table, results_table
 from xrayflow.products.store import is_result, load_result
@@ -48,8 +49,10 @@ __all__ = [
     "quantity_table",
     "report",
     "results_table",
+    "significant",
     "verification_lines",
     "verify",
+    "with_uncertainty",
     "write_figure",
     "write_netcdf",
     "write_products",

@@ -4,6 +4,7 @@ from xrayflow.products.figures.bin_table import shown_numbers, spectrum_numbers
 from xrayflow.products.figures.calibration_plots import coverage_figure
 from xrayflow.products.figures.corner_plot import corner_figure
 from xrayflow.products.figures.passport_plot import passport_figure
+from xrayflow.products.figures.population_plot import Along, correlation_figure, population_figure
 from xrayflow.products.figures.qq_plot import cumulated, qq_figure
 from xrayflow.products.figures.recovery_plot import Recovered, recovery_figure
 from xrayflow.products.figures.spectrum_plot import COMPONENT_STYLES, spectrum_figure
@@ -16,13 +17,16 @@ __all__ = [
     "INK",
     "MODEL",
     "WORST",
+    "Along",
     "Recovered",
     "corner_figure",
+    "correlation_figure",
     "coverage_figure",
     "cumulated",
     "image",
     "passport_figure",
     "png",
+    "population_figure",
     "qq_figure",
     "recovery_figure",
     "shown_numbers",

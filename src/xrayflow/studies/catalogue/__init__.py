@@ -7,12 +7,15 @@ from xrayflow.studies.catalogue.listing import Listing, make_listing
 from xrayflow.studies.catalogue.manifest import manifest_path, read_manifest
 from xrayflow.studies.catalogue.prospect import Prospect, prospect_of
 from xrayflow.studies.catalogue.question import Question
+from xrayflow.studies.catalogue.reading import USABLE, CatalogueTable, read_catalogue, read_draws, read_priors
 from xrayflow.studies.catalogue.sources import Progress, Reader, Source, batches, listed_sources, matched, read_list
 from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets, group_of
 
 __all__ = [
     "PARTIAL",
+    "USABLE",
     "Catalogue",
+    "CatalogueTable",
     "GroupBy",
     "Listing",
     "Progress",
@@ -35,9 +38,12 @@ __all__ = [
     "manifest_path",
     "matched",
     "prospect_of",
+    "read_catalogue",
+    "read_draws",
     "read_list",
     "read_manifest",
     "read_partial",
+    "read_priors",
     "run_catalogue",
     "write_targets",
 ]
