@@ -199,7 +199,7 @@ def training_of(network: str | Path | Network | None, model: Model) -> TrainingP
     """
     if network == NO_NETWORK:
         return None
-    found = _fitting(model) if network is None else network
+    found = default_network(model) if network is None else network
     if found is None or isinstance(found, Network):
         return None if found is None else found.training_prior
     return _loaded(found).training_prior

@@ -225,4 +225,4 @@ def _parts(mean: Numbers, sd: Numbers, edges: Numbers) -> Numbers:
         z = (edges - mean[:, None]) / np.maximum(sd, SMALLEST)[:, None]
     tail = ndtr(-np.abs(z))
     apart = np.abs(tail[:, 1:] - tail[:, :-1])
-    return np.where((z[:, :-1] < 0) & (z[:, 1:] > 0), 1.0 - tail[:, 1:] - tail[:, :-1], apart)
+    return np.asarray(np.where((z[:, :-1] < 0) & (z[:, 1:] > 0), 1.0 - tail[:, 1:] - tail[:, :-1], apart))
