@@ -353,6 +353,15 @@ def passport_table() -> list[str]:
             f"{found['coverage_limit']:.3f} once in a hundred), TARP by {found['tarp_off_by']:.3f} "
             f"({found['tarp_limit']:.3f})."
         )
+    if (found := passport.get("evidence")) is not None:  # of benchmarks/evidence.py
+        lines += [
+            "",
+            paragraph(
+                f"Evidences of {found['spectra']} spectra against {found['sampler']}'s nested sampling: ln Z is off by "
+                f"{found['rms_in_errors']:.1f} of its error (root of the mean square; {found['largest_in_errors']:.1f} "
+                f"at most; the median error is {found['median_error']:.2f})."
+            ),
+        ]
     return lines
 
 

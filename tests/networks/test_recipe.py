@@ -51,6 +51,13 @@ def test_the_run_files_of_the_repository_parse(path: Path) -> None:
     assert parse_recipe(recipe.model_dump(mode="json"), "header") == recipe
 
 
+def test_the_tutorial_shows_the_recipe_that_was_measured() -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "tutorials" / "train-your-own.md").read_text(encoding="utf-8")
+    shown = page.split("```toml\n")[1].split("```")[0]
+    assert shown == (root / "recipes" / "pn-ulx.toml").read_text(encoding="utf-8")
+
+
 def test_a_recipe_survives_a_networks_header_with_its_hash() -> None:
     recipe = parse_recipe(toy_table(network=PAPER | {"decoder": "recurrent"}), "toy.toml")
     again = parse_recipe(recipe.model_dump(mode="json"), "header")
