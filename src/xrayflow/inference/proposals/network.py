@@ -215,10 +215,12 @@ def require_network(said: NetworkProposal, problem: Problem) -> NeuralPosterior:
         why = next((note for note in said.notes if note), f"no shipped network was made for {problem.model.text}")
         raise NetworkError(f"--amortised: {why}; give one with --network, or leave --amortised out")
     amortised, modes = said.posterior, problem.calibration
-    if modes is not None and modes.name != amortised.network.training_prior.calibration:
+    known = amortised.network.training_prior.calibration
+    if modes is not None and modes.name != known:
+        others = f" or modes:{known}" if known else ""
         raise NetworkError(
             f"--amortised: network {amortised.name} knows no calibration modes {modes.name}; leave --amortised out, "
-            "or give --systematic 0"
+            f"or give --systematic 0{others}"
         )
     for source, where in enumerate(problem.facts.names):
         if why := amortised.absence(source):
