@@ -255,6 +255,28 @@ def test_what_a_model_may_lack_is_ranked(run: Run, result: Path) -> None:
     assert run("misfit", result, "--simulated", "9").code == 2
 
 
+def test_another_exposure_is_foretold(run: Run, result: Path) -> None:
+    ran = run("forecast", result, "--exposure", "800", "--spectra", "2", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    told = json.loads(ran.out)
+    assert (told["spectra"], told["exposure"]) == (2, 800.0)
+    assert [row["name"] for row in told["parameters"]] == ["TBabs.nH", "powerlaw.PhoIndex", "powerlaw.norm"]
+    refused(run("forecast", result), 2, "say what will be different")
+    for wrong in ("0", "-5", "nan"):
+        refused(run("forecast", result, "--exposure", wrong), 2, "is no time above 0")
+
+
+def test_what_is_not_a_terminal_is_not_cut_at_80_columns(
+    result: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert cli.run(["flux", str(result), "--band", "1-5", "--unabsorbed"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert not any("…" in line for line in lines)
+    assert cli.run(["error", str(result)]) == 0
+    assert "…" not in capsys.readouterr().out
+
+
 def test_a_report_is_made_of_a_stored_answer(run: Run, result: Path, tmp_path: Path) -> None:
     ran = run("report", result, "--out", tmp_path / "a.html")
     assert (ran.code, ran.out, ran.err) == (0, f"{tmp_path / 'a.html'}\n", "")

@@ -139,6 +139,9 @@ Simulated = Annotated[
     int,
     option("--simulated", metavar="N", min=100, max=100_000, help="Spectra that are searched alike.", panel=ANSWER),
 ]
+PlannedSpectra = Annotated[
+    int, option("--spectra", metavar="N", min=2, max=500, help="That are simulated and answered.", panel=ANSWER)
+]
 Hardness = Annotated[
     list[str] | None, option(metavar="HARD/SOFT", help="Ratio of energy fluxes, as 4-10/2-4.", panel=ANSWER)
 ]

@@ -365,6 +365,12 @@ def check_systematic(text: str | None) -> None:
         raise typer.BadParameter(f"{text} is not 0 or more", param_hint="--systematic")
 
 
+def check_exposure(seconds: float | None) -> None:
+    """A time above 0."""
+    if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
+        raise typer.BadParameter(f"{seconds:g} is no time above 0", param_hint="--exposure")
+
+
 def check_simulation(
     theta: Sequence[str] | None,
     freeze: Sequence[str] | None,

@@ -174,6 +174,36 @@ def misfit(
             print_rich(microscope_table(posterior, found))
 
 
+def forecast(
+    folder: answer_options.Result,
+    exposure: options.Exposure = None,
+    rmf: options.Rmf = None,
+    arf: options.Arf = None,
+    background: options.Background = None,
+    energies: options.Energies = None,
+    spectra: answer_options.PlannedSpectra = 8,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Widths to expect of another exposure or instrument: spectra simulated from the draws of an answer, and fitted."""
+    ranges = options.bands(energies)
+    if exposure is None and rmf is None and arf is None and background is None and energies is None:
+        raise typer.BadParameter("say what will be different: --exposure SECONDS, or --rmf and --arf of an instrument")
+    options.check_exposure(exposure)
+    with answering(debug):
+        from xrayflow.products import Plan, forecast_table, load_result
+        from xrayflow.products import forecast as foretold
+
+        plan = Plan(exposure, rmf, arf, background, ranges, spectra, seed)
+        with show_progress() as progress:
+            found = foretold(load_result(folder), plan, progress)
+        if as_json:
+            print_document({"result": str(folder), **found.report()})
+        else:
+            print_rich(forecast_table(found))
+
+
 def table(
     results: answer_options.Results,
     kind: answer_options.TableFormat = answer_options.TableKind.latex,
@@ -327,5 +357,5 @@ def tcl() -> None:
     print(bundled_tcl())
 
 
-VERBS = (flux, error, steppar, compare, misfit, reweigh, table, plot, report, export, verify, tcl)
+VERBS = (flux, error, steppar, compare, misfit, forecast, reweigh, table, plot, report, export, verify, tcl)
 """In the order of the help."""

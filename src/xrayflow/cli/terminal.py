@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
@@ -17,6 +18,8 @@ from xrayflow.errors import XrayflowError, XrayflowWarning
 
 DO_NOT_TRUST = 3
 INTERRUPTED = 130
+WIDE = 1000
+"""Columns of what is not a terminal."""
 
 
 @contextmanager
@@ -144,23 +147,27 @@ def duration(seconds: float) -> str:
     return f"{hours} h {rest:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def print_report(posterior: Any, products: dict[str, Path], title: str | None = None) -> None:
+def _console() -> Any:
+    """Of stdout; where that is no terminal nothing is cut or wrapped at the 80 columns that nobody sees."""
     from rich.console import Console
 
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
+    return Console(highlight=False, markup=False, emoji=False, width=wide)
+
+
+def print_report(posterior: Any, products: dict[str, Path], title: str | None = None) -> None:
     from xrayflow.products import report
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = _console()
     if title is not None:
-        console.rule(title, align="left", style="dim")
+        console.rule(title, align="left", style="dim") if console.width < WIDE else console.print(title)
     console.print(report(posterior, products))
     if title is not None:
         console.print()
 
 
 def print_rich(what: Any) -> None:
-    from rich.console import Console
-
-    Console(highlight=False, markup=False, emoji=False).print(what)
+    _console().print(what)
 
 
 def print_document(told: dict[str, Any]) -> None:

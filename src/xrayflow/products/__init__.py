@@ -5,6 +5,7 @@ from xrayflow.products.comparison import Compared, compare, comparison_lines
 from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, parse_ratio, quantities
 from xrayflow.products.derived_table import quantity_table
 from xrayflow.products.display import Display, PlotAxis, Residuals
+from xrayflow.products.forecast import Forecast, Plan, forecast, forecast_table
 from xrayflow.products.levels import central, level_lines
 from xrayflow.products.microscope import look_closely, microscope_table
 from xrayflow.products.numbers import significant, with_uncertainty
@@ -21,7 +22,9 @@ __all__ = [
     "Axis",
     "Compared",
     "Display",
+    "Forecast",
     "Measured",
+    "Plan",
     "PlotAxis",
     "Quantity",
     "Residuals",
@@ -31,6 +34,8 @@ __all__ = [
     "comparison_lines",
     "data_tree",
     "draws_table",
+    "forecast",
+    "forecast_table",
     "intervals",
     "is_result",
     "latex_table",

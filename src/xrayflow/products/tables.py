@@ -197,7 +197,9 @@ def verdict(posterior: Posterior) -> RenderableType:
     line = Text("verdict".ljust(16))
     line.append(posterior.verdict, style=VERDICT_STYLES[posterior.verdict])
     line.append(f" (computation {computation}, fit {fit})")
-    reasons = [Padding(_bullet(reason), (0, 0, 0, 16)) for reason in (in_words(posterior), *posterior.reasons)]
+    reasons = [
+        Padding(_bullet(reason), (0, 0, 0, 16), expand=False) for reason in (in_words(posterior), *posterior.reasons)
+    ]
     return Group(line, *reasons)
 
 
