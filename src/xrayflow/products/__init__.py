@@ -5,7 +5,7 @@ from xrayflow.products.comparison import Compared, compare, comparison_lines
 from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, parse_ratio, quantities
 from xrayflow.products.derived_table import quantity_table
 from xrayflow.products.display import Display, PlotAxis, Residuals
-from xrayflow.products.forecast import Forecast, Plan, forecast, forecast_table
+from xrayflow.products.forecasting import Forecast, Plan, forecast, forecast_table
 from xrayflow.products.levels import central, level_lines
 from xrayflow.products.microscope import look_closely, microscope_table
 from xrayflow.products.numbers import significant, with_uncertainty

@@ -34,15 +34,14 @@ def test_four_times_the_exposure_halves_the_widths(answer: Posterior) -> None:
         assert row["width90_least"] <= row["width90"] <= row["width90_most"]
         assert row["truth_inside"] >= 3  # of 6 at 90 %: fewer once in 750 times
     assert np.median(found.counts) == pytest.approx(4.0 * answer.data[0].counts.sum(), rel=0.05)
-    again = forecast(answer, Plan(exposure=400.0, spectra=6, seed=3))
-    np.testing.assert_array_equal(again.median, found.median)
     assert found.report()["spectra"] == 6
 
 
 def test_truths_are_draws_of_the_answer_and_answers_are_about_them(answer: Posterior) -> None:
-    found = forecast(answer, Plan(exposure=1e5, spectra=4))
-    np.testing.assert_array_equal(found.truths, answer.resample(4, 0)[:, :2])
+    found, again = (forecast(answer, Plan(exposure=1e5, spectra=2)) for _ in range(2))
+    np.testing.assert_array_equal(found.truths, answer.resample(2, 0)[:, :2])
     np.testing.assert_allclose(found.median, found.truths, rtol=0.02)
+    np.testing.assert_array_equal(again.median, found.median)
 
 
 def test_another_instrument_has_its_own_files(answer: Posterior, tmp_path: Path) -> None:
@@ -51,17 +50,17 @@ def test_another_instrument_has_its_own_files(answer: Posterior, tmp_path: Path)
     found = forecast(answer, plan)
     assert found.exposure == 100.0
     text = StringIO()
-    Console(file=text, width=80).print(forecast_table(found))
+    Console(file=text, width=120).print(forecast_table(found))
     assert "from 2 spectra simulated with draws of the answer" in text.getvalue()
     assert "2 certified" in text.getvalue()
-    with pytest.raises(FileError, match="other.rmf: holds no effective area; give --arf FILE"):
+    with pytest.raises(FileError, match=r"other.rmf: holds no effective area; give --arf FILE"):
         forecast(answer, Plan(exposure=100.0, rmf=str(rmf)))
 
 
 def test_what_cannot_be_foretold_is_one_line(answer: Posterior) -> None:
     with pytest.raises(DataError, match=r"exposure -1 s: give a time above 0"):
         forecast(answer, Plan(exposure=-1.0))
-    with pytest.raises(DataError, match="no simulated spectrum has an answer: .*no counts in"):
+    with pytest.raises(DataError, match=r"no simulated spectrum has an answer: .*no counts in"):
         forecast(answer, Plan(exposure=1e-9, spectra=2))
     twice = altered(answer, data=(*answer.data, *answer.data))
     with pytest.raises(DataError, match="an answer of several data sets has no forecast yet"):
