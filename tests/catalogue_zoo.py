@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ogip_zoo import toy_files
+from xrayflow.studies.catalogue.inline import Inline
 
 BAND = [(1.0, 6.0)]
 QUICK: dict[str, Any] = {
@@ -41,16 +41,7 @@ def write_archive(folder: Path, norms: Sequence[float] = NORMS, header: str = "t
     return [*paths[:2], broken, *paths[2:]]
 
 
-@dataclass(frozen=True)
-class Finished:
-    """What workers give back."""
-
-    items: Sequence[Any]
-    outcomes: list[Any]
-    seconds: float
-
-
-class Here:
+class Here(Inline):
     """Workers that stay in this process; they may stop after some batches of a task, as if the run had died."""
 
     def __init__(self, die_after: int | None = None, of: str = "Fitting") -> None:
@@ -74,10 +65,9 @@ class Here:
                 if self.left == 0:
                     raise Died
                 self.left -= 1
-            outcomes = task.work(task.read(items))
+            yield from super().run(iter([(task, items)]))
             if counted:
                 self.done.append([str(item.source.pha) for item in items])
-            yield Finished(items, outcomes, 0.5)
 
 
 class Died(BaseException):

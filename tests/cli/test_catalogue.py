@@ -89,7 +89,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_says_how_to_go_on(run: Run, mo
     assert ran.code == 130
     assert ran.out == "t.ecsv: 1 of 2 spectra: 1 certified\n"
     assert ran.err.splitlines() == [
-        "xrayflow: finishing the batch; Ctrl-C again ends at once",
+        "xrayflow: finishing the batch; Ctrl-C again ends at once, and the same command goes on either way",
         "xrayflow: stopped with 1 spectra left; the same command goes on",
     ]
     assert len(Table.read("t.ecsv")) == 1

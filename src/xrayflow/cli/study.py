@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, print_document, print_evaluation, show_progress
+from xrayflow.cli.terminal import answering, print_document, print_evaluation, show_progress, show_standing
 
 
 def targets(
@@ -27,6 +27,7 @@ def targets(
     group_by: options.GroupBy = "obsid",
     network: options.StartingNetwork = "none",
     seed: options.Seed = 0,
+    workers: options.Workers = 1,
     out: options.OutFile = None,
     restart: options.Restart = False,
     as_json: options.AsJson = False,
@@ -38,7 +39,7 @@ def targets(
     options.check_choice(objective, ("statistic", "posterior"), "--objective")
     with answering(debug):
         from xrayflow.studies.catalogue import (
-            PARTIAL,
+            Children,
             GroupBy,
             TargetsConfig,
             find_targets,
@@ -51,23 +52,19 @@ def targets(
             bands, grouping, statistic.value, systematic, objective, starts, GroupBy(group_by), seed, network
         )
         place = out or Path("targets.safetensors")
-        partial = place.with_name(place.name + PARTIAL)
-        if restart:
-            partial.unlink(missing_ok=True)
-        with show_progress() as progress:
-            found = find_targets(recipe, sources, rmf, wanted, progress, partial)
+        with show_standing() as told, Children(workers) as children:
+            found = find_targets(recipe, sources, rmf, wanted, told, place, children, restart)
         write_targets(place, found)
-        partial.unlink(missing_ok=True)
-        told = found.summary()
+        summary = found.summary()
         if as_json:
-            print_document({"library": str(place), **told})
+            print_document({"library": str(place), **summary})
             return
-        for one in told["left_out"]:
+        for one in summary["left_out"]:
             print(f"left out: {one['reason']}", file=sys.stderr)
         print(
-            f"{place}: {told['spectra']} targets in {told['groups']} groups, {len(told['left_out'])} left out, "
-            f"{told['at_limit']} with a parameter at an edge of its range; statistic / dof "
-            f"{told['reduced_statistic_10_50_90'][1]:.3g} (median)"
+            f"{place}: {summary['spectra']} targets in {summary['groups']} groups, "
+            f"{len(summary['left_out'])} left out, {summary['at_limit']} with a parameter at an edge of its range; "
+            f"statistic / dof {summary['reduced_statistic_10_50_90'][1]:.3g} (median)"
         )
 
 

@@ -118,7 +118,7 @@ def show_standing() -> Iterator[Callable[[Any], None]]:
         yield show
 
 
-FINISHING = "finishing the batch; Ctrl-C again ends at once"
+FINISHING = "finishing the batch; Ctrl-C again ends at once, and the same command goes on either way"
 MINUTE = 60.0
 
 

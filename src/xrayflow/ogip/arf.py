@@ -55,7 +55,10 @@ class ARF:
         return self.energy_edges.nbytes + self.area.nbytes
 
 
-_KNOWN = KnownFiles["ARF"]()
+MOST_KEPT = 32 << 20
+"""Bytes of areas that a process keeps: some hundred of a CCD. In an archive every spectrum may have its own."""
+
+_KNOWN = KnownFiles["ARF"](MOST_KEPT)
 
 
 def read_arf(path: str | Path) -> ARF:

@@ -297,7 +297,7 @@ def test_a_file_that_changes_between_the_look_and_the_fit_fails_with_the_reason(
 
     found = made([path], out, Meddling())
     assert found.outcomes == {"failed": 1}
-    assert "one of its files changed while the catalogue was made" in found.reasons[str(path)]
+    assert "one of its files changed after it was looked at" in found.reasons[str(path)]
 
 
 @pytest.mark.usefixtures("remembered")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from catalogue_zoo import Died, Here
 from network_zoo import TOY_RUN, toy_network, write_toy
 from ogip_zoo import toy_files
 from xrayflow import cli
@@ -19,8 +21,12 @@ from xrayflow.networks.recipe import parse_recipe, read_recipe
 from xrayflow.networks.store import save_network
 from xrayflow.networks.training.library import read_library
 from xrayflow.networks.training.spectra import library_spectra
+from xrayflow.studies import catalogue as entry
 from xrayflow.studies.catalogue import targets as room
-from xrayflow.studies.catalogue.library import PARTIAL, Targets, read_partial, write_targets
+from xrayflow.studies.catalogue.batching import Standing
+from xrayflow.studies.catalogue.ledger import Ledger
+from xrayflow.studies.catalogue.library import Target, Targets, write_targets
+from xrayflow.studies.catalogue.listing import make_listing
 from xrayflow.studies.catalogue.sources import Reader, Source, read_list
 from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets, group_of
 
@@ -168,8 +174,9 @@ def test_nothing_to_fit_is_an_error_with_the_first_reason(folder: Path) -> None:
 
 
 def test_from_the_command_line_to_a_trained_stage(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(entry, "Children", lambda *arguments: Here())
     out = folder / "targets.safetensors"
     paths = [str(source.pha) for source in sources(folder)]
     assert cli.run(["targets", str(folder / "run.toml"), *paths, "--starts", "4", "--out", str(out), "--json"]) == 0
@@ -198,50 +205,56 @@ def test_starts_from_a_network_end_where_cold_ones_do(folder: Path, found: Targe
     assert not torch.equal(guided.theta, found.theta)  # other ways to the same places
 
 
-def stop(step: str, done: float) -> None:
-    raise KeyboardInterrupt
-
-
-def test_a_stopped_command_goes_on_and_ends_where_an_unstopped_one_does(
+def test_a_run_that_died_goes_on_and_ends_where_an_undisturbed_one_does(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "KEPT", 4)
+    monkeypatch.setattr(room, "BATCH", 3)
     whole = find_targets(folder / "run.toml", sources(folder), None, WANTED)
-    partial = tmp_path / ("targets.safetensors" + PARTIAL)
-    with pytest.raises(KeyboardInterrupt):
-        find_targets(folder / "run.toml", sources(folder), None, WANTED, stop, partial)
-    kept = read_partial(partial, whole.simulator, whole.asked)
-    assert (kept.done, len(kept.rows), len(kept.left_out)) == (4, 3, 1)
-    fractions: list[float] = []
-    found = find_targets(
-        folder / "run.toml", sources(folder), None, WANTED, lambda _, done: fractions.append(done), partial
-    )
-    assert fractions == [8 / 9, 1.0]
+    out = tmp_path / "targets.safetensors"
+    with pytest.raises(Died):
+        find_targets(folder / "run.toml", sources(folder), None, WANTED, out=out, workers=Here(1, "Targeting"))
+    again = Here(of="Targeting")
+    steps: list[Standing] = []
+    found = find_targets(folder / "run.toml", sources(folder), None, WANTED, steps.append, out, again)
+    assert [len(batch) for batch in again.done] == [3, 2]
+    assert [one.done for one in steps if one.step == "fitting"] == [4, 7, 9]
     ends = [write_targets(tmp_path / f"{name}.safetensors", one) for name, one in (("a", whole), ("b", found))]
     assert ends[0].read_bytes() == ends[1].read_bytes()
 
 
-def test_a_stopped_command_of_another_question_is_refused(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_other_settings_are_refused_until_the_run_is_begun_anew(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(entry, "Children", lambda *arguments: Here())
     out = tmp_path / "t.safetensors"
-    partial = tmp_path / ("t.safetensors" + PARTIAL)
-    with pytest.raises(KeyboardInterrupt):
-        find_targets(folder / "run.toml", sources(folder), None, WANTED, stop, partial)
+    with pytest.raises(Died):
+        find_targets(folder / "run.toml", sources(folder), None, WANTED, out=out, workers=Here(0, "Targeting"))
     paths = [str(source.pha) for source in sources(folder)]
     command = ["targets", str(folder / "run.toml"), *paths, "--starts", "3", "--out", str(out)]
     assert cli.run(command) == 1
-    assert "of other spectra or another question; give another --out, or --restart" in capsys.readouterr().err
-    assert partial.exists()
+    assert "was begun with other settings: starts was 4, is 3" in capsys.readouterr().err
     assert not out.exists()
     assert cli.run([*command, "--restart"]) == 0
     assert out.exists()
-    assert not partial.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"no file of ours" * 100])
-def test_a_broken_rest_is_one_line(folder: Path, tmp_path: Path, content: bytes) -> None:
-    partial = tmp_path / "t.partial"
-    partial.write_bytes(content)
-    with pytest.raises(NetworkError, match="cut, corrupted or no safetensors file"):
-        find_targets(folder / "run.toml", sources(folder), None, WANTED, None, partial)
+def test_a_stop_keeps_what_is_done_and_ends(folder: Path, tmp_path: Path) -> None:
+    def told(standing: Standing) -> None:
+        if standing.step == "fitting":
+            signal.raise_signal(signal.SIGINT)
+
+    out = tmp_path / "targets.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        find_targets(folder / "run.toml", sources(folder), None, WANTED, told, out)
+    with Ledger(out) as ledger:
+        ledger.ask_for(make_listing(sources(folder)).keys)
+        assert ledger.not_looked_at() == [0]  # the broken one; the others were seen
+
+
+def test_targets_come_back_from_a_ledger(found: Targets) -> None:
+    for target in found.rows[:2]:
+        again = Target.from_row(*target.to_row())
+        for name in ("pha", "sha256", "group", "statistic", "dof", "name", "converged"):
+            assert getattr(again, name) == getattr(target, name)
+        assert torch.equal(again.theta, target.theta)
+        assert torch.equal(again.inputs.counts, target.inputs.counts)

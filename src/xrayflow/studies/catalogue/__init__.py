@@ -1,8 +1,11 @@
 """CATALOGUE: many spectra on disk: a table of their posteriors, or best fits as targets that networks learn from."""
 
-from xrayflow.studies.catalogue.batching import Standing, Told
+from xrayflow.studies.catalogue.batching import Run, Standing, Told, Workers, keep_rows
 from xrayflow.studies.catalogue.catalogue import Catalogue, Running, fit_catalogue, run_catalogue
-from xrayflow.studies.catalogue.library import PARTIAL, Target, Targets, read_partial, write_targets
+from xrayflow.studies.catalogue.children import Children
+from xrayflow.studies.catalogue.inline import Inline
+from xrayflow.studies.catalogue.ledger import Ledger
+from xrayflow.studies.catalogue.library import Target, Targets, write_targets
 from xrayflow.studies.catalogue.listing import Listing, make_listing
 from xrayflow.studies.catalogue.manifest import manifest_path, read_manifest
 from xrayflow.studies.catalogue.prospect import Prospect, prospect_of
@@ -12,16 +15,19 @@ from xrayflow.studies.catalogue.sources import Progress, Reader, Source, batches
 from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets, group_of
 
 __all__ = [
-    "PARTIAL",
     "USABLE",
     "Catalogue",
     "CatalogueTable",
+    "Children",
     "GroupBy",
+    "Inline",
+    "Ledger",
     "Listing",
     "Progress",
     "Prospect",
     "Question",
     "Reader",
+    "Run",
     "Running",
     "Source",
     "Standing",
@@ -29,10 +35,12 @@ __all__ = [
     "Targets",
     "TargetsConfig",
     "Told",
+    "Workers",
     "batches",
     "find_targets",
     "fit_catalogue",
     "group_of",
+    "keep_rows",
     "listed_sources",
     "make_listing",
     "manifest_path",
@@ -42,7 +50,6 @@ __all__ = [
     "read_draws",
     "read_list",
     "read_manifest",
-    "read_partial",
     "read_priors",
     "run_catalogue",
     "write_targets",

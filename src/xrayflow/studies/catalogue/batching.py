@@ -52,6 +52,9 @@ class Standing:
 
 Told = Callable[[Standing], None]
 
+STOPPING = "stopping"
+"""Step of a run that was asked to stop and finishes what it began."""
+
 
 class Workers(Protocol):
     """What works on batches: processes here, or a cluster."""
@@ -158,3 +161,17 @@ class Run:
                 "--restart all"
             )
         self.ledger.forget(mended)
+
+
+def keep_rows(ledger: Ledger, done: Done) -> None:
+    """Keep a batch whose outcomes have bytes, or nothing, beside their records.
+
+    Args:
+        ledger: The ledger.
+        done: The batch.
+    """
+    rows = [
+        (key_of(one.source), outcome.record, outcome.error, outcome.extra)
+        for one, outcome in zip(done.items, done.outcomes, strict=True)
+    ]
+    ledger.keep_batch(rows, done.seconds)

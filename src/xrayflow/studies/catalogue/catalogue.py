@@ -24,7 +24,7 @@ from xrayflow.models import Model
 from xrayflow.prior import Prior
 from xrayflow.setup import FitSetup
 from xrayflow.statistics import MODELLED_SCALE
-from xrayflow.studies.catalogue.batching import BATCH, Run, Standing, Told, Workers
+from xrayflow.studies.catalogue.batching import BATCH, STOPPING, Run, Standing, Told, Workers
 from xrayflow.studies.catalogue.children import Children, Done
 from xrayflow.studies.catalogue.cluster import Cluster
 from xrayflow.studies.catalogue.columns import columns_of, row_of
@@ -101,9 +101,6 @@ class Catalogue:
         """Whether every source is done."""
         return sum(self.outcomes.values()) == self.sources
 
-
-STOPPING = "stopping"
-"""Step of a run that was asked to stop and finishes what it began."""
 
 SHOWN = 10
 """Reasons of failures that a run keeps in mind; all are in the table."""

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xrayflow.dataset import hashes_of
-from xrayflow.errors import DataError, XrayflowError
+from xrayflow.errors import XrayflowError
 from xrayflow.inference import NoAnswer, Posterior, infer_batch
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
-from xrayflow.studies.catalogue.looking import Looked, combined
+from xrayflow.studies.catalogue.looking import Looked, read_looked
 from xrayflow.studies.catalogue.outcome import Outcome
 from xrayflow.studies.catalogue.question import Question
-from xrayflow.studies.catalogue.sources import Reader
-
-Readable = Observation | XrayflowError
 
 
 @dataclass(frozen=True)
@@ -57,16 +53,15 @@ class Fitting:
 
     question: Question
 
-    def read(self, sources: Sequence[Looked]) -> list[Readable]:
+    def read(self, sources: Sequence[Looked]) -> list[Observation | XrayflowError]:
         """The spectra; in the place of one that is gone, or another one now, the error.
 
         Args:
             sources: With the hashes of their files.
         """
-        reader = Reader(self.question.rmf)
-        return [_read(reader, one) for one in sources]
+        return read_looked(self.question.rmf, sources)
 
-    def work(self, read: list[Readable]) -> list[Outcome]:
+    def work(self, read: list[Observation | XrayflowError]) -> list[Outcome]:
         """The row of each source, and its draws where they are kept.
 
         Args:
@@ -74,7 +69,7 @@ class Fitting:
         """
         found: list[Outcome] = [Outcome(error=str(one)) for one in read]
         places = [place for place, one in enumerate(read) if isinstance(one, Observation)]
-        observations = _sharing([one for one in read if isinstance(one, Observation)])
+        observations = [one for one in read if isinstance(one, Observation)]
         for place, outcome in zip(places, self._answered(observations), strict=True):
             found[place] = outcome
         return found
@@ -160,18 +155,3 @@ def log_density(prior: Prior, theta: NDArray[np.float64]) -> NDArray[np.float64]
     slope = torch.where(per_decade, torch.log(at.clamp(min=1e-300) * math.log(10.0)), 0.0).sum(-1)
     found: NDArray[np.float64] = (prior.log_density(at) - slope).numpy()
     return found
-
-
-def _read(reader: Reader, one: Looked) -> Readable:
-    try:
-        observation = reader.read(one.source)
-    except XrayflowError as error:
-        return error
-    if combined(hashes_of(observation)) != one.hash:
-        return DataError(f"{one.source.pha}: one of its files changed while the catalogue was made; run it again")
-    return observation
-
-
-def _sharing(observations: list[Observation]) -> list[Observation]:
-    """With one object for the matrix that they share."""
-    return [replace(one, rmf=observations[0].rmf) for one in observations]

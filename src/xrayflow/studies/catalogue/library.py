@@ -1,32 +1,23 @@
-"""Targets on disk: a library of spectra with their best fits, whole or as far as a catalogue has been fitted.
-
-Both are one kind of file. The one that is not whole yet stands beside the other under its own name, and holds what was
-asked and how many spectra of the list are done, so that the same command goes on from it.
-"""
+"""Targets: best fits of spectra, as a library that networks learn from, and as rows of a ledger on the way there."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
-from xrayflow.errors import DataError
 from xrayflow.files import OTHER_OUT, SCHEMA_VERSION, package_versions, write_file
 from xrayflow.fitting import BestFit
-from xrayflow.networks import HEADER, NetworkInput, open_tensors, read_json
-from xrayflow.networks.training import LARGEST_LIBRARY, PER_BIN, PER_SOURCE
+from xrayflow.networks import HEADER, NetworkInput
 from xrayflow.simulate import MAKERS, Simulator
-
-PARTIAL = ".partial"
-"""Behind the name of a library that is not whole."""
 
 EDGES = {"": 0.0, "lower": -1.0, "upper": 1.0}
 """How a parameter at an edge of its box is written."""
@@ -84,6 +75,29 @@ class Target:
             bool(fit.converged),
         )
 
+    def to_row(self) -> tuple[dict[str, Any], bytes]:
+        """The same as a record and tensors of a ledger."""
+        tensors = {one.name: getattr(self.inputs, one.name) for one in fields(NetworkInput)}
+        tensors |= {name: getattr(self, name) for name in VECTORS}
+        kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        return {name: getattr(self, name) for name in PLAIN}, save(kept)
+
+    @classmethod
+    def from_row(cls, record: Mapping[str, Any], tensors: bytes) -> Target:
+        """The target that `to_row` kept.
+
+        Args:
+            record, tensors: Of the ledger.
+        """
+        held = load(tensors)
+        given: dict[str, Any] = {name: held[name] for name in VECTORS} | {name: record[name] for name in PLAIN}
+        return cls(inputs=NetworkInput(**{one.name: held[one.name] for one in fields(NetworkInput)}), **given)
+
+
+VECTORS = ("theta", "error", "edge")
+PLAIN = ("pha", "sha256", "group", "statistic", "dof", "name", "converged")
+"""Fields of a target that are tensors, but for the inputs; and those that are plain."""
+
 
 @dataclass
 class Targets:
@@ -94,14 +108,12 @@ class Targets:
         asked: What was asked, of JSON's kinds: the same question gives the same targets.
         rows: Best fits.
         left_out: (file, reason) of the others.
-        done: Spectra of the list that are in one of the two.
     """
 
     simulator: Simulator
     asked: dict[str, Any]
     rows: list[Target] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
-    done: int = 0
 
     @property
     def theta(self) -> Float[Tensor, "source parameter"]:
@@ -163,7 +175,6 @@ def write_targets(out: Path, targets: Targets) -> Path:
         **targets.simulator.describe(),
         **targets.asked,
         "rows": len(rows),
-        "done": targets.done,
         "noise": True,
         "statistics": sorted({row.name for row in rows}),
         "statistic_of": [row.name for row in rows],
@@ -175,54 +186,3 @@ def write_targets(out: Path, targets: Targets) -> Path:
     kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
     write_file(out, save(kept, metadata={HEADER: json.dumps(header)}), OTHER_OUT)
     return out
-
-
-def read_partial(path: Path, simulator: Simulator, asked: dict[str, Any]) -> Targets:
-    """How far an earlier command came; nothing where there is no such file.
-
-    Args:
-        path: What it left.
-        simulator: The network's.
-        asked: What is asked now, and must have been asked then.
-
-    Raises:
-        NetworkError: The file cannot be read.
-        DataError: It is of another question, or not such a file.
-    """
-    if not path.exists():
-        return Targets(simulator, asked)
-    with open_tensors(path, LARGEST_LIBRARY) as file:
-        header = read_json(path, file.metadata())
-        if any(header.get(name) != value for name, value in asked.items()):
-            raise DataError(f"{path}: of other spectra or another question; give another --out, or --restart")
-        try:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            found = Targets(simulator, asked, done=int(header["done"]))
-            found.left_out = [(str(name), str(reason)) for name, reason in header["left_out"]]
-            found.rows = _rows(tensors, header)
-        except (KeyError, TypeError, ValueError, IndexError, RuntimeError):
-            raise DataError(f"{path}: not a file of this version; --restart starts anew") from None
-    return found
-
-
-def _rows(tensors: dict[str, Tensor], header: dict[str, Any]) -> list[Target]:
-    """The rows of a file."""
-    names: Sequence[str] = header["groups"]
-    known = {name: tensors[name].double() for name in (*PER_BIN, *PER_SOURCE)}
-    inputs = NetworkInput(**known, amplitude=torch.zeros_like(known["systematic"]))  # XSPEC's statistic knows no modes
-    return [
-        Target(
-            str(pha),
-            str(sha256),
-            names[int(tensors["group"][row])],
-            inputs.select(torch.tensor([row])),
-            tensors["theta"][row],
-            tensors["theta_error"][row],
-            tensors["edge"][row],
-            float(tensors["statistic"][row]),
-            int(tensors["dof"][row]),
-            str(header["statistic_of"][row]),
-            bool(tensors["converged"][row]),
-        )
-        for row, (pha, sha256) in enumerate(header["spectra"])
-    ]

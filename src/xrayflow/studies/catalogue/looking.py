@@ -11,13 +11,13 @@ import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from xrayflow.dataset import hashes_of
-from xrayflow.errors import XrayflowError, XrayflowWarning
-from xrayflow.ogip import Observation
+from xrayflow.errors import DataError, XrayflowError, XrayflowWarning
+from xrayflow.ogip import RMF, Observation
 from xrayflow.studies.catalogue.outcome import Outcome
 from xrayflow.studies.catalogue.sources import Reader, Source
 
@@ -96,6 +96,30 @@ def look_at(rmf: str | None, source: Source) -> Outcome:
             "said": list(dict.fromkeys(str(one.message) for one in told if issubclass(one.category, XrayflowWarning))),
         }
     )
+
+
+def read_looked(rmf: str | None, sources: Sequence[Looked]) -> list[Observation | XrayflowError]:
+    """Spectra of one matrix, which becomes one object; in the place of one that is gone or another one now, the error.
+
+    Args:
+        rmf: As for `look_at`.
+        sources: With the hashes that their files had.
+    """
+    reader, found = Reader(rmf), list[Observation | XrayflowError]()
+    matrix: RMF | None = None
+    for one in sources:
+        try:
+            observation = reader.read(one.source)
+        except XrayflowError as error:
+            found.append(error)
+            continue
+        if combined(hashes_of(observation)) != one.hash:
+            what = f"{one.source.pha}: one of its files changed after it was looked at; run the same command again"
+            found.append(DataError(what))
+            continue
+        matrix = observation.rmf if matrix is None else matrix
+        found.append(replace(observation, rmf=matrix))
+    return found
 
 
 def paths_of(observation: Observation) -> dict[str, Path]:

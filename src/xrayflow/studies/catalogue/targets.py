@@ -12,24 +12,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from xrayflow.errors import DataError, MismatchError, NetworkError, XrayflowError
+from xrayflow.files import package_versions
 from xrayflow.fitting import BestFit, optimise_problem
 from xrayflow.inference import NO_NETWORK, find_network
 from xrayflow.models import Model
-from xrayflow.networks import Network, NetworkInput, Recipe, load_network, prepare, read_recipe
-from xrayflow.ogip import Observation
-from xrayflow.setup import TOGETHER, FitSetup, problem_of
-from xrayflow.studies.catalogue.library import Target, Targets, read_partial, write_targets
-from xrayflow.studies.catalogue.sources import Progress, Reader, Source, batches
-
-KEPT = 100
-"""Spectra after which what is fitted is kept: so many are lost at most where a command is killed."""
+from xrayflow.networks import Network, NetworkInput, Recipe, load_network, prepare, read_recipe, shipped_networks
+from xrayflow.ogip import DEFAULT_BAND, Observation, read_rmf
+from xrayflow.setup import FitSetup, problem_of
+from xrayflow.simulate import Simulator
+from xrayflow.studies.catalogue.batching import BATCH, STOPPING, Run, Standing, Told, Workers, keep_rows
+from xrayflow.studies.catalogue.inline import Inline
+from xrayflow.studies.catalogue.ledger import Ledger
+from xrayflow.studies.catalogue.library import Target, Targets
+from xrayflow.studies.catalogue.listing import make_listing
+from xrayflow.studies.catalogue.looking import Looked, read_looked, sha256_of
+from xrayflow.studies.catalogue.outcome import Outcome
+from xrayflow.studies.catalogue.question import COMPUTE
+from xrayflow.studies.catalogue.sources import Source
+from xrayflow.studies.catalogue.stopping import stopping_at_signals
 
 STARTS = 16
 
@@ -68,14 +78,20 @@ class TargetsConfig:
     seed: int = 0
     network: str = NO_NETWORK
 
+    def __post_init__(self) -> None:
+        if self.energies is not None:  # a list could be no key of what is made once
+            object.__setattr__(self, "energies", tuple((float(lo), float(hi)) for lo, hi in self.energies))
+
 
 def find_targets(
     recipe: Path,
     sources: Sequence[Source],
     rmf: str | None,
     wanted: TargetsConfig,
-    progress: Progress | None = None,
-    partial: Path | None = None,
+    progress: Told | None = None,
+    out: Path | None = None,
+    workers: Workers | None = None,
+    restart: bool = False,
 ) -> Targets:
     """Fit a catalogue.
 
@@ -84,48 +100,133 @@ def find_targets(
         sources: The spectra.
         rmf: Of all of them, instead of what their headers name.
         wanted: How to fit them.
-        progress: Called with (step, fraction).
-        partial: Where the targets are kept after every `KEPT` spectra, and gone on from; None: nowhere.
+        progress: Called with how far it is.
+        out: What is made of them: a ledger stands beside it, from which the same call goes on; None: it is lost.
+        workers: Who works on batches; None: this process.
+        restart: Begin the ledger anew.
 
     Raises:
-        XrayflowError: A run file or a response that cannot be, or a file of spectra that cannot be fitted.
-        DataError: No spectrum is left; the first reason stands in it. Or the partial file is of another question.
+        XrayflowError: A run file or a response that cannot be, or settings that changed.
+        DataError: No spectrum is left; the first reason stands in it.
+        KeyboardInterrupt: It was stopped; what is done is in the ledger.
     """
-    if not sources:
-        raise DataError("no spectra; give PHA files, or --list FILE")
+    listing = make_listing(sources)
+    if rmf is not None:
+        read_rmf(rmf)
+    task = Targeting(recipe, wanted, rmf)
+    told = progress or _silent
+    with ExitStack() as stack:
+        place = out or Path(stack.enter_context(TemporaryDirectory())) / "targets"
+        ledger = stack.enter_context(Ledger(place, restart))
+        ledger.settle(task.words())
+        stop = stack.enter_context(stopping_at_signals(lambda: told(Standing(STOPPING, 0, 0))))
+        run = Run(listing, ledger, workers or Inline(), rmf, BATCH, False, stop, told)
+        run.look()
+        run.work(task, keep_rows)
+        if stop.asked:
+            raise KeyboardInterrupt
+        found = Targets(task.room.simulator, _asked(task.room.recipe, sources, rmf, wanted))
+        for kept in ledger.rows():
+            if kept.error:
+                found.left_out.append((listing.sources[kept.place].pha.name, kept.error))
+            elif kept.record is not None and kept.extra is not None:
+                found.rows.append(Target.from_row(kept.record, kept.extra))
+    if not found.rows:
+        first = f"; the first: {found.left_out[0][1]}" if found.left_out else ""
+        raise DataError(f"none of {len(listing.sources)} spectra gives a target{first}")
+    return found
+
+
+@dataclass(frozen=True)
+class Workroom:
+    """What every batch needs, made once in a process.
+
+    Attributes:
+        recipe: The run file.
+        network, simulator: That it says.
+        setup: How a spectrum is fitted.
+        starting: The network that gives starts, or its name where that is none.
+    """
+
+    recipe: Recipe
+    network: Network
+    simulator: Simulator
+    setup: FitSetup
+    starting: Network | str
+
+
+@dataclass(frozen=True)
+class Targeting:
+    """Fits sources.
+
+    Attributes:
+        recipe: The run file.
+        wanted: How to fit them.
+        rmf: Of all of them, instead of what their headers name.
+    """
+
+    recipe: Path
+    wanted: TargetsConfig
+    rmf: str | None
+
+    @property
+    def room(self) -> Workroom:
+        """What every batch needs."""
+        return _workroom(self.recipe, sha256_of(self.recipe), self.wanted)
+
+    def words(self) -> dict[str, Any]:
+        """All that decides the numbers."""
+        starting = self.room.starting
+        sha256 = (
+            ""
+            if isinstance(starting, str)
+            else sha256_of(shipped_networks().get(self.wanted.network, self.wanted.network))
+        )
+        asked = {"recipe": self.room.recipe.sha256, "rmf": self.rmf, "sha256 of network": sha256}
+        return {**asdict(self.wanted), **asked, "version of": package_versions(*COMPUTE)}
+
+    def read(self, sources: Sequence[Looked]) -> list[Observation | XrayflowError]:
+        """The spectra; in the place of one that is gone, or another one now, the error."""
+        return read_looked(self.rmf, sources)
+
+    def work(self, read: list[Observation | XrayflowError]) -> list[Outcome]:
+        """The best fit of each source."""
+        found: list[Outcome] = [Outcome(error=str(one)) for one in read]
+        seen: list[tuple[int, Observation, NetworkInput]] = []
+        for place, one in enumerate(read):
+            if isinstance(one, Observation):
+                try:
+                    seen.append((place, one, _seen(self.room, one, self.wanted)))
+                except XrayflowError as error:
+                    found[place] = Outcome(error=str(error))
+        fits = _fits([one for _, one, _ in seen], self.room, self.wanted)
+        for (place, observation, inputs), fit in zip(seen, fits, strict=True):
+            if isinstance(fit, str):
+                found[place] = Outcome(error=fit)
+            else:
+                found[place] = Outcome(*_row_of(Target.of(fit, inputs, group_of(observation, self.wanted.group_by))))
+        return found
+
+
+@lru_cache(maxsize=1)
+def _workroom(recipe: Path, sha256: str, wanted: TargetsConfig) -> Workroom:
+    """Made anew where the run file has other bytes."""
     run = read_recipe(recipe)
     network, simulator = prepare(run, recipe.parent)
-    energies = wanted.energies or [network.recipe.layout.energies]
     setup = FitSetup(
         model=network.model,
         prior=network.training_prior.prior,
         systematic=wanted.systematic,
-        energies=energies,
+        energies=wanted.energies or [network.recipe.layout.energies],
         grouping=wanted.grouping,
         statistic=wanted.statistic,
     )
-    starting = _starting(network.model, wanted.network)
-    asked = _asked(run, sources, rmf, wanted)
-    found = Targets(simulator, asked) if partial is None else read_partial(partial, simulator, asked)
-    reader = Reader(rmf)
-    while found.done < len(sources):
-        some = sources[found.done : found.done + KEPT]
-        for batch in batches(_readable(reader, some, found), TOGETHER):
-            seen = [
-                (one, inputs) for one in batch if (inputs := _seen(network, one, energies, wanted, found)) is not None
-            ]
-            for (observation, inputs), fit in zip(seen, _fits(seen, setup, starting, wanted, found), strict=True):
-                if fit is not None:
-                    found.rows.append(Target.of(fit, inputs, group_of(observation, wanted.group_by)))
-        found.done += len(some)
-        if partial is not None and found.rows:
-            write_targets(partial, found)
-        if progress is not None:
-            progress("fitting", found.done / len(sources))
-    if not found.rows:
-        first = f"; the first: {found.left_out[0][1]}" if found.left_out else ""
-        raise DataError(f"none of {len(sources)} spectra gives a target{first}")
-    return found
+    return Workroom(run, network, simulator, setup, _starting(network.model, wanted.network))
+
+
+def _row_of(target: Target) -> tuple[dict[str, Any], str, bytes]:
+    record, tensors = target.to_row()
+    return record, "", tensors
 
 
 def group_of(observation: Observation, group_by: GroupBy) -> str:
@@ -161,49 +262,27 @@ def _starting(model: Model, name: str) -> Network | str:
     return network
 
 
-def _readable(reader: Reader, sources: Sequence[Source], found: Targets) -> Iterator[Observation]:
-    """The spectra that can be read."""
-    for source in sources:
-        try:
-            yield reader.read(source)
-        except XrayflowError as error:
-            found.left_out.append((source.pha.name, str(error)))
+def _seen(room: Workroom, observation: Observation, wanted: TargetsConfig) -> NetworkInput:
+    """What the network sees of a spectrum."""
+    spectrum = observation.bin(energies=room.setup.energies or DEFAULT_BAND, grouping=wanted.grouping)
+    return room.network.inputs(spectrum, wanted.systematic)
 
 
-def _seen(
-    network: Network,
-    observation: Observation,
-    energies: Sequence[tuple[float, float]],
-    wanted: TargetsConfig,
-    found: Targets,
-) -> NetworkInput | None:
-    """What the network sees of a spectrum; None, with the reason, where that is nothing that it could learn from."""
-    try:
-        spectrum = observation.bin(energies=energies, grouping=wanted.grouping)
-        return network.inputs(spectrum, wanted.systematic)
-    except XrayflowError as error:
-        found.left_out.append((observation.pha.path.name, str(error)))
-        return None
-
-
-def _fits(
-    seen: list[tuple[Observation, NetworkInput]],
-    setup: FitSetup,
-    starting: Network | str,
-    wanted: TargetsConfig,
-    found: Targets,
-) -> list[BestFit | None]:
-    """The best fits of a batch; where one spectrum spoils it, of each by itself."""
-    observations = [one for one, _ in seen]
+def _fits(observations: list[Observation], room: Workroom, wanted: TargetsConfig) -> list[BestFit | str]:
+    """The best fits of a batch; where one spectrum spoils it, of each by itself, or why there is none."""
     if not observations:
         return []
+    setup = room.setup
     try:
         spectra = [setup.bin(one) for one in observations]
         problem = problem_of(spectra, *setup.model_and_prior(), setup, objective=wanted.objective)
-        proposal = find_network(starting, problem, spectra).posterior
+        proposal = find_network(room.starting, problem, spectra).posterior
         return list(optimise_problem(problem, wanted.objective, wanted.starts, wanted.seed, proposal))
     except XrayflowError as error:
-        if len(seen) == 1:
-            found.left_out.append((observations[0].pha.path.name, str(error)))
-            return [None]
-    return [fit for one in seen for fit in _fits([one], setup, starting, wanted, found)]
+        if len(observations) == 1:
+            return [str(error)]
+    return [fit for one in observations for fit in _fits([one], room, wanted)]
+
+
+def _silent(standing: Standing) -> None:
+    """Tells nobody."""
