@@ -338,7 +338,7 @@ def deaths(scratch: Path) -> dict[str, Any]:
         stream.read()
     os.waitpid(process, 0)
     wanted, chance = whole.read_bytes(), random.Random(21)
-    kills, runs, finished, batches, incomplete, most = 0, 0, 0, 0, 0, 0
+    kills, runs, finished, batches, incomplete, most, differ = 0, 0, 0, 0, 0, 0, 0
     out, own_kills, own_batches = scratch / "death-0.fits", 0, 0
     while kills < DEATHS or own_kills:
         here = runs % 10 != 9
@@ -355,7 +355,7 @@ def deaths(scratch: Path) -> dict[str, Any]:
             kills, own_kills = kills + 1, own_kills + 1
             incomplete += not out.exists()
             continue
-        assert out.read_bytes() == wanted, out
+        differ += out.read_bytes() != wanted
         repeated = own_batches - IN_EACH // BATCH
         most = max(most, repeated - own_kills) if own_kills else most
         finished, batches = finished + 1, batches + own_batches
@@ -366,7 +366,7 @@ def deaths(scratch: Path) -> dict[str, Any]:
         "of_whole_commands_with_children": runs // 10,
         "left_no_table": incomplete,
         "finished_tables": finished,
-        "tables_that_differ_from_the_undisturbed_one": 0,
+        "tables_that_differ_from_the_undisturbed_one": differ,
         "spectra": IN_EACH,
         "batches_of_an_undisturbed_run": IN_EACH // BATCH,
         "batches_begun_in_all": batches,
