@@ -102,8 +102,9 @@ def evaluate(
         asked = EvaluationConfig(draws, spectra, every, exact, repeats, energies=bands, grouping=grouping, seed=seed)
         sources = listed_sources(pha or [], listed, arf, background)
         with show_progress() as progress:
-            found = evaluate_networks(library, sources, rmf, [load_network(name) for name in network], asked, progress)
             folder = out or Path("evaluation")
+            loaded = [load_network(name) for name in network]
+            found = evaluate_networks(library, sources, rmf, loaded, asked, progress, folder)
             told = write_evaluation(found, folder)
         if as_json:
             print(to_json(told))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from catalogue_zoo import Died, Here
 from network_zoo import TOY_RUN, stirred, toy_network, write_toy
 from ogip_zoo import toy_files
 from xrayflow import cli
@@ -20,6 +21,7 @@ from xrayflow.networks.training.library import held_apart, read_library
 from xrayflow.studies.catalogue.library import Targets, write_targets
 from xrayflow.studies.catalogue.sources import Source
 from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets
+from xrayflow.studies.validation import exact
 from xrayflow.studies.validation.evaluation import Evaluation, EvaluationConfig, decades_of, evaluate
 from xrayflow.studies.validation.network_draws import answers_of, inside_box
 
@@ -165,3 +167,23 @@ def test_spectra_go_into_decades_of_counts() -> None:
         "1e0": [True, False, False, True],
         "1e1": [False, True, True, False],
     }
+
+
+def test_exact_posteriors_of_a_command_that_died_are_not_computed_again(
+    folder: Path, targets: Targets, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = EvaluationConfig(draws=20, every=True, exact=3, repeats=0, spectra=4)
+    library = folder / "targets.safetensors"
+    monkeypatch.setattr(exact, "TOGETHER", 2)
+    monkeypatch.setattr(exact, "Inline", lambda: Here(1))
+    with pytest.raises(Died):
+        evaluate(library, sources(folder), None, [network], asked, out=tmp_path)
+    again = Here()
+    monkeypatch.setattr(exact, "Inline", lambda: again)
+    found = evaluate(library, sources(folder), None, [network], asked, out=tmp_path)
+    assert [len(batch) for batch in again.done] == [1]
+    assert found.exact == {"certified": 3}
+    whole = evaluate(library, sources(folder), None, [network], asked)
+    np.testing.assert_allclose(found.row("exact").theta, whole.row("exact").theta, rtol=1e-6)
+    with pytest.raises(DataError, match="draws of each was 20, is 10"):
+        evaluate(library, sources(folder), None, [network], replace(asked, draws=10), out=tmp_path)

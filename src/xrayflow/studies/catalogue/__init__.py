@@ -3,6 +3,7 @@
 from xrayflow.studies.catalogue.batching import Run, Standing, Told, Workers, keep_rows
 from xrayflow.studies.catalogue.catalogue import Catalogue, Running, fit_catalogue, run_catalogue
 from xrayflow.studies.catalogue.children import Children
+from xrayflow.studies.catalogue.fitting import Fitting
 from xrayflow.studies.catalogue.inline import Inline
 from xrayflow.studies.catalogue.ledger import Ledger
 from xrayflow.studies.catalogue.library import Target, Targets, write_targets
@@ -19,6 +20,7 @@ __all__ = [
     "Catalogue",
     "CatalogueTable",
     "Children",
+    "Fitting",
     "GroupBy",
     "Inline",
     "Ledger",

@@ -225,7 +225,7 @@ def run_catalogue(
         keeper.tidy(ledger)
         run.look()
         if not stop.asked:
-            run.work(Fitting(question), keeper.keep)
+            run.work(Fitting(question, DrawsOf.of if question.draws else None), keeper.keep)
         return finish(listing, question, out, running.draws_dir, ledger)
 
 

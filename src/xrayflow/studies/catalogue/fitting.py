@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +49,11 @@ class Fitting:
 
     Attributes:
         question: What is asked.
+        kept: What is kept of an answer beside its row; None: nothing.
     """
 
     question: Question
+    kept: Callable[[Posterior], Any] | None = None
 
     def read(self, sources: Sequence[Looked]) -> list[Observation | XrayflowError]:
         """The spectra; in the place of one that is gone, or another one now, the error.
@@ -99,7 +101,7 @@ class Fitting:
     def _outcome(self, answer: Posterior | NoAnswer) -> Outcome:
         if isinstance(answer, NoAnswer):
             return Outcome(error=answer.reason)
-        return Outcome(record_of(answer), extra=DrawsOf.of(answer) if self.question.draws else None)
+        return Outcome(record_of(answer), extra=None if self.kept is None else self.kept(answer))
 
 
 def record_of(posterior: Posterior) -> dict[str, Any]:

@@ -313,6 +313,11 @@ class Ledger:
             ).fetchone()
         return int(found[0]), int(found[1]), int(found[2])
 
+    def seconds(self) -> float:
+        """That all batches took."""
+        with self._speaking():
+            return float(self._base.execute("SELECT ifnull(sum(seconds), 0) FROM batches").fetchone()[0])
+
     def files(self) -> list[tuple[str, str]]:
         """Name and hash of every file of a batch."""
         with self._speaking():

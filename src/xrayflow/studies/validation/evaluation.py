@@ -13,8 +13,6 @@ Source: Redmen et al. 2025, table 1, figures 2 and 3.
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,21 +24,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xrayflow.errors import DataError, MismatchError
-from xrayflow.files import SCHEMA_VERSION, package_versions
-from xrayflow.inference import infer_batch
+from xrayflow.files import SCHEMA_VERSION, make_folder, package_versions
 from xrayflow.networks import Network, open_tensors, read_json
 from xrayflow.networks.training import LARGEST_LIBRARY, VALIDATION_SHARE, held_apart, read_library
 from xrayflow.prior import Prior
 from xrayflow.setup import FitSetup
 from xrayflow.simulate import MAKERS
-from xrayflow.studies.catalogue.sources import Progress, Source, matched
+from xrayflow.studies.catalogue import Progress, Source, Standing, matched
 from xrayflow.studies.validation.calibration import Calibration, calibrate
+from xrayflow.studies.validation.exact import exact_answers
 from xrayflow.studies.validation.network_draws import Row, Timing, network_row, on_axes
 from xrayflow.studies.validation.recovery import draw_sets, linear_fits, pearson
-from xrayflow.studies.validation.refold import observations_of, reduced_of
+from xrayflow.studies.validation.refold import reduced_of
 from xrayflow.studies.validation.truths import Numbers, TruthAndDraws
-
-EXACT_TOGETHER = 20
 
 TARGETS, EXACT = "targets", "exact"
 
@@ -180,6 +176,7 @@ def evaluate(
     networks: Sequence[Network],
     asked: EvaluationConfig,
     progress: Progress | None = None,
+    out: Path | None = None,
 ) -> Evaluation:
     """Draws of networks against the targets of a library.
 
@@ -190,6 +187,7 @@ def evaluate(
         networks: For the library's model and bins, at least one.
         asked: What is wanted.
         progress: Called with (step, fraction).
+        out: Folder of the table: the exact posteriors of a call that was stopped are kept there.
 
     Raises:
         XrayflowError: Files that cannot be read or do not belong together.
@@ -219,7 +217,8 @@ def evaluate(
     setup = FitSetup(model=first.model, prior=prior, energies=energies, grouping=asked.grouping, systematic=0.0)
     computation: dict[str, int] = {}
     if asked.exact > 0:
-        row, computation = exact_row(files, rmf, setup, targets, asked, progress)
+        ledger = None if out is None else make_folder(out) / EXACT
+        row, computation = exact_row(files, rmf, setup, targets, asked, progress, out=ledger)
         drawn.append(row)
     reduced, statistics = reduced_of(files, rmf, setup, [targets, *(row.theta for row in drawn)], progress)
     rows = [Row(TARGETS, targets, None, reduced[0])]
@@ -268,6 +267,7 @@ def exact_row(
     asked: EvaluationConfig,
     progress: Progress | None = None,
     network: str | None = None,
+    out: Path | None = None,
 ) -> tuple[Row, dict[str, int]]:
     """Exact posteriors of the first spectra; the time of all is extrapolated, for any number of draws.
 
@@ -279,6 +279,7 @@ def exact_row(
         asked: Number of spectra and draws, and the seed.
         progress: Called with (step, fraction).
         network: What starts the answers, as in `infer`.
+        out: A ledger stands beside it, from which the same call goes on; None: it is lost.
 
     Returns:
         The row, without its statistic; and how many computations have which status.
@@ -286,17 +287,16 @@ def exact_row(
     prior = setup.prior
     if not isinstance(prior, Prior):
         raise ValueError("a setup with a prior")
-    draws: list[Numbers] = []
-    computation, seconds = Counter[str](), 0.0
-    for observations in observations_of(files[: asked.exact], rmf, EXACT_TOGETHER):
-        started = time.perf_counter()
-        for answer in infer_batch(observations, setup, network, seed=asked.seed):
-            computation[answer.computation.status] += 1
-            draws.append(answer.resample(asked.draws, seed=asked.seed))
-        seconds += time.perf_counter() - started
+
+    def told(standing: Standing) -> None:
         if progress is not None:
-            progress("exact posteriors", len(draws) / asked.exact)
-    every, count = np.stack(draws), len(draws)
-    answers = TruthAndDraws.of(prior.names, on_axes(prior, targets[:count].numpy()), on_axes(prior, every))
-    took = (seconds * len(files) / count,)
-    return Row(EXACT, torch.from_numpy(every[:, 0]), answers, np.empty(0), 0.0, took, took), dict(computation)
+            progress("exact posteriors", standing.done / standing.total)
+
+    some = files[: asked.exact]
+    found = exact_answers(some, rmf, setup, network, asked.draws, asked.seed, told, out)
+    count = len(some)
+    answers = TruthAndDraws.of(prior.names, on_axes(prior, targets[:count].numpy()), on_axes(prior, found.draws))
+    took = (found.seconds * len(files) / count,)
+    return Row(
+        EXACT, torch.from_numpy(found.draws[:, 0].copy()), answers, np.empty(0), 0.0, took, took
+    ), found.computation
