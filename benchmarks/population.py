@@ -215,15 +215,16 @@ def main() -> None:
     before = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     rows = list(before.get("rows", []))
     known = {(row["kind"], row["repetition"]) for row in rows}
-    for repetition in range(asked.repetitions):
-        for kind in PLANTED:
-            if (kind, repetition) not in known:
-                # as it reads when it comes back from the file
-                rows.append(json.loads(to_json(one(kind, repetition))))
-        setup = {"sources": SOURCES, "draws": DRAWS, "planted": PLANTED, "errors": "10^U(-1.5, -0.5), each axis"}
-        document = {**provenance(__file__), **setup, "summary": summary(rows), "rows": rows}
-        write_file(asked.out, to_json(document).encode() + b"\n")
-        print(repetition, json.dumps({kind: row["inside_90"] for kind, row in document["summary"].items()}), flush=True)
+    setup = {"sources": SOURCES, "draws": DRAWS, "planted": PLANTED, "errors": "10^U(-1.5, -0.5), each axis"}
+    for kind in PLANTED:
+        for repetition in range(asked.repetitions):
+            if (kind, repetition) in known:
+                continue
+            rows.append(json.loads(to_json(one(kind, repetition))))  # as it reads when it comes back from the file
+            document = {**provenance(__file__), **setup, "summary": summary(rows), "rows": rows}
+            write_file(asked.out, to_json(document).encode() + b"\n")
+        told = summary(rows).get(kind, {})
+        print(kind, told.get("inside_68"), told.get("inside_90"), told.get("certified"), flush=True)
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def write_catalogue(
     table.write(out, format={".ecsv": "ascii.ecsv", ".fits": "fits", ".parquet": "parquet"}[ending], overwrite=True)
     manifest = {
         "schema_version": 1,
-        "model": {"expression": MODEL},
+        "model": {"expression": MODEL, "held": {"TBabs.nH": 0.2}},
         "prior": {name: [WORDS[name]] for name in names},
         "draws_folder": "draws",
     }

@@ -1,16 +1,21 @@
-"""Verbs on a catalogue's table: population."""
+"""Verbs on a catalogue's table: catalogue-plot, population."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from xrayflow.cli import options
 from xrayflow.cli.options import ANSWER, DATA, FILES, OUTPUT, option
 from xrayflow.cli.terminal import answering, leaving_no_folder, print_document, show_progress
+
+PAGE = "catalogue.html"
+WITH_DRAWS = ("certified", "approximate", "do-not-trust")
+"""Verdicts of rows whose draws the page shows."""
 
 
 class ShapeName(StrEnum):
@@ -55,6 +60,13 @@ DrawsDir = Annotated[
     Path | None,
     option("--draws-dir", metavar="DIR", help="Where the draws lie, if not where the rows say.", panel=FILES),
 ]
+Panels = Annotated[
+    list[str] | None,
+    option("--parameter", metavar="NAME", help="Along time; may be given again. Default: all.", panel=ANSWER),
+]
+Page = Annotated[
+    bool, option("--page/--no-page", help="The page of small spectra and corner plots, from the files.", panel=OUTPUT)
+]
 FigureFormat = Annotated[Ending, option("--format", help="Of the figure.", panel=OUTPUT)]
 
 
@@ -79,7 +91,7 @@ def population(
     if bins is not None and shape is not ShapeName.histogram:
         raise typer.BadParameter("goes with --shape histogram", param_hint="--bins")
     with answering(debug), leaving_no_folder(out):
-        from xrayflow.studies.catalogue import USABLE, read_catalogue, read_draws, read_priors
+        from xrayflow.studies.catalogue import USABLE, read_catalogue, read_draws, read_model
         from xrayflow.studies.population import (
             PopulationConfig,
             SourceDraws,
@@ -91,7 +103,7 @@ def population(
         )
 
         read = read_catalogue(table)
-        priors = read_priors(read)
+        _, priors = read_model(read)
         axes = [axis_of(priors, name) for name in names]
         chosen = None if selection is None else read_selection(selection, axes[0])
         wanted = USABLE[:1] if certified else USABLE
@@ -110,5 +122,50 @@ def population(
             print(f"written  {out}: {told['products']['figure']}, population.json")
 
 
-VERBS = (population,)
+def catalogue_plot(
+    table: CatalogueFile,
+    parameter: Panels = None,
+    page: Page = True,
+    rmf: options.Rmf = None,
+    draws_dir: DrawsDir = None,
+    out: options.Out = None,
+    figure: FigureFormat = Ending.png,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Pictures of a catalogue: parameters along time, hardness and intensity, verdicts; a page of small spectra."""
+    folder = table.with_suffix("") if out is None else out
+    with answering(debug), leaving_no_folder(folder):
+        from xrayflow.errors import DataError, FileError
+        from xrayflow.files import OTHER_OUT, make_folder, write_folder
+        from xrayflow.products.figures import image
+        from xrayflow.studies.catalogue import (
+            SpectrumReader,
+            catalogue_figures,
+            catalogue_page,
+            read_catalogue,
+            read_draws,
+            read_model,
+        )
+
+        read = read_catalogue(table)
+        with show_progress() as progress:
+            made = catalogue_figures(read, parameter or ())
+            contents = {f"{name}.{figure.value}": image(one, figure.value) for name, one in made.items()}
+            if page:
+                priors, draws = dict[str, Any](), dict[str, Any]()
+                with suppress(FileError):
+                    _, priors = read_model(read)
+                with suppress(DataError):  # a catalogue without draws has a page without corners
+                    found = read_draws(read, read.parameters, draws_dir, WITH_DRAWS)
+                    draws = {path: (theta, log_weight) for path, theta, log_weight in found}
+                contents[PAGE] = catalogue_page(read, priors, SpectrumReader(table, rmf), draws, progress)
+        write_folder(make_folder(folder, tuple(contents)), contents, OTHER_OUT)
+        if as_json:
+            print_document({"table": str(table), "rows": read.rows, "products": {n: str(folder / n) for n in contents}})
+            return
+        print(f"{folder}: {', '.join(contents)}")
+
+
+VERBS = (catalogue_plot, population)
 """In the order of the help."""

@@ -35,3 +35,8 @@ def bundled_arf() -> Path:
 def bundled_tcl() -> Path:
     """The script that runs xrayflow from XSPEC's prompt."""
     return _bundled("xrayflow.tcl")
+
+
+def bundled_page() -> Path:
+    """The page of a catalogue, without its numbers."""
+    return _bundled("catalogue.html")

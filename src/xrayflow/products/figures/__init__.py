@@ -2,6 +2,7 @@
 
 from xrayflow.products.figures.bin_table import shown_numbers, spectrum_numbers
 from xrayflow.products.figures.calibration_plots import coverage_figure
+from xrayflow.products.figures.catalogue_plots import Series, hardness_figure, quality_figure, time_figure
 from xrayflow.products.figures.corner_plot import corner_figure
 from xrayflow.products.figures.passport_plot import passport_figure
 from xrayflow.products.figures.population_plot import Along, correlation_figure, population_figure
@@ -19,20 +20,24 @@ __all__ = [
     "WORST",
     "Along",
     "Recovered",
+    "Series",
     "corner_figure",
     "correlation_figure",
     "coverage_figure",
     "cumulated",
+    "hardness_figure",
     "image",
     "passport_figure",
     "png",
     "population_figure",
     "qq_figure",
+    "quality_figure",
     "recovery_figure",
     "shown_numbers",
     "smaller",
     "spectrum_figure",
     "spectrum_numbers",
+    "time_figure",
     "unfolded",
     "unfolded_figure",
 ]

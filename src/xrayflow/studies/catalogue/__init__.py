@@ -9,9 +9,11 @@ from xrayflow.studies.catalogue.ledger import Ledger
 from xrayflow.studies.catalogue.library import Target, Targets, write_targets
 from xrayflow.studies.catalogue.listing import Listing, make_listing
 from xrayflow.studies.catalogue.manifest import manifest_path, read_manifest
+from xrayflow.studies.catalogue.page import SpectrumReader, catalogue_page
+from xrayflow.studies.catalogue.pictures import catalogue_figures
 from xrayflow.studies.catalogue.prospect import Prospect, prospect_of
 from xrayflow.studies.catalogue.question import Question
-from xrayflow.studies.catalogue.reading import USABLE, CatalogueTable, read_catalogue, read_draws, read_priors
+from xrayflow.studies.catalogue.reading import USABLE, CatalogueTable, read_catalogue, read_draws, read_model
 from xrayflow.studies.catalogue.sources import Progress, Reader, Source, batches, listed_sources, matched, read_list
 from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets, group_of
 
@@ -32,6 +34,7 @@ __all__ = [
     "Run",
     "Running",
     "Source",
+    "SpectrumReader",
     "Standing",
     "Target",
     "Targets",
@@ -39,6 +42,8 @@ __all__ = [
     "Told",
     "Workers",
     "batches",
+    "catalogue_figures",
+    "catalogue_page",
     "find_targets",
     "fit_catalogue",
     "group_of",
@@ -52,7 +57,7 @@ __all__ = [
     "read_draws",
     "read_list",
     "read_manifest",
-    "read_priors",
+    "read_model",
     "run_catalogue",
     "write_targets",
 ]

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrayflow.errors import DataError, FileError, MissingExtraError, XrayflowError
-from xrayflow.models import parse_model
-from xrayflow.prior import Marginal, Prior, name_of
+from xrayflow.models import Model
+from xrayflow.prior import Marginal
+from xrayflow.setup import FitSetup
 from xrayflow.studies.catalogue.manifest import manifest_path, read_manifest
 
 Numbers = NDArray[np.float64]
@@ -101,8 +102,8 @@ def read_catalogue(path: Path) -> CatalogueTable:
     return CatalogueTable(path, columns, units)
 
 
-def read_priors(table: CatalogueTable) -> dict[str, Marginal]:
-    """The priors of a catalogue's free parameters, by name.
+def read_model(table: CatalogueTable) -> tuple[Model, dict[str, Marginal]]:
+    """The model of a catalogue, and the priors of its free parameters by name.
 
     Args:
         table: Its manifest is read.
@@ -112,15 +113,22 @@ def read_priors(table: CatalogueTable) -> dict[str, Marginal]:
     """
     place, document = manifest_path(table.path), read_manifest(table.path)
     try:
-        model = parse_model(str(document["model"]["expression"]))
-        words = [str(one) for given in document["prior"].values() for one in given]
-        named = {name_of(one).lower() for one in words}
-        found = [one for one in Prior.of(model, words).marginals if one.name.lower() in named]
+        said = document["model"]
+        held = dict(said.get("held", {}))
+        links = {name: str(value) for name, value in held.items() if isinstance(value, str)}
+        setup = FitSetup(
+            model=str(said["expression"]),
+            abund=said.get("abund"),
+            prior=[str(one) for words in document["prior"].values() for one in words],
+            freeze={name: float(value) for name, value in held.items() if name not in links},
+            link=links,
+        )
+        model, prior = setup.model_and_prior()
     except XrayflowError as error:
-        raise FileError(f"{place}: its priors cannot be read: {error}") from None
-    except (KeyError, TypeError, AttributeError):
+        raise FileError(f"{place}: its model and priors cannot be read: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise FileError(f"{place}: it does not say the model and its priors; run the catalogue again") from None
-    return {marginal.name: marginal for marginal in found}
+    return model, {marginal.name: marginal for marginal in prior.marginals}
 
 
 def read_draws(

@@ -81,7 +81,7 @@ class SourceDraws:
 
     Attributes:
         axes: The parameters.
-        x: (draw, axis) places.
+        x: (draw, axis) places, each axis contiguous.
         weight: (draw,) under the catalogue's own prior; those of a source sum to one.
         log_ratio: (draw,) ln of weight / prior.
         start: (source,) the first draw of each.
@@ -131,7 +131,7 @@ class SourceDraws:
         start = np.cumsum([0, *(len(one) for one in weights)])[:-1].astype(np.int64)
         log_weight, names = np.concatenate(weights), tuple(name for name, _, _ in sources)
         ratio = log_weight - np.concatenate(priors)
-        return cls(tuple(axes), np.concatenate(places), np.exp(log_weight), ratio, start, names)
+        return cls(tuple(axes), np.asfortranarray(np.concatenate(places)), np.exp(log_weight), ratio, start, names)
 
     @property
     def sources(self) -> int:
@@ -186,7 +186,7 @@ class SourceDraws:
         weight = np.repeat(1.0 / np.array(lengths), lengths)
         ratio = self.log_ratio[picked] - np.log(self.weight[picked]) + np.log(weight)
         start = np.cumsum([0, *lengths])[:-1].astype(np.int64)
-        return SourceDraws(self.axes, self.x[picked], weight, ratio, start, self.names)
+        return SourceDraws(self.axes, np.asfortranarray(self.x[picked]), weight, ratio, start, self.names)
 
     def effective(self, shares: Numbers) -> Numbers:
         """(source,) effective number of draws, 1 / sum of squares.

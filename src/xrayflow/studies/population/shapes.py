@@ -159,11 +159,18 @@ class Correlated(Shape):
 
     def log_density(self, h: Numbers, x: Numbers) -> Numbers:
         mean, sd, rest = h[:, (0, 2)], np.maximum(h[:, (1, 3)], SMALLEST), _rest(h[:, 4])
+        log_volume = np.log(2.0 * math.pi) + np.log(sd).sum(-1) + 0.5 * np.log(rest) + np.log(self._whole(h))
         with np.errstate(over="ignore", invalid="ignore"):
-            z = (x - mean[:, None]) / sd[:, None]
-            square = (z[..., 0] - h[:, 4, None] * z[..., 1]) ** 2 / rest[:, None] + z[..., 1] ** 2
-        log_volume = np.log(2.0 * math.pi) + np.log(sd).sum(-1) + 0.5 * np.log(rest)
-        return np.asarray(-0.5 * square - (log_volume + np.log(self._whole(h)))[:, None])
+            first, second = ((x[:, i] - mean[:, i, None]) / sd[:, i, None] for i in (0, 1))
+            # the first less what the second says of it, then both squared, each in place
+            first -= h[:, 4, None] * second
+            first *= first
+            first *= (-0.5 / rest)[:, None]
+            second *= second
+            second *= 0.5
+            first -= second
+            first -= log_volume[:, None]
+        return np.asarray(first)
 
     def inside(self, h: Numbers, edges: Numbers) -> Numbers:
         middle = np.broadcast_to(0.5 * (edges[1:] + edges[:-1]), (h.shape[0], edges.size - 1))
