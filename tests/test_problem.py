@@ -382,6 +382,16 @@ def test_what_is_shown_at_a_point_is_the_statistic_and_the_deviance_there(proble
     assert one.of_statistic().likelihood_kind == "profile"
 
 
+def test_c_of_many_draws_is_told_by_their_likelihood_where_that_is_poissons(problem: Problem, tmp_path: Path) -> None:
+    for of, poisson in ((problem, True), (problem_of(tmp_path, systematic=0.01), False)):
+        one = of.select(torch.tensor([1]))
+        theta = of.prior.to_theta(draws_of(of))[1]
+        known = one.log_likelihood(theta[None])[0]
+        torch.testing.assert_close(one.shown_statistic(theta, known), one.shown_statistic(theta), rtol=1e-9, atol=0)
+        moved = one.shown_statistic(theta, known - 1.0) - one.shown_statistic(theta)
+        assert moved.mean() == pytest.approx(2.0 if poisson else 0.0, abs=1e-4), "elsewhere C is another number"
+
+
 def test_a_replica_has_data_of_its_own_for_every_draw(problem: Problem) -> None:
     """The deviance of simulated counts about their own model: as many as bins, within 5 of its standard errors."""
     one = problem.select(torch.tensor([0]))

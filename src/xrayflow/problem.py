@@ -378,12 +378,19 @@ class Problem:
             Value("deviance", float(self.deviance(self.expected(here), here)), own_dof, self.likelihood_name),
         )
 
-    def shown_statistic(self, theta: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
+    def shown_statistic(
+        self, theta: Float[Tensor, "draw parameter"], log_likelihood: Float[Tensor, " draw"] | None = None
+    ) -> Float[Tensor, " draw"]:
         """XSPEC's statistic of a batch of one, as tables show it: in bins that were asked for (`as_asked`).
 
         Args:
             theta: The points.
+            log_likelihood: There, in these very bins, where it is known: C is measured from the same number.
         """
+        if log_likelihood is not None and all(
+            data.likelihood.is_poisson and data.choices[0].name == "cstat" for data in self.sets
+        ):
+            return 2.0 * (sum(data.likelihood.log_saturated()[0, 0] for data in self.sets) - log_likelihood)
         shown = []
         for piece in self._pieces(theta[None]):
             value = torch.zeros(piece.shape[1], dtype=torch.float64)

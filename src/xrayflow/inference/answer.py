@@ -122,7 +122,7 @@ def judge(one: Candidate, budget: SamplingBudget, seed: int) -> Posterior:
             log_weight.numpy(),
             drawn.log_likelihood[0].numpy(),
             drawn.log_proposal[0].numpy(),
-            shown.shown_statistic(theta).numpy(),
+            shown.shown_statistic(theta, drawn.log_likelihood[0] if shown is problem else None).numpy(),
         ),
         weighing=Weighing(
             ess=ess,

@@ -101,6 +101,11 @@ class CountLikelihood(Likelihood):
         return super().negligible if self.shortfalls else not self._has_background
 
     @property
+    def is_poisson(self) -> bool:
+        """Without a background and a systematic error."""
+        return not (self._has_background or self._has_systematic)
+
+    @property
     def _has_systematic(self) -> bool:
         return bool((self.systematic > 0).any())
 

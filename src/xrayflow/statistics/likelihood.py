@@ -76,6 +76,11 @@ class Likelihood(ABC):
         return min(lacking, key=lambda one: one.negligible).why if lacking else ""
 
     @property
+    def is_poisson(self) -> bool:
+        """Whether it is Poisson's of the source's expected counts alone: its deviance is XSPEC's C then."""
+        return False
+
+    @property
     def negligible(self) -> bool:
         """Whether nobody would see the difference to an exact likelihood."""
         return all(one.negligible for one in self.shortfalls)
