@@ -1,7 +1,7 @@
 """The errors and warnings of xrayflow: each says where, what was found and what to do.
 
 ```
-XrayflowError(Exception)          the command line prints it as one line and exits with 1
+XrayflowError(Exception)          the command line prints it as one line and exits with 1, or 2 where it is `misused`
 ├── FileError                     a file that is missing, broken or not what it should be
 │   ├── FormatError               readable, but it breaks the OGIP rules that we need
 │   └── MismatchError             two files that do not belong together (grids, channels)
@@ -21,7 +21,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -31,7 +31,13 @@ Place = tuple[int | str, ...]
 
 
 class XrayflowError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors that a user can cause and mend.
+
+    Attributes:
+        usage: Whether what an option says cannot be, whatever files and model are: the command line exits with 2 then.
+    """
+
+    usage = False
 
 
 class FileError(XrayflowError):
@@ -76,6 +82,19 @@ class MissingExtraError(XrayflowError):
 
 class XrayflowWarning(UserWarning):
     """An assumption was made that the user should know of."""
+
+
+_Error = TypeVar("_Error", bound=XrayflowError)
+
+
+def misused(error: _Error) -> _Error:
+    """An error of what an option says by itself: `raise misused(DataError(...))`.
+
+    Args:
+        error: The error.
+    """
+    error.usage = True
+    return error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

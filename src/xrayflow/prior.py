@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.errors import PriorError, nearest
+from xrayflow.errors import PriorError, misused, nearest
 from xrayflow.models import Model, Parameter
 
 Theta = Float[Tensor, "*batch parameter"]
@@ -217,7 +217,7 @@ def _assignment(text: str) -> re.Match[str]:
     """Name, kind and rest of one of the user's changes."""
     match = _ASSIGNMENT.match(text)
     if match is None:
-        raise PriorError(f"--prior '{text}': not understood; write NAME=lo:hi or NAME~N(mean,sd)")
+        raise misused(PriorError(f"--prior '{text}': not understood; write NAME=lo:hi or NAME~N(mean,sd)"))
     return match
 
 
@@ -227,18 +227,20 @@ def _changed(marginal: Marginal, parameter: Parameter, kind: str, rest: str, tex
         match = _NORMAL.match(rest)
         mean, sd = (_number(match["mean"], text), _number(match["sd"], text)) if match else (math.nan, 0.0)
         if not sd > 0 or not math.isfinite(mean):
-            raise PriorError(f"--prior '{text}': write NAME~N(mean,sd) with sd > 0")
+            raise misused(PriorError(f"--prior '{text}': write NAME~N(mean,sd) with sd > 0"))
         return _normal(marginal, (marginal.lo, marginal.hi, marginal.scale), (mean, sd), text)
     parts = rest.split(":")
     scale = marginal.scale
     if parts[0].lower() in ("log", "lin", "linear"):
         scale = "log" if parts.pop(0).lower() == "log" else "linear"
     if len(parts) != 2:
-        raise PriorError(f"--prior '{text}': not understood; write NAME=lo:hi or NAME~N(mean,sd)")
+        raise misused(PriorError(f"--prior '{text}': not understood; write NAME=lo:hi or NAME~N(mean,sd)"))
     lo, hi = (_number(part, text) for part in parts)
     if not lo < hi:
-        raise PriorError(
-            f"--prior '{text}': {lo:g} is not below {hi:g}; to fix a value use --freeze {marginal.name}={lo:g}"
+        raise misused(
+            PriorError(
+                f"--prior '{text}': {lo:g} is not below {hi:g}; to fix a value use --freeze {marginal.name}={lo:g}"
+            )
         )
     if lo < parameter.hard[0] or hi > parameter.hard[1]:
         raise PriorError(
@@ -269,7 +271,7 @@ def _number(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise PriorError(f"--prior '{where}': '{text}' is not a number")
+        raise misused(PriorError(f"--prior '{where}': '{text}' is not a number"))
     return value
 
 

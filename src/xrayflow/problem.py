@@ -358,8 +358,13 @@ class Problem:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What there is to say of the bins of a batch of one."""
-        return tuple(remark for data in self.sets for remark in data.remarks)
+        """What there is to say of the bins of a batch of one, and of its model."""
+        outside = [
+            f"{p.name} is held at {p.value:g}, where its prior would not go ({p.box[0]:g} .. {p.box[1]:g})"
+            for p in self.model.parameters
+            if p.frozen and not p.is_switch and p.value != 0.0 and not p.box[0] <= p.value <= p.box[1]
+        ]
+        return (*(remark for data in self.sets for remark in data.remarks), *outside)
 
     def shown_at(self, theta: Float[Tensor, " parameter"], asked: Problem | None = None) -> tuple[Value, Value]:
         """What an answer of a batch of one shows at a point: XSPEC's statistic of the bins asked for, the deviance.

@@ -132,6 +132,7 @@ def test_errors_are_those_of_xspec_beside_the_posteriors(run: Run, result: Path)
     assert "powerlaw.PhoIndex" in ran.out
     assert "powerlaw.norm" not in ran.out
     told = json.loads(run("error", result, "2", "--json").out)
+    assert told["notes"] == []
     (row,) = told["parameters"]
     assert row["name"] == "powerlaw.PhoIndex"
     assert row["statistic"]["lower"] < row["posterior"]["median"] < row["statistic"]["upper"]
@@ -153,10 +154,10 @@ def test_a_grid_is_columns_or_json(run: Run, result: Path) -> None:
     ("arguments", "code", "word"),
     [
         (("error", "RESULT", "diskbb.Tin"), 1, "has no parameter 'diskbb.Tin'"),
-        (("error", "RESULT", "--delta", "-1"), 1, "is no rise"),
+        (("error", "RESULT", "--delta", "-1"), 2, "is no rise"),
         (("error", "RESULT", "--model", "powerlaw"), 2, "is an answer already, so leave model out"),
         (("error", "nothing.pha"), 1, "nothing.pha: no such file"),
-        (("steppar", "RESULT", "2=1"), 1, "write NAME=LO:HI"),
+        (("steppar", "RESULT", "2=1"), 2, "write NAME=LO:HI"),
         (("steppar", "RESULT", "2=3:1"), 1, "give lo < hi within its box"),
         (("steppar", "RESULT"), 2, "Missing argument"),
     ],

@@ -138,3 +138,4 @@ def test_it_is_told_that_calibration_modes_are_left_out(found: Intervals) -> Non
         with console.capture() as capture:
             console.print(intervals_of.table())
         assert ("calibration modes" in capture.get()) is told
+        assert [("calibration modes" in note) for note in intervals_of.notes] == [True] * told

@@ -1,6 +1,7 @@
 """The command line: it reads options, calls the rooms, prints. No logic lives here, and no torch until a command runs.
 
-Exit codes: 0 answered; 1 a clear one-line error (traceback with --debug); 2 usage; 3 answered, but the verdict of `fit`
+Exit codes: 0 answered; 1 a clear one-line error (traceback with --debug): what files, data, models and their parameters
+do not allow; 2 usage: an option that cannot be read, or whose value can never be; 3 answered, but the verdict of `fit`
 is do-not-trust; 130 interrupted. With `--json`, stdout holds one JSON object and nothing else.
 """
 

@@ -22,7 +22,7 @@ def demo(
     out: options.Out = Path("xrayflow-demo"), as_json: options.AsJson = False, debug: options.Debug = False
 ) -> None:
     """Fit a real and a simulated NICER spectrum end to end (10 s): the first thing to run."""
-    with answering(debug):
+    with answering(debug), leaving_no_folder(out, "real", "simulated"):
         from xrayflow import demo as examples
         from xrayflow.products import located_summary
 

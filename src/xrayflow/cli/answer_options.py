@@ -33,6 +33,13 @@ class TableKind(StrEnum):
     mrt = "mrt"
 
 
+class ExportKind(StrEnum):
+    """The names of `export --format`."""
+
+    netcdf = "netcdf"
+    pesummary = "pesummary"
+
+
 class Figure(StrEnum):
     """The figures of `plot`."""
 
@@ -92,6 +99,9 @@ Rebin = Annotated[
     ),
 ]
 TableFormat = Annotated[TableKind, option("--format", help="Of the table.", panel=OUTPUT)]
+ExportFormat = Annotated[
+    ExportKind, option("--format", help="netCDF, for ArviZ and xarray; or HDF5, for PESummary.", panel=OUTPUT)
+]
 TableLevel = Annotated[IntervalLevel, option("--level", help="Of the intervals [%].", panel=OUTPUT)]
 DataFolder = Annotated[
     Path | None, option("--data", metavar="DIR", help="Where the files of the data are now.", panel=FILES)

@@ -112,6 +112,8 @@ def look_ahead(
             for part in _steps(found, setup, rmf, arf, background):
                 told |= part
         except XrayflowError as error:
+            if error.usage:
+                raise
             told["error"] = str(error)
     told["warnings"] = []
     from xrayflow.ogip import Oddity

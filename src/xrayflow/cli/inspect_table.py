@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from xrayflow.cli.terminal import stdout_console
+
 KINDS = {"PHA": "spectrum", "RMF": "redistribution matrix", "RSP": "response with its area", "ARF": "effective area"}
 Line = tuple[str, str | Text]
 
@@ -22,7 +24,7 @@ def print_description(document: Mapping[str, Any], *, first: bool) -> None:
         document: Of it.
         first: Of all.
     """
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = stdout_console()
     if not first:
         console.print()
     holds = document["holds"]

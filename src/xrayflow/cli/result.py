@@ -254,15 +254,22 @@ def report(
 
 def export(
     folder: answer_options.Result,
+    kind: answer_options.ExportFormat = answer_options.ExportKind.netcdf,
     out: options.OutFile = None,
     debug: options.Debug = False,
 ) -> None:
-    r"""An answer as a netCDF file that ArviZ and xarray read (needs pip install 'xrayflow\[io]')."""
+    r"""An answer as a file that ArviZ and xarray, or PESummary read (needs pip install 'xrayflow\[io]')."""
     with answering(debug):
-        from xrayflow.products import load_result, write_netcdf
+        from xrayflow.products import load_result, write_netcdf, write_pesummary
 
-        place = write_netcdf(load_result(folder), out or folder / "posterior.nc")
-    print(f"{place}: read it with arviz.from_netcdf or xarray.open_datatree")
+        posterior = load_result(folder)
+        if kind is answer_options.ExportKind.pesummary:
+            place = write_pesummary(posterior, out or folder / "posterior.h5")
+            how = "pesummary.io.read"
+        else:
+            place = write_netcdf(posterior, out or folder / "posterior.nc")
+            how = "arviz.from_netcdf or xarray.open_datatree"
+    print(f"{place}: read it with {how}")
 
 
 def verify(
@@ -312,7 +319,7 @@ def error(
         if as_json:
             minimum = {"name": found.posterior.statistic.name, "value": found.fit.value, "dof": found.fit.dof}
             told = {"result": str(target), "statistic": minimum, "delta": delta, "parameters": found.rows()}
-            print_document(told)
+            print_document(told | {"notes": list(found.notes)})
         else:
             print_rich(found.table())
 

@@ -24,7 +24,10 @@ WIDE = 1000
 
 @contextmanager
 def answering(debug: bool) -> Iterator[None]:
-    """Our errors end as one line and exit code 1, our warnings as one line each; all else is a bug and shows itself."""
+    """Our errors end as one line and exit code 1, or 2 where an option alone is wrong; our warnings as one line each.
+
+    All else is a bug and shows itself.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("always", XrayflowWarning)
         usual, told = warnings.showwarning, set()
@@ -50,16 +53,22 @@ def answering(debug: bool) -> Iterator[None]:
             if debug:
                 traceback.print_exc()
             complain(str(error))
-            raise typer.Exit(1) from None
+            raise typer.Exit(2 if error.usage else 1) from None
         except KeyboardInterrupt:
             complain("interrupted")
             raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager
-def leaving_no_folder(out: Path | None) -> Iterator[None]:
-    """Where a verb fails, the folders that it made for its products go again, as they are empty."""
-    made = [] if out is None else [one for one in (out, *out.parents) if not one.exists()]
+def leaving_no_folder(out: Path | None, *inside: str) -> Iterator[None]:
+    """Where a verb fails, the folders that it made for its products go again, as far as they are empty.
+
+    Args:
+        out: The folder.
+        inside: Names of folders that are made in it.
+    """
+    wanted = [] if out is None else [*(out / name for name in inside), out, *out.parents]
+    made = [one for one in wanted if not one.exists()]
     try:
         yield
     except BaseException:
@@ -147,7 +156,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {rest:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def _console() -> Any:
+def stdout_console() -> Any:
     """Of stdout; where that is no terminal nothing is cut or wrapped at the 80 columns that nobody sees."""
     from rich.console import Console
 
@@ -158,7 +167,7 @@ def _console() -> Any:
 def print_report(posterior: Any, products: dict[str, Path], title: str | None = None) -> None:
     from xrayflow.products import report
 
-    console = _console()
+    console = stdout_console()
     if title is not None:
         console.rule(title, align="left", style="dim") if console.width < WIDE else console.print(title)
     console.print(report(posterior, products))
@@ -167,7 +176,7 @@ def print_report(posterior: Any, products: dict[str, Path], title: str | None = 
 
 
 def print_rich(what: Any) -> None:
-    _console().print(what)
+    stdout_console().print(what)
 
 
 def print_document(told: dict[str, Any]) -> None:

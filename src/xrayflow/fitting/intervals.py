@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xrayflow.errors import DataError, XrayflowWarning
+from xrayflow.errors import DataError, XrayflowWarning, misused
 from xrayflow.fitting.fit import AT_LIMIT, BestFit
 from xrayflow.fitting.held import HasBestFit, HeldFits, column_of, fit_of, refitted
 
@@ -96,7 +96,9 @@ def error(fit: BestFit | HasBestFit, names: str | Iterable[str] | None = None, d
         DataError: delta is not positive.
     """
     if not delta > 0 or not np.isfinite(delta):
-        raise DataError(f"error: delta {delta:g} is no rise of the statistic; give a positive number, as 2.706")
+        raise misused(
+            DataError(f"error: delta {delta:g} is no rise of the statistic; give a positive number, as 2.706")
+        )
     fit = fit_of(fit)
     asked = fit.problem.model.names if names is None else (names,) if isinstance(names, str) else tuple(names)
     columns = [column_of(fit, name) for name in asked]

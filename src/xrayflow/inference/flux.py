@@ -26,7 +26,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xrayflow.errors import DataError
+from xrayflow.errors import DataError, misused
 from xrayflow.folding import Grid
 from xrayflow.inference.weights import shown_quantiles, systematic_rows, weighted_quantile
 from xrayflow.models import Model, PhotonFlux, component_alone, find_additive, without_absorbers, without_component
@@ -360,4 +360,4 @@ def check_band(band: Sequence[float]) -> None:
     """
     if len(band) != 2 or not LOWEST <= band[0] < band[1] <= HIGHEST:
         said = "-".join(f"{energy:g}" for energy in band)
-        raise DataError(f"band {said} keV: give two energies in order, within {LOWEST:g}-{HIGHEST:g}, as 2-10")
+        raise misused(DataError(f"band {said} keV: give two energies in order, within {LOWEST:g}-{HIGHEST:g}, as 2-10"))

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from xrayflow.errors import DataError
+from xrayflow.errors import DataError, misused
 from xrayflow.ogip.rmf import RMF
 
 IntArray = NDArray[np.int64]
@@ -66,7 +66,7 @@ def regroup(
         return group_optimal_min(quality, counts, resolution(rmf)[channel_row], number)
     if number > 0 and word == "bin":
         return group_constant(quality, number), quality
-    raise DataError(f"grouping {kind[:40]!r} is none of {', '.join(KINDS)}; write it like min:20")
+    raise misused(DataError(f"grouping {kind[:40]!r} is none of {', '.join(KINDS)}; write it like min:20"))
 
 
 def group_min(quality: IntArray, counts: FloatArray, minimum: int) -> tuple[IntArray, IntArray]:

@@ -9,6 +9,7 @@ from xrayflow.products.forecasting import Forecast, Plan, forecast, forecast_tab
 from xrayflow.products.levels import central, level_lines
 from xrayflow.products.microscope import look_closely, microscope_table
 from xrayflow.products.numbers import significant, with_uncertainty
+from xrayflow.products.pesummary import write_pesummary
 from xrayflow.products.plot import write_figure
 from xrayflow.products.publish import draws_table, latex_table, machine_table, results_table
 from xrayflow.products.store import is_result, load_result
@@ -60,6 +61,7 @@ __all__ = [
     "with_uncertainty",
     "write_figure",
     "write_netcdf",
+    "write_pesummary",
     "write_products",
     "write_report",
 ]

@@ -17,7 +17,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from xrayflow.errors import DataError, ModelError, nearest
+from xrayflow.errors import DataError, ModelError, misused, nearest
 from xrayflow.fitting import BestFit, Interval, Profile, error, steppar
 from xrayflow.inference import Posterior
 from xrayflow.products.numbers import significant, with_uncertainty
@@ -68,6 +68,13 @@ class Intervals:
             for one in self.intervals
         ]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What makes the two differ beside chance, in words."""
+        if self.posterior.likelihood.calibration is None:
+            return ()
+        return ("the response is at its word here: the calibration modes are the posterior's alone",)
+
     def table(self) -> RenderableType:
         """For a terminal."""
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), header_style="bold")
@@ -93,8 +100,7 @@ class Intervals:
             Text(""),
             table,
         ]
-        if self.posterior.likelihood.calibration is not None:
-            parts.append(Text("the response is at its word here: the calibration modes are the posterior's alone"))
+        parts += [Text(note) for note in self.notes]
         if any(one.lo_pegged or one.hi_pegged for one in self.intervals):
             parts.append(Text(f"{LIMIT} the edge of the box: the statistic does not rise so far", style="dim"))
         if not all(one.found for one in self.intervals):
@@ -156,7 +162,9 @@ class Axis:
                 raise ValueError
             return cls(match[1], float(match[2]), float(match[3]), int(match[4] or 10), bool(match[5]))
         except ValueError:
-            raise DataError(f"'{text}': write NAME=LO:HI or NAME=LO:HI:STEPS, as TBabs.nH=0.1:0.5:20") from None
+            raise misused(
+                DataError(f"'{text}': write NAME=LO:HI or NAME=LO:HI:STEPS, as TBabs.nH=0.1:0.5:20")
+            ) from None
 
 
 def profile(posterior: Posterior, axes: Sequence[Axis]) -> Profile:
@@ -175,7 +183,7 @@ def profile(posterior: Posterior, axes: Sequence[Axis]) -> Profile:
     for axis in axes:
         points *= axis.steps + 1
     if points > MOST_STEPS:
-        raise DataError(f"steppar: {points} points; give at most {MOST_STEPS}")
+        raise misused(DataError(f"steppar: {points} points; give at most {MOST_STEPS}"))
     names = [known_name(posterior, axis.name) for axis in axes]
     settings = zip(*((axis.lo, axis.hi, axis.steps, axis.log) for axis in axes), strict=True)
     lo, hi, steps, log = (list(one) for one in settings)

@@ -15,7 +15,9 @@ Source: XSPEC manual, "diskbb", "ezdiskbb", "bbodyrad", "lumin"; Kubota et al. 1
 
 from __future__ import annotations
 
+import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xrayflow.errors import DataError
+from xrayflow.errors import DataError, XrayflowWarning, misused
 from xrayflow.inference import BandFlux, Derived, ModelDraws, Posterior, check_band, is_beyond
 from xrayflow.models import Model
 
@@ -34,6 +36,9 @@ CENTIMETRES = {"pc": 3.0856775814913673e18, "kpc": 3.0856775814913673e21, "Mpc":
 
 HUBBLE, MATTER = 70.0, 0.27
 """Of a flat universe, XSPEC's `cosmo 70 0 0.73`."""
+
+CUT = 0.01
+"""Share of a measured number's normal below 0 from which that is said."""
 
 FARTHEST = 20.0
 """Largest redshift."""
@@ -81,8 +86,8 @@ class Measured:
             unit = units[0]
         if match is None or not unit:
             example = f"8(1) {units[0]}" if units[0] != "deg" else "60(5)"
-            raise DataError(
-                f"{option} '{text}': write a number with its error, as {example}; units: {', '.join(units)}"
+            raise misused(
+                DataError(f"{option} '{text}': write a number with its error, as {example}; units: {', '.join(units)}")
             )
         error = float(match[2] or match[3] or 0.0)
         if match[2] and "." not in match[2]:
@@ -90,7 +95,14 @@ class Measured:
             error *= 10.0 ** -len(match[1].partition(".")[2].lower().partition("e")[0])
         found = cls(float(match[1]), error, unit)
         if not (0.0 < found.value < np.inf and found.error < np.inf):
-            raise DataError(f"{option} '{text}': give a number above 0")
+            raise misused(DataError(f"{option} '{text}': give a number above 0"))
+        below = 0.5 * math.erfc(found.value / (found.error * math.sqrt(2.0))) if found.error > 0 else 0.0
+        if below > CUT:
+            warnings.warn(
+                f"{option} '{text}': {100 * below:.0f} % of a normal with that error is not above 0, and is cut off",
+                XrayflowWarning,
+                stacklevel=2,
+            )
         return found
 
     def drawn(self, size: int, generator: np.random.Generator, most: float = np.inf) -> NDArray[np.float64]:
@@ -143,15 +155,15 @@ class Asked:
 
     def __post_init__(self) -> None:
         if self.distance is not None and self.redshift is not None:
-            raise DataError("--distance and --redshift: give one of them")
+            raise misused(DataError("--distance and --redshift: give one of them"))
         if self.redshift is not None and not 0.0 < self.redshift <= FARTHEST:
-            raise DataError(f"--redshift {self.redshift:g}: give a number above 0, at most {FARTHEST:g}")
+            raise misused(DataError(f"--redshift {self.redshift:g}: give a number above 0, at most {FARTHEST:g}"))
         if self.inclination is not None and not self.inclination.value < 90.0:
-            raise DataError(f"--inclination {self.inclination.value:g}: give degrees below 90")
+            raise misused(DataError(f"--inclination {self.inclination.value:g}: give degrees below 90"))
         if not 0.5 <= self.hardening <= 10.0:
-            raise DataError(f"--hardening {self.hardening:g}: give a colour correction, as 1.7")
+            raise misused(DataError(f"--hardening {self.hardening:g}: give a colour correction, as 1.7"))
         if self.radii and self.distance is None:
-            raise DataError("--radius needs a --distance, as 8(1) kpc")
+            raise misused(DataError("--radius needs a --distance, as 8(1) kpc"))
 
 
 @dataclass(frozen=True)
@@ -232,7 +244,7 @@ def parse_band(text: str, option: str = "--band") -> Band:
     """
     match = _BAND.match(text)
     if match is None:
-        raise DataError(f"{option} '{text}': write a range in keV, as 2-10")
+        raise misused(DataError(f"{option} '{text}': write a range in keV, as 2-10"))
     band = float(match[1]), float(match[2])
     check_band(band)
     return band
@@ -250,7 +262,7 @@ def parse_ratio(text: str, option: str = "--hardness") -> tuple[Band, Band]:
     """
     hard, slash, soft = text.partition("/")
     if not slash:
-        raise DataError(f"{option} '{text}': write two ranges in keV, the hard one first, as 4-10/2-4")
+        raise misused(DataError(f"{option} '{text}': write two ranges in keV, the hard one first, as 4-10/2-4"))
     return parse_band(hard, option), parse_band(soft, option)
 
 

@@ -50,7 +50,7 @@ def data_tree(posterior: Posterior) -> DataTree:
     Raises:
         MissingExtraError: xarray is not installed.
     """
-    _expect(("xarray",))
+    expect_installed(("xarray",))
     import xarray
 
     sample = posterior.sample
@@ -101,7 +101,7 @@ def write_netcdf(posterior: Posterior, path: str | Path) -> Path:
         MissingExtraError: xarray, h5netcdf or h5py is not installed.
         FileError: It cannot be written, or is a product of an answer.
     """
-    _expect(NEEDS)
+    expect_installed(NEEDS)
     path = Path(path)
     spare_products([path])
     paths = [path for one in posterior.data for path in (one.pha, one.rmf, one.arf, one.background) if path is not None]
@@ -127,7 +127,15 @@ def _attributes(posterior: Posterior) -> dict[str, Any]:
     }
 
 
-def _expect(packages: tuple[str, ...]) -> None:
+def expect_installed(packages: tuple[str, ...]) -> None:
+    """Stop where an extra is missing.
+
+    Args:
+        packages: That are needed.
+
+    Raises:
+        MissingExtraError: One is not installed.
+    """
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         named = " and ".join([", ".join(missing[:-1]), missing[-1]] if missing[1:] else missing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from xrayflow.calibration import find_mode_set
-from xrayflow.errors import DataError
+from xrayflow.errors import DataError, misused
 from xrayflow.ogip import Spectrum
 from xrayflow.statistics.count_density import MOST_SYSTEMATIC
 
@@ -58,9 +58,11 @@ class Systematic:
         if word != MODES:
             value = _number(text)
             if value is None or not 0.0 <= value < MOST_SYSTEMATIC:
-                raise DataError(
-                    f"--systematic {text}: it is a fraction of the model; give 0 or more, below {MOST_SYSTEMATIC}, or "
-                    "modes[:SET][:AMPLITUDE]"
+                raise misused(
+                    DataError(
+                        f"--systematic {text}: it is a fraction of the model; give 0 or more, below {MOST_SYSTEMATIC}, "
+                        "or modes[:SET][:AMPLITUDE]"
+                    )
                 )
             return cls(value)
         found = cls(modes=MODES)
@@ -70,10 +72,12 @@ class Systematic:
             if amplitude is None and not names:
                 names, last = [last], ""
             if len(names) > 1 or not all(names) or (amplitude is None and (last or rest[0].endswith(":"))):
-                raise DataError(f"--systematic {text}: write modes[:SET][:AMPLITUDE], as modes:nicer-v1:2")
+                raise misused(DataError(f"--systematic {text}: write modes[:SET][:AMPLITUDE], as modes:nicer-v1:2"))
             if amplitude is not None and not LEAST_AMPLITUDE <= amplitude <= MOST_AMPLITUDE:
-                raise DataError(
-                    f"--systematic {text}: the amplitude is {LEAST_AMPLITUDE:g} or more, up to {MOST_AMPLITUDE:g}"
+                raise misused(
+                    DataError(
+                        f"--systematic {text}: the amplitude is {LEAST_AMPLITUDE:g} or more, up to {MOST_AMPLITUDE:g}"
+                    )
                 )
             if names:
                 find_mode_set(names[0])
