@@ -52,6 +52,7 @@ MISUSED = [
     (("flux", RESULT, "--hardness", "2-10"), "the hard one first"),
     (("flux", RESULT, "--hardening", "0.1"), "--hardening 0.1"),
     (("plot", RESULT, "spectrum", "--rebin", "0,4"), "write a significance above 0"),
+    (("plot", RESULT, "qq", "--axis", "angstrom"), "are those of the spectrum"),
     (("forecast", RESULT, "--exposure", "-5"), "is no time above 0"),
     (("forecast", RESULT, "--energies", "10-2"), "write ranges in keV"),
 ]
@@ -63,7 +64,6 @@ MISTAKEN = [
     (("fit", "nowhere.pha"), "no such file"),
     (("flux", RESULT, "--component", "diskbb"), "no additive component"),
     (("error", RESULT, "TBabs.NH2"), "TBabs.NH2"),
-    (("plot", RESULT, "qq", "--axis", "angstrom"), "are those of the spectrum"),
     (("misfit", "nowhere"), "is no folder"),
     (("report", "nowhere"), "is no folder"),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xrayflow.errors import DataError, nearest
+from xrayflow.errors import DataError, misused, nearest
 from xrayflow.files import OTHER_OUT, write_file
 from xrayflow.inference import Posterior
 from xrayflow.products.display import Display, shown_bins
@@ -46,7 +46,8 @@ def write_figure(posterior: Posterior, kind: str, path: str | Path, display: Dis
         raise DataError(f"no figure '{kind}'{nearest(kind, KINDS)}")
     display = display or Display()
     if display.word and kind != "spectrum":
-        raise DataError(f"axis, residuals and rebin are those of the spectrum; leave them out of the {kind} figure")
+        said = f"axis, residuals and rebin are those of the spectrum; leave them out of the {kind} figure"
+        raise misused(DataError(said))
     beside = {addition: path.with_name(f"{path.stem}{addition}.ecsv") for addition in TABLES.get(kind, ())}
     spare_products([path, *beside.values()], () if display.word else OWN.get(kind, ()))
     tables: dict[str, bytes] = {}

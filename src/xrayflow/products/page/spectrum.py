@@ -133,8 +133,8 @@ def _layout(posterior: Posterior, shown: Shown, above: int) -> dict[str, Any]:
         for kind in Residuals
     ]
     return {
-        "height": 680,
-        "margin": {"l": 80, "r": 20, "t": 84, "b": 110},
+        "height": 700,
+        "margin": {"l": 80, "r": 20, "t": 84, "b": 120},
         "hovermode": "closest",
         "plot_bgcolor": "white",
         "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
@@ -153,7 +153,7 @@ def _layout(posterior: Posterior, shown: Shown, above: int) -> dict[str, Any]:
 
 def _below(x: float, anchor: str) -> dict[str, Any]:
     """A row of buttons under the plot."""
-    return {"direction": "right", "showactive": True, "x": x, "xanchor": anchor, "y": -0.11, "yanchor": "top"}
+    return {"direction": "right", "showactive": True, "x": x, "xanchor": anchor, "y": -0.15, "yanchor": "top"}
 
 
 def _scale(kind: str) -> dict[str, Any]:
