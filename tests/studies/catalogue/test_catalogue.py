@@ -221,6 +221,21 @@ def test_a_draws_file_of_a_batch_that_was_not_kept_goes(archive: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("remembered")
+def test_draws_that_somebody_deleted_are_made_again_and_a_restart_leaves_none(archive: Path, tmp_path: Path) -> None:
+    paths, out, draws = paths_of(archive)[:2], tmp_path / "t.fits", tmp_path / "draws"
+    made(paths, out, batch=1, draws_dir=draws)
+    before, first = out.read_bytes(), draws / read(out)["draws_file"][0]
+    first.unlink()
+    again = Here()
+    made(paths, out, again, batch=1, draws_dir=draws)
+    assert again.done == [[str(paths[0])]]
+    assert (out.read_bytes(), first.is_file()) == (before, True)
+    (draws / "mine.txt").write_text("not ours")
+    made(paths, out, batch=2, draws_dir=draws, restart=True)
+    assert {one.name for one in draws.iterdir()} == {*read(out)["draws_file"].tolist(), "mine.txt"}
+
+
+@pytest.mark.usefixtures("remembered")
 def test_new_spectra_join_and_the_done_ones_are_not_fitted_again(whole: Path, archive: Path, tmp_path: Path) -> None:
     paths, out = paths_of(archive), tmp_path / "t.fits"
     made(paths[:2], out)

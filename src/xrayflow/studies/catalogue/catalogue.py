@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xrayflow.errors import DataError
-from xrayflow.files import make_folder, write_file
+from xrayflow.files import appearing, make_folder
 from xrayflow.inference import SamplingBudget
 from xrayflow.models import Model
 from xrayflow.prior import Prior
@@ -242,15 +242,18 @@ class Keeper:
     folder: Path | None
 
     def tidy(self, ledger: Ledger) -> None:
-        """Take files of draws away whose batch was not kept.
+        """Take files of draws away whose batch is not in the ledger, and batches out of it whose file is gone.
 
         Args:
             ledger: The ledger.
         """
         if self.folder is not None:
-            for name in ledger.abandoned():
+            for name in (*ledger.abandoned(), *ledger.dropped):
                 with suppress(OSError):
                     (self.folder / name).unlink()
+            for name, _ in ledger.files():
+                if not (self.folder / name).is_file():
+                    ledger.forget_file(name)
 
     def keep(self, ledger: Ledger, done: Done) -> None:
         """Keep a batch.
@@ -275,7 +278,8 @@ class Keeper:
             )
             sha256 = hashlib.sha256(content).hexdigest()
             ledger.begin_file(name)
-            write_file(self.folder / name, content, f"{AGAIN}, or another --draws-dir")
+            with appearing(self.folder / name, AGAIN) as temporary:  # synced, as the ledger is going to say it is there
+                temporary.write_bytes(content)
         rows = [
             (
                 key_of(one.source),

@@ -84,15 +84,24 @@ class Ledger:
         """
         self.path = out.with_name(out.name + SUFFIX)
         self._lock = _locked(out)
+        self.dropped: list[str] = []
         try:
             if restart:
-                for suffix in ("", "-journal"):
-                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+                self._drop()
             self._open()
         except BaseException:
             self._unlock(out)
             raise
         self._out = out
+
+    def _drop(self) -> None:
+        """Take the old ledger away; `dropped` are the files of its batches."""
+        with suppress(FileError):
+            self._open()
+            self.dropped = [name for name, _ in self.files()]
+            self._base.close()
+        for suffix in ("", "-journal"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def _open(self) -> None:
         with self._speaking():
@@ -263,6 +272,16 @@ class Ledger:
         with self._speaking():
             found = self._base.execute("SELECT file FROM begun WHERE file NOT IN (SELECT file FROM batches)")
             return [name for (name,) in found]
+
+    def forget_file(self, name: str) -> None:
+        """The rows of a batch whose file is gone: they are worked on again.
+
+        Args:
+            name: Of the file.
+        """
+        with self._writing() as base:
+            base.execute("DELETE FROM rows WHERE batch IN (SELECT number FROM batches WHERE file = ?)", (name,))
+            base.execute("DELETE FROM batches WHERE file = ?", (name,))
 
     def keep_batch(
         self,
