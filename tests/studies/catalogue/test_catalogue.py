@@ -30,9 +30,12 @@ from xrayflow.studies.catalogue import catalogue as room
 from xrayflow.studies.catalogue import fitting
 from xrayflow.studies.catalogue.batching import Standing
 from xrayflow.studies.catalogue.catalogue import Catalogue, Running, fit_catalogue, run_catalogue
+from xrayflow.studies.catalogue.children import Done
 from xrayflow.studies.catalogue.listing import make_listing
 from xrayflow.studies.catalogue.manifest import read_manifest
+from xrayflow.studies.catalogue.outcome import Outcome
 from xrayflow.studies.catalogue.question import Question
+from xrayflow.studies.catalogue.sources import Source
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,11 @@ def paths_of(archive: Path) -> list[Path]:
 
 
 def made(
-    paths: Sequence[Path], out: Path, workers: Here | None = None, asked: dict[str, Any] | None = None, **running: Any
+    paths: Sequence[Path | Source],
+    out: Path,
+    workers: Here | None = None,
+    asked: dict[str, Any] | None = None,
+    **running: Any,
 ) -> Catalogue:
     """A catalogue that is made in this process."""
     words = QUICK | (asked or {})
@@ -288,7 +295,7 @@ def test_files_that_changed_are_refused_by_name_until_they_are_to_be_fitted_anew
     )
     changed.write_bytes(content)
     with pytest.raises(
-        DataError, match=f"{changed}: changed since this run was begun; --retry fits changed files anew"
+        DataError, match=f"{changed}: changed, or gone, since this run was begun; --retry fits what changed anew"
     ):
         made(paths, out)
     again = Here()
@@ -313,6 +320,44 @@ def test_a_file_that_changes_between_the_look_and_the_fit_fails_with_the_reason(
     found = made([path], out, Meddling())
     assert found.outcomes == {"failed": 1}
     assert "one of its files changed after it was looked at" in found.reasons[str(path)]
+
+
+@pytest.mark.usefixtures("remembered")
+def test_other_files_that_are_given_for_a_source_are_refused(archive: Path, tmp_path: Path) -> None:
+    paths, out = paths_of(archive)[:2], tmp_path / "t.fits"
+    made(paths, out)
+    other = tmp_path / "other.arf"
+    shutil.copy(archive / "toy0" / "toy.arf", other)
+    given = [Source(paths[0]), Source(paths[1], arf=str(other))]
+    with pytest.raises(DataError, match=r"toy1/toy.pha \(with other files given for it\): changed, or gone"):
+        made(given, out)
+    again = Here()
+    made(given, out, again, retry=True)
+    assert again.done == [[str(paths[1])]]
+
+
+@pytest.mark.usefixtures("remembered")
+def test_another_folder_for_draws_is_refused_and_other_questions_leave_draws_alone(
+    archive: Path, tmp_path: Path
+) -> None:
+    paths, draws = paths_of(archive)[:2], tmp_path / "draws"
+    made(paths, tmp_path / "a.fits", draws_dir=draws)
+    with pytest.raises(DataError, match="draws folder was draws, is elsewhere"):
+        made(paths, tmp_path / "a.fits", draws_dir=tmp_path / "elsewhere")
+    before = {one.name: one.read_bytes() for one in draws.iterdir()}
+    made(paths, tmp_path / "b.fits", draws_dir=draws, asked={"seed": 1})
+    assert before.items() < {one.name: one.read_bytes() for one in draws.iterdir()}.items()
+
+
+def test_a_file_that_kills_its_reader_is_a_failure_and_is_looked_at_again(archive: Path, tmp_path: Path) -> None:
+    class Fatal(Here):
+        def run(self, batches: Any, stopping: Any = lambda: False) -> Any:
+            for _task, items in batches:
+                yield Done(items, [Outcome(error="was killed") for _ in items], 0.0)
+
+    paths, out = paths_of(archive)[:1], tmp_path / "t.fits"
+    assert made(paths, out, Fatal()).outcomes == {"failed": 1}
+    assert made(paths, out).outcomes == {"certified": 1}
 
 
 @pytest.mark.usefixtures("remembered")

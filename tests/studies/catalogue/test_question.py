@@ -39,16 +39,16 @@ def asked(
     ],
 )
 def test_each_choice_is_in_the_words(words: dict[str, Any]) -> None:
-    assert asked(**words).words() != asked(model="powerlaw").words()
+    assert asked(**words).words != asked(model="powerlaw").words
 
 
 def test_the_default_network_is_known_by_its_hash() -> None:
-    found = asked(network=None).words()["network"]
-    path = asked(network=shipped_networks()["nicer-bhb"]).words()["network"]
-    assert found == path == asked(network="nicer-bhb").words()["network"]
+    found = asked(network=None).words["network"]
+    path = asked(network=shipped_networks()["nicer-bhb"]).words["network"]
+    assert found == path == asked(network="nicer-bhb").words["network"]
     assert found["name"] == "nicer-bhb"
     assert len(found["sha256"]) == 64
-    assert asked(network=None, model="powerlaw").words()["network"] == {"name": "none", "sha256": ""}
+    assert asked(network=None, model="powerlaw").words["network"] == {"name": "none", "sha256": ""}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ A catalogue of posteriors and targets for networks differ in the task alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from xrayflow.studies.catalogue.children import Done
 from xrayflow.studies.catalogue.ledger import Ledger
 from xrayflow.studies.catalogue.listing import Listing, key_of
 from xrayflow.studies.catalogue.looking import TOGETHER as LOOKED_TOGETHER
-from xrayflow.studies.catalogue.looking import Looked, Looking, changed_file
+from xrayflow.studies.catalogue.looking import Looked, Looking, changed_file, given_for
 from xrayflow.studies.catalogue.outcome import Task
 
 BATCH = TOGETHER
@@ -118,23 +119,23 @@ class Run:
             task: What is done with each batch.
             keep: Writes a finished batch into the ledger.
         """
+        left = self.ledger.left(self.retry)
         total, before, failed = self.ledger.count()
+        again = before + sum(map(len, left.values())) - total  # failures that are tried again
+        before, failed = before - again, failed - again
         self.told(Standing("fitting", before, total, failed))
         started, fitted = time.monotonic(), 0
-        for done in self.workers.run(self._batches(task), self.stopping):
+        for done in self.workers.run(self._batches(task, left), self.stopping):
             keep(self.ledger, done)
             fitted += len(done.items)
             failed += sum(bool(outcome.error) for outcome in done.outcomes)
-            rate = fitted / (time.monotonic() - started)
+            rate = fitted / max(time.monotonic() - started, 1e-9)
             self.told(Standing("fitting", before + fitted, total, failed, rate))
 
-    def _batches(self, task: Task) -> Iterator[tuple[Task, list[Looked]]]:
+    def _batches(self, task: Task, left: Mapping[str, array[int]]) -> Iterator[tuple[Task, list[Looked]]]:
         """What is left, sources of one matrix together, in the order of their first ones."""
-        chunks = [
-            places[at : at + self.batch]
-            for places in self.ledger.left(self.retry).values()
-            for at in range(0, len(places), self.batch)
-        ]
+        every = left.values()
+        chunks = [places[at : at + self.batch] for places in every for at in range(0, len(places), self.batch)]
         for chunk in sorted(chunks, key=lambda places: places[0]):
             sources = [self.listing.sources[place] for place in chunk]
             yield task, [Looked(source, self.ledger.look(key_of(source))["hash"]) for source in sources]
@@ -146,7 +147,10 @@ class Run:
         total = len(self.listing.sources)
         for kept in self.ledger.rows():
             self.told(Standing("checking files", kept.place, total))
+            source = self.listing.sources[kept.place]
             path = changed_file(kept.look, known)
+            if kept.look.get("given", given_for(self.rmf, source)) != given_for(self.rmf, source):
+                path = f"{source.pha} (with other files given for it)"
             if path:
                 changed.append((kept.key, path))
                 if not kept.error and not self.retry and len(changed) > SHOWN:
@@ -157,8 +161,8 @@ class Run:
             paths = [path for key, path in changed if key in wrong]
             more = " and others" if len(paths) > SHOWN else ""
             raise DataError(
-                f"{', '.join(paths[:SHOWN])}{more}: changed since this run was begun; --retry fits changed files anew, "
-                "--restart all"
+                f"{', '.join(paths[:SHOWN])}{more}: changed, or gone, since this run was begun; --retry fits what "
+                "changed anew, --restart all"
             )
         self.ledger.forget(mended)
 

@@ -10,6 +10,7 @@ often, or when, a run dies: the same command goes on. A source's answer depends 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -60,6 +61,16 @@ class Running:
     batch: int = BATCH
     restart: bool = False
     retry: bool = False
+
+    def asked(self, question: Question, out: Path) -> dict[str, Any]:
+        """What a ledger keeps of a question, and must find again.
+
+        Args:
+            question: The question.
+            out: The table.
+        """
+        place = None if self.draws_dir is None else os.path.relpath(self.draws_dir, out.parent)
+        return {**question.words, "draws folder": place}
 
     def crew(self, limit: float | None) -> Children | Cluster:
         """What works on batches.
@@ -214,7 +225,7 @@ def run_catalogue(
         make_folder(running.draws_dir)
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(out, running.restart))
-        ledger.settle(question.words())
+        ledger.settle(running.asked(question, out))
         stop = stack.enter_context(stopping_at_signals(lambda: told(Standing(STOPPING, 0, 0))))
         if workers is None:
             crew = running.crew(question.budget.seconds)
@@ -269,7 +280,7 @@ class Keeper:
         pairs = [(one, out.extra) for one, out in zip(done.items, done.outcomes, strict=True)]
         drawn = [(one, extra) for one, extra in pairs if isinstance(extra, DrawsOf)]
         if self.folder is not None and drawn:
-            name = draws_name([key_of(one.source) for one, _ in drawn])
+            name = draws_name([key_of(one.source) for one, _ in drawn], self.question.words)
             content = draws_bytes(
                 [str(one.source.pha) for one, _ in drawn],
                 [extra for _, extra in drawn],

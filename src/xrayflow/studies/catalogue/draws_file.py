@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -21,13 +23,15 @@ from xrayflow.studies.catalogue.fitting import DrawsOf
 DRAWS, SOURCES = "DRAWS", "SOURCES"
 
 
-def draws_name(keys: Sequence[str]) -> str:
-    """Name of the file of some sources: the same sources have the same one.
+def draws_name(keys: Sequence[str], asked: Mapping[str, Any]) -> str:
+    """Name of the file of some sources: what was asked of the same sources has the same one, in any table.
 
     Args:
         keys: Of the sources.
+        asked: Of them.
     """
-    return f"draws-{hashlib.sha256(chr(10).join(keys).encode()).hexdigest()[:16]}.fits"
+    content = json.dumps([list(keys), dict(asked)], sort_keys=True)
+    return f"draws-{hashlib.sha256(content.encode()).hexdigest()[:16]}.fits"
 
 
 def draws_bytes(

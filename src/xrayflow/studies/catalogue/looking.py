@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -72,9 +73,10 @@ def look_at(rmf: str | None, source: Source) -> Outcome:
         source: The spectrum.
 
     Returns:
-        {files: {role: [path, sha256]}, hash, matrix, source, exposure, mjd, said}; where it cannot be read, the hash
-        of what there is of the spectrum's own file.
+        {given, files: {role: [path, sha256]}, hash, matrix, source, exposure, mjd, said}; where it cannot be read, the
+        hash of what there is of the spectrum's own file.
     """
+    given = given_for(rmf, source)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", XrayflowWarning)
         try:
@@ -82,11 +84,12 @@ def look_at(rmf: str | None, source: Source) -> Outcome:
         except XrayflowError as error:
             sha256 = sha256_of(source.pha)
             files = {"pha": [str(source.pha), sha256]}
-            return Outcome({"files": files, "hash": combined({"pha": sha256})}, str(error))
+            return Outcome({"given": given, "files": files, "hash": combined({"pha": sha256})}, str(error))
     pha = observation.pha
     hashes = hashes_of(observation)
     return Outcome(
         {
+            "given": given,
             "files": {role: [str(path), hashes[role]] for role, path in paths_of(observation).items()},
             "hash": combined(hashes),
             "matrix": matrix_of(observation),
@@ -96,6 +99,18 @@ def look_at(rmf: str | None, source: Source) -> Outcome:
             "said": list(dict.fromkeys(str(one.message) for one in told if issubclass(one.category, XrayflowWarning))),
         }
     )
+
+
+def given_for(rmf: str | None, source: Source) -> list[str]:
+    """The files that were given for a source instead of what its header names, as places that are the same from every
+    folder.
+
+    Args:
+        rmf: As for `look_at`.
+        source: The spectrum.
+    """
+    words = (source.rmf or rmf or "", source.arf or "", source.background or "")
+    return [word if word.lower() in ("", "none") else os.path.abspath(word) for word in words]  # noqa: PTH100
 
 
 def read_looked(rmf: str | None, sources: Sequence[Looked]) -> list[Observation | XrayflowError]:
@@ -175,7 +190,7 @@ def changed_file(record: Mapping[str, Any], known: dict[str, str]) -> str:
         record: Of `look_at`.
         known: Hashes of files that were read before, by path; it grows with responses, which many sources share.
     """
-    for role, (path, sha256) in record["files"].items():
+    for role, (path, sha256) in record.get("files", {}).items():
         found = known.get(path) or sha256_of(path)
         if role == "rmf":
             known[path] = found

@@ -37,7 +37,7 @@ def write_manifest(
         sources: How many there are in all.
         sha256: Of the table; "" while there is none.
     """
-    asked = question.words()
+    asked = dict(question.words)
     document = {
         "schema_version": SCHEMA_VERSION,
         "table": table.name,

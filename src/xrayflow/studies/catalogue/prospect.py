@@ -68,7 +68,7 @@ def prospect_of(
     done: set[str] = set()
     if out.with_name(out.name + SUFFIX).exists() and not running.restart:
         with Ledger(out) as ledger:
-            ledger.settle(question.words())
+            ledger.settle(running.asked(question, out))
             ledger.ask_for(listing.keys)
             done = {kept.key for kept in ledger.rows() if kept.record and not (kept.error and running.retry)}
     sources = [Looked(source, "") for source in listing.sources if key_of(source) not in done]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ class Question:
         """The prior of each free parameter, as `Prior.of` reads it."""
         return {marginal.name: list(marginal.words) for marginal in self.prior.marginals}
 
+    @cached_property
     def words(self) -> dict[str, Any]:
         """All that decides the numbers, of JSON's kinds."""
         setup, model, budget = self.setup, self.model, self.budget
@@ -143,4 +145,4 @@ class Question:
     @property
     def model_sha256(self) -> str:
         """Of everything that decides what the model computes."""
-        return hashlib.sha256(repr((self.model.identity, self.words()["held"])).encode()).hexdigest()
+        return hashlib.sha256(repr((self.model.identity, self.words["held"])).encode()).hexdigest()

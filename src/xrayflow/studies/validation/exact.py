@@ -79,7 +79,7 @@ def exact_answers(
     with ExitStack() as stack:
         place = out or Path(stack.enter_context(TemporaryDirectory())) / "exact"
         ledger = stack.enter_context(Ledger(place))
-        ledger.settle({**question.words(), "draws of each": draws})
+        ledger.settle({**question.words, "draws of each": draws})
         run = Run(listing, ledger, Inline(), rmf, TOGETHER, False, bool, told)
         run.look()
         for kept in ledger.rows():
