@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from xrayflow.errors import FileError
-from xrayflow.files import appearing, cannot_write, make_folder, package_versions, to_json, write_file, write_folder
+from xrayflow.files import (
+    appearing,
+    cannot_write,
+    make_folder,
+    package_versions,
+    sweep,
+    to_json,
+    write_file,
+    write_folder,
+)
 
 
 def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -106,3 +116,22 @@ def test_a_large_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"large: cannot be written \(No space left on device\)"):
         half()
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("large", b"new")]
+
+
+def test_what_a_killed_process_left_of_a_file_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    place = tmp_path / "t.fits"
+
+    def killed() -> None:
+        with appearing(place) as temporary:
+            temporary.write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if os.fork() == 0:
+        killed()
+    os.wait()
+    kept = [tmp_path / name for name in (".t.fits.lock", ".t.fits.0123456z", "t.fits.01234567", ".u.fits.01234567")]
+    for one in kept:
+        one.write_bytes(b"")
+    assert len(list(tmp_path.iterdir())) == 5
+    sweep(place)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)

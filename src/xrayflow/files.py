@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -109,6 +110,18 @@ def appearing(path: Path, advice: str = OTHER_OUT) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def sweep(path: Path) -> None:
+    """Take away what a process that was killed left of a file that it was writing; nobody else is writing it now.
+
+    Args:
+        path: The file's place.
+    """
+    left = re.compile(re.escape(_hidden(path)) + r"[0-9a-f]{8}")
+    for one in path.parent.iterdir():
+        if left.fullmatch(one.name):
+            one.unlink(missing_ok=True)
+
+
 def make_folder(folder: str | Path, names: tuple[str, ...] = ()) -> Path:
     """A folder for products, made where it is missing, found writable.
 
@@ -186,7 +199,7 @@ def _version(package: str) -> str:
 
 def _beside(path: Path, content: bytes) -> Path:
     """A new file next to a place, with the mode that the user's umask leaves."""
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}")
+    temporary = path.with_name(_hidden(path) + secrets.token_hex(4))
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -195,6 +208,11 @@ def _beside(path: Path, content: bytes) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
+
+
+def _hidden(path: Path) -> str:
+    """How the name of a file begins that is not in its place yet."""
+    return f".{path.name[:40]}."
 
 
 def _plain(value: Any) -> Any:

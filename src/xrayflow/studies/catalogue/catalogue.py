@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from xrayflow.errors import DataError
-from xrayflow.files import appearing, make_folder
+from xrayflow.files import appearing, make_folder, sweep
 from xrayflow.inference import SamplingBudget
 from xrayflow.models import Model
 from xrayflow.prior import Prior
@@ -34,7 +34,7 @@ from xrayflow.studies.catalogue.fitting import DrawsOf, Fitting
 from xrayflow.studies.catalogue.ledger import AGAIN, Ledger
 from xrayflow.studies.catalogue.listing import Listing, key_of, make_listing
 from xrayflow.studies.catalogue.looking import sha256_of
-from xrayflow.studies.catalogue.manifest import write_manifest
+from xrayflow.studies.catalogue.manifest import manifest_path, write_manifest
 from xrayflow.studies.catalogue.outcome import FAILED
 from xrayflow.studies.catalogue.question import Question
 from xrayflow.studies.catalogue.sources import Source
@@ -233,6 +233,8 @@ def run_catalogue(
             workers = crew
         run = Run(listing, ledger, workers, question.rmf, running.batch, running.retry, stop, told)
         keeper = Keeper(question, running.draws_dir)
+        for written in (out, manifest_path(out)):
+            sweep(written)
         keeper.tidy(ledger)
         run.look()
         if not stop.asked:
@@ -261,6 +263,7 @@ class Keeper:
         if self.folder is not None:
             for name in (*ledger.abandoned(), *ledger.dropped):
                 with suppress(OSError):
+                    sweep(self.folder / name)
                     (self.folder / name).unlink()
             for name, _ in ledger.files():
                 if not (self.folder / name).is_file():
