@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -121,14 +123,14 @@ def test_a_large_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_of_a_file_is_swept_and_nothing_else(tmp_path: Path) -> None:
     place = tmp_path / "t.fits"
 
-    def killed() -> None:
-        with appearing(place) as temporary:
-            temporary.write_bytes(b"half")
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    if os.fork() == 0:
-        killed()
-    os.wait()
+    script = (
+        "import os, pathlib, signal, sys; from xrayflow.files import appearing\n"
+        "with appearing(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, str(place)], check=False)
+    assert ran.returncode == -signal.SIGKILL
     kept = [tmp_path / name for name in (".t.fits.lock", ".t.fits.0123456z", "t.fits.01234567", ".u.fits.01234567")]
     for one in kept:
         one.write_bytes(b"")
