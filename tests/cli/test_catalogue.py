@@ -71,6 +71,10 @@ def test_a_dry_run_looks_and_writes_nothing(run: Run, tmp_path: Path) -> None:
     assert "failed: broken.pha: not a FITS file" in ran.out
     assert sorted(tmp_path.iterdir()) == before
     assert run("toy0/toy.pha", *WORDS).code == 0
+    assert run("broken.pha", *WORDS, "--dry-run").out.splitlines() == [
+        "1 spectra: 0 done, 1 cannot be read, 0 to fit in 0 batches",
+        "  failed: broken.pha: not a FITS file (it begins with b'no spect'); give an OGIP FITS file",
+    ]
     told = json.loads(run("toy*/toy.pha", *WORDS, "--dry-run", "--json").out)
     assert (told["sources"], told["done"], told["left"], told["matrices"], told["batches"]) == (2, 1, 1, [1], 1)
 

@@ -135,12 +135,14 @@ def _print_prospect(prospect: Prospect, as_json: bool) -> None:
         f"{prospect.sources} spectra: {prospect.done} done, {len(prospect.failed)} cannot be read, "
         f"{prospect.left} to fit in {prospect.batches} batches"
     )
-    print(f"responses: {len(prospect.matrices)} ({sizes} spectra)")
+    if prospect.matrices:
+        print(f"responses: {len(prospect.matrices)} ({sizes} spectra)")
     _print_failures(dict(prospect.failed[:SHOWN]), len(prospect.failed))
 
 
 def _print_failures(reasons: Any, number: int) -> None:
     for path, reason in list(reasons.items())[:SHOWN]:
-        print(f"  failed: {reason if path in reason else f'{path}: {reason}'}")
+        where = path.partition("{")[0]
+        print(f"  failed: {reason if where in reason else f'{path}: {reason}'}")
     if number > SHOWN:
         print(f"  and {number - SHOWN} more, with their reasons in the table")
