@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from ogip_zoo import (
     CHANNEL_EDGES,
@@ -189,7 +191,8 @@ def test_errors_add_in_squares_and_the_largest_systematic_error_counts(tmp_path:
         "GROUPING": np.tile([1, -1, -1, -1], 30),
     }
     pha = write_spectrum(tmp_path / "a.pha", columns, POISSERR=False, DETCHANS=120)
-    spectrum = read_observation(pha, tmp_path / "toy.rmf", tmp_path / "toy.arf", background=pha).bin(ALL)
+    other = write_spectrum(tmp_path / "b.pha", columns, POISSERR=False, DETCHANS=120, OBJECT="sky")
+    spectrum = read_observation(pha, tmp_path / "toy.rmf", tmp_path / "toy.arf", background=other).bin(ALL)
     assert len(spectrum.counts) == 30
     assert spectrum.counts == pytest.approx(40.0)
     assert spectrum.stat_err == pytest.approx(6.0)
@@ -279,27 +282,75 @@ def test_a_spectrum_without_any_exposure_is_refused(tmp_path: Path) -> None:
     assert len(read_observation(tmp_path / "toy.pha", background="none").bin().counts) == 96
 
 
-def two_spectra(path: Path) -> Path:
-    counts = np.stack([CHANNEL, CHANNEL * 2])
+def test_a_source_without_a_region_is_what_is_named(tmp_path: Path) -> None:
+    pha = toy_files(tmp_path, backscal=0.0)
+    write_pha(tmp_path / "b.pha", CHANNEL, CHANNEL, 300.0)
+    with pytest.raises(DataError, match=r"toy\.pha\[SPECTRUM\]: its AREASCAL or BACKSCAL leaves no exposure"):
+        read_observation(pha, background=tmp_path / "b.pha").bin()
+    pha = toy_files(tmp_path)
+    write_pha(tmp_path / "b.pha", CHANNEL, CHANNEL, 300.0, backscal=0.0)
+    with pytest.raises(DataError, match=r"b\.pha\[SPECTRUM\]: its AREASCAL .* correct it, or give --background none"):
+        read_observation(pha, background=tmp_path / "b.pha").bin()
+
+
+def test_a_spectrum_is_not_its_own_background(tmp_path: Path) -> None:
+    pha = toy_files(tmp_path)
+    for own in (pha, shutil.copy(pha, tmp_path / "copy.pha")):
+        with pytest.raises(MismatchError, match=r"\[SPECTRUM\]: is the source's own spectrum; give another file"):
+            read_observation(pha, background=own)
+
+
+def test_source_and_background_in_one_file_are_told_apart(tmp_path: Path) -> None:
+    """HDUCLAS2 says which is which; a background that the file holds and its BACKFILE does not name is told of."""
+    toy_files(tmp_path)
+    keywords = {"DETCHANS": 120, "TLMIN1": 0, "RESPFILE": "toy.rmf", "ANCRFILE": "toy.arf"}
+    columns = {"CHANNEL": CHANNEL, "COUNTS": CHANNEL}
+    one = write_spectrum(tmp_path / "a.pha", columns, HDUCLAS2="TOTAL", **keywords)
+    columns = {"CHANNEL": CHANNEL, "COUNTS": 2 * CHANNEL}
+    other = write_spectrum(tmp_path / "b.pha", columns, HDUCLAS2="BKG", DETCHANS=120)
+    pha = tmp_path / "both.pha"
+    with fits.open(one) as first, fits.open(other) as second:
+        fits.HDUList([first[0], first[1], second[1]]).writeto(pha)
+    found = read_observation(pha, background=pha)
+    assert found.background is not None
+    assert found.pha.counts.tolist() == CHANNEL.tolist()
+    assert found.background.counts.tolist() == (2 * CHANNEL).tolist()
+    with pytest.warns(XrayflowWarning, match=r"the file holds one \(HDUCLAS2 = BKG\).*--background both\.pha takes it"):
+        assert read_observation(pha).background is None
+    assert read_observation(pha, background="none").background is None
+
+
+def test_a_background_in_channels_of_another_kind_is_told_of(tmp_path: Path) -> None:
+    toy_files(tmp_path)
+    columns, keywords = {"CHANNEL": CHANNEL, "COUNTS": CHANNEL}, {"DETCHANS": 120, "TLMIN1": 0}
+    pha = write_spectrum(tmp_path / "a.pha", columns, CHANTYPE="PI", **keywords)
+    other = write_spectrum(tmp_path / "b.pha", columns, CHANTYPE="PHA", **keywords)
+    with pytest.warns(XrayflowWarning, match=r"b\.pha\[SPECTRUM\]: CHANTYPE is PHA, the source's is PI"):
+        read_observation(pha, tmp_path / "toy.rmf", tmp_path / "toy.arf", background=other)
+
+
+def two_spectra(path: Path, factor: int = 1) -> Path:
+    counts = factor * np.stack([CHANNEL, CHANNEL * 2])
     return write_spectrum(path, {"CHANNEL": np.stack([CHANNEL] * 2), "COUNTS": counts}, DETCHANS=120, TLMIN2=0)
 
 
 def test_a_row_of_type_two_takes_the_same_row_of_its_background(tmp_path: Path) -> None:
     toy_files(tmp_path)
-    pha = two_spectra(tmp_path / "two.pha")
+    pha, behind = two_spectra(tmp_path / "two.pha"), two_spectra(tmp_path / "behind.pha", 3)
     rmf, arf = tmp_path / "toy.rmf", tmp_path / "toy.arf"
-    observation = read_observation(pha, rmf, arf, background=pha, row=2)
+    observation = read_observation(pha, rmf, arf, background=behind, row=2)
     assert observation.pha.counts.tolist() == (CHANNEL * 2).tolist()
     assert observation.background is not None
-    assert observation.background.counts.tolist() == (CHANNEL * 2).tolist()
+    assert observation.background.counts.tolist() == (CHANNEL * 6).tolist()
 
 
 def test_a_row_in_the_name_chooses_that_of_the_background_too(tmp_path: Path) -> None:
     toy_files(tmp_path)
     pha, rmf, arf = two_spectra(tmp_path / "two.pha"), tmp_path / "toy.rmf", tmp_path / "toy.arf"
+    behind = two_spectra(tmp_path / "behind.pha", 3)
     for row in (1, 2):
-        observation = read_observation(f"{pha}{{{row}}}", rmf, arf, background=pha)
-        again = read_observation(pha, rmf, arf, background=f"{pha}{{{row}}}", row=row)
+        observation = read_observation(f"{pha}{{{row}}}", rmf, arf, background=behind)
+        again = read_observation(pha, rmf, arf, background=f"{behind}{{{row}}}", row=row)
         assert observation.background is not None
         assert again.background is not None
         assert np.array_equal(observation.pha.counts, again.pha.counts)

@@ -113,8 +113,14 @@ def _read_background(pha: PHA, given: str | Path | None, row: int | None) -> PHA
     if given is not None and _says_none(given):
         return None
     if given is None and pha.background_file is None:
+        if pha.holds_background:
+            warnings.warn(
+                f"{pha.where}: its BACKFILE names no background, but the file holds one (HDUCLAS2 = BKG), which is not "
+                f"taken; --background {pha.path.name} takes it, and --background none leaves it in silence",
+                XrayflowWarning,
+                stacklevel=3,
+            )
         return None
-
     if given is not None:
         return read_pha(given, row, background=True)
     chosen = selected_row(pha.background_file or "")
@@ -146,6 +152,19 @@ def _check_grids(rmf: RMF, arf: ARF) -> None:
 
 
 def _check_background(pha: PHA, background: PHA) -> None:
+    same = background.sha256 == pha.sha256 and background.row == pha.row
+    if same and np.array_equal(background.counts, pha.counts):
+        raise MismatchError(
+            f"{background.where}: is the source's own spectrum; give another file, another row (file{{2}}), or "
+            "--background none"
+        )
+    if pha.chantype and background.chantype and pha.chantype != background.chantype:
+        warnings.warn(
+            f"{background.where}: CHANTYPE is {background.chantype}, the source's is {pha.chantype}; its channels are "
+            "taken as the source's all the same",
+            XrayflowWarning,
+            stacklevel=3,
+        )
     if len(background.channel) != len(pha.channel):
         found = f"has {len(background.channel)} channels, {pha.where} has {len(pha.channel)}"
     elif not np.array_equal(background.channel, pha.channel):

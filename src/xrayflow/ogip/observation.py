@@ -235,7 +235,7 @@ class Observation:
         count = int(np.sum(dead & keep))
         if count and count == int(np.sum(keep)):
             where, remedy = self.pha.where, ""
-            if self.background is not None and (source > 0.0).any():
+            if self.background is not None and ((source > 0.0) & (self.pha.backscal > 0.0)).any():
                 where, remedy = self.background.where, ", or give --background none"
             raise DataError(f"{where}: its AREASCAL or BACKSCAL leaves no exposure in any bin; correct it{remedy}")
         if count:

@@ -73,6 +73,8 @@ class PHA:
         obs_id: OBS_ID; "" where the header does not say.
         row: Which of the spectra of a TYPE:II file it is, from 1; None where the file has one alone.
         mjd: Middle of the observation [MJD]; NaN where the header does not say.
+        chantype: CHANTYPE, PI or PHA; "" where the header does not say.
+        holds_background: The file holds a spectrum that says HDUCLAS2 = BKG beside this one.
     """
 
     path: Path
@@ -100,6 +102,8 @@ class PHA:
     obs_id: str = ""
     row: int | None = None
     mjd: float = math.nan
+    chantype: str = ""
+    holds_background: bool = False
 
 
 def read_pha(path: str | Path, row: int | None = None, *, background: bool = False) -> PHA:
@@ -139,15 +143,24 @@ def spectrum_table(file: FitsFile, *, background: bool = False) -> Table:
     Raises:
         FormatError: There is none.
     """
-    spectra = [table for table in file.tables if "COUNTS" in table or "RATE" in table]
-    spectra = [t for t in spectra if t.name.startswith("SPECTRUM") or t.text("HDUCLAS1").upper() == "SPECTRUM"]
+    spectra = _spectra(file)
     if not spectra:
         for table in file.tables:
             if table.name.startswith("SPECTRUM"):
                 table.fail("no COUNTS or RATE column", "give a PHA file that has one")
         file.missing("SPECTRUM", "a PHA file")
-    preferred = [table for table in spectra if (table.text("HDUCLAS2").upper() == "BKG") == background]
+    preferred = [table for table in spectra if _is_background(table) == background]
     return (preferred or spectra)[0]
+
+
+def _spectra(file: FitsFile) -> list[Table]:
+    """All tables of spectra."""
+    tables = [table for table in file.tables if "COUNTS" in table or "RATE" in table]
+    return [t for t in tables if t.name.startswith("SPECTRUM") or t.text("HDUCLAS1").upper() == "SPECTRUM"]
+
+
+def _is_background(table: Table) -> bool:
+    return table.text("HDUCLAS2").upper() == "BKG"
 
 
 def is_type_two(table: Table) -> bool:
@@ -337,6 +350,8 @@ class _Row:
             obs_id=self.text("OBS_ID", primary=True),
             row=None if self.index is None or table.rows == 1 else self.index + 1,
             mjd=middle_of(table),
+            chantype=self.text("CHANTYPE").upper(),
+            holds_background=any(one is not table and _is_background(one) for one in _spectra(self.file)),
         )
 
 
