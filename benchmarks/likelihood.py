@@ -4,7 +4,8 @@
 
 1000 draws about the truth of one source and of 64, in 239 and in 969 bins, on backgrounds that were counted in a region
 as large as the source's. In turns with `CountLikelihood.log_density` of the same counts, the plain Poisson density
-without background or systematic error that this code has; and, of one source, with the integral over the background
+without background or systematic error that this code has, source by source, which is quicker than all at once: it then
+stays within the processor's cache. And, of one source, with the integral over the background
 that serves where no series does, and with the negative binomial of a systematic error without a background. The median
 of the rounds, in CPU time.
 
@@ -42,7 +43,7 @@ LEVELS = ((1, 0.3), (5, 3), (10, 2), (20, 10), (40, 5), (300, 3), (300, 100), (3
 FEW_LEVELS = ((5, 3), (300, 100), (3000, 1000))
 """Those of the other shapes."""
 
-SHAPES = ((1, 239, LEVELS, 9), (1, 969, FEW_LEVELS, 9), (64, 239, FEW_LEVELS, 3), (64, 969, FEW_LEVELS, 3))
+SHAPES = ((1, 239, LEVELS, 7), (1, 969, FEW_LEVELS, 7), (64, 239, FEW_LEVELS, 3), (64, 969, FEW_LEVELS, 2))
 """Sources, bins, levels, rounds."""
 
 SYSTEMATIC = 0.0, 0.02
@@ -89,25 +90,27 @@ def measured(
     mean = torch.full((sources, bins), float(source + background), dtype=torch.float64)
     counts, every = torch.poisson(mean, generator=generator), [prior(background, bins, generator) for _ in mean]
     parts = list(counts.numpy())
-    made = seconds(lambda: MarginalisedCounts.of(parts, every, [systematic] * sources))
+    started = time.process_time()
     ours = MarginalisedCounts.of(parts, every, [systematic] * sources)
+    made = time.process_time() - started
 
-    def without(s: float) -> CountLikelihood:
-        return CountLikelihood.of(counts, 0.0 * counts, torch.full((sources,), s).double(), torch.ones_like(counts))
+    def without(s: float) -> list[CountLikelihood]:
+        of, none = torch.full((1,), s).double(), torch.zeros_like(counts[:1])
+        return [CountLikelihood.of(one[None], none, of, torch.ones_like(none)) for one in counts]
 
     plain, scattered = without(0.0), without(systematic)
     mu = source * (1.0 + 0.1 * torch.rand((sources, DRAWS, bins), generator=generator, dtype=torch.float64))
     nuisance = 0.1 * torch.randn((sources, DRAWS, 2), generator=generator, dtype=torch.float64)
     rivals: dict[str, Callable[[], Any]] = {
         "ns": lambda: ours.log_density(mu, nuisance),
-        "plain_ns": lambda: plain.log_density(mu),
+        "plain_ns": lambda: [one.log_density(at[None]) for one, at in zip(plain, mu, strict=True)],
     }
     if sources == 1:
         integral = Integral(Bins(counts[0], torch.from_numpy(every[0].alpha), systematic**2), ours.sums[0].rate)
         rate = ours.sums[0].rate.expand(DRAWS, -1)
         rivals["integral_ns"] = lambda: [integral.bare(mu[0, of], rate[of]) for of in pieces(DRAWS, bins)]
         if systematic > 0:
-            rivals["systematic_ns"] = lambda: scattered.log_density(mu)
+            rivals["systematic_ns"] = lambda: scattered[0].log_density(mu)
     for of in rivals.values():
         of()
     taken = np.median([[seconds(of) for of in rivals.values()] for _ in range(rounds)], axis=0)

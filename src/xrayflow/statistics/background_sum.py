@@ -74,7 +74,7 @@ class BackgroundSum:
         size: How many bins.
         rate: (bin,) g0.
         level: (bin,) what stands before ln(g / g0) in ln p: alpha, and 0 on a cut normal.
-        tabled: Bins from the first to the last that have a table; None where none has.
+        tabled: Bins from the first to the last of many counts; None where none has a table.
         table: Theirs.
         others: Places of other bins, and how they are evaluated; few counts first.
         cut: Those on a background that is a cut normal.
@@ -163,7 +163,7 @@ class BackgroundSum:
 
 
 def _table(bins: Bins, rate: Tensor, many: Tensor) -> tuple[slice | None, Table | None, Tensor]:
-    """Bins from the first to the last that have a table, that, and (bin,) which have one."""
+    """Bins from the first to the last of many counts, their table, and (bin,) which have one."""
     has, at = torch.zeros_like(many), many.nonzero()[:, 0]
     if not at.numel():
         return None, None, has

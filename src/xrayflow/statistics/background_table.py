@@ -48,7 +48,7 @@ from xrayflow.statistics.background_way import Way
 DEGREE = 14
 """Of the series."""
 
-ERROR = 1e-8
+ERROR = 2e-9
 """In ln p that a bin may have, beside what many counts lose to rounding."""
 
 ROUNDING = 20.0 * float(np.finfo(np.float64).eps)
@@ -148,10 +148,11 @@ class Table(Way):
         """ln p(S) - alpha ln(g / g0)."""
         lift, front, z = self._of_x(mu, rate)
         # in place: memory that a processor does not hold costs more than the arithmetic
-        place = z.add_(self.far).reciprocal_().mul_(-self.bend).add_(self.start)
+        place = z.add_(self.far).reciprocal_()
+        torch.addcmul(self.start, place, self.bend, value=-1.0, out=place)
         low, high = torch.aminmax(place)
         found = horner(self.coefficients, place).add_(front)
-        found.sub_(lift.log1p_().mul_(self.bins.alpha + self.bins.counts))
+        found.addcmul_(lift.log1p_(), self.bins.alpha + self.bins.counts, value=-1.0)
         # what is not a number is outside too
         if float(low) >= -OUTSIDE and float(high) <= OUTSIDE:
             return found
