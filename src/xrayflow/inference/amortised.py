@@ -47,14 +47,16 @@ def answer_amortised(
         NetworkError: Hardly any draw lies in the prior's box.
     """
     own, outside = _inside(network, draws, generator)
-    problem, mode, polish = _best(problem, own[: predictive.DRAWS])
-    v = own
-    if own.shape[1] < problem.parameters:
-        v = torch.cat([own, Nuisances.of(problem, 0, *mode).sample(own, generator)], dim=1)
+    nuisances = problem.parameters - own.shape[1]
+    v = torch.nn.functional.pad(own, (0, nuisances))  # nuisances at their medians, until more is known
+    found = problem.log_likelihood(problem.prior.to_theta(v[None, : predictive.DRAWS]))[0]
+    problem, mode, polish = _best(problem, v[: predictive.DRAWS], found)
+    if nuisances:
+        v, polish = torch.cat([own, Nuisances.of(problem, 0, *mode).sample(own, generator)], 1), polish + found.numel()
+        found = problem.log_likelihood(problem.prior.to_theta(v[None, : predictive.DRAWS]))[0]
     theta, best = problem.prior.to_theta(v), problem.prior.to_theta(mode[0])
     asked = theta[: predictive.DRAWS]
-    log_likelihood = torch.full((draws,), torch.nan, dtype=torch.float64)
-    log_likelihood[: asked.shape[0]] = problem.log_likelihood(asked[None])[0]
+    log_likelihood = torch.cat([found, found.new_full((draws - found.numel(),), torch.nan)])
     statistic, deviance = problem.shown_at(best)
     predicted = predictive.check(problem, asked, generator)
     said = f"draws of the network {network.name} alone, not weighted by the likelihood"
@@ -90,21 +92,20 @@ def answer_amortised(
     )
 
 
-def _best(problem: Problem, own: Tensor) -> tuple[Problem, tuple[Tensor, Tensor], int]:
+def _best(problem: Problem, v: Tensor, log_likelihood: Tensor) -> tuple[Problem, tuple[Tensor, Tensor], int]:
     """The mode of prior and likelihood next to the likeliest draw, and the problem that is exact there.
 
     Args:
         problem: A batch of one.
-        own: (draw, parameter) draws of the model's parameters.
+        v: (draw, parameter) draws, nuisances last.
+        log_likelihood: (draw,) there.
 
     Returns:
-        The problem, (parameter,) the mode and its information, nuisances last, and the evaluations it took.
+        The problem, (parameter,) the mode and its information, and the evaluations that it took.
     """
-    v = torch.nn.functional.pad(own, (0, problem.parameters - own.shape[1]))  # nuisances at their medians
-    found = problem.log_likelihood(problem.prior.to_theta(v[None]))[0]
-    start = v[torch.where(torch.isnan(found), -torch.inf, found).argmax()]
+    start = v[torch.where(torch.isnan(log_likelihood), -torch.inf, log_likelihood).argmax()]
     polished = minimise(problem, start[None, None], objective="scale")
-    spent = v.shape[0] + int(polished.evaluations)
+    spent = int(polished.evaluations)
     exact = centred(problem, polished.v[:, 0])
     if exact is not problem:
         polished = minimise(exact, polished.v, objective="scale", near=True)
