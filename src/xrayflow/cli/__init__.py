@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import typer
 
-from xrayflow.cli import answer, catalogue, check, group, inspect, make, population, result, study
+from xrayflow.cli import answer, catalogue, check, group, inspect, make, population, result, study, watch
 from xrayflow.cli.terminal import INTERRUPTED, complain, usage
 from xrayflow.memory import keep_freed_memory
 
@@ -82,6 +82,7 @@ for verb in (
         answer.demo,
         answer.fit,
         catalogue.catalogue,
+        watch.watch,
         inspect.inspect,
         group.group,
         make.simulate,

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from xrayflow.products.figures.style import GREY, INK, MODEL, VERDICT_COLOURS, look, new_figure, ticks
+from xrayflow.products.figures.style import GREY, INK, MODEL, VERDICT_COLOURS, WORST, look, new_figure, ticks
 from xrayflow.products.numbers import significant
 
 Numbers = NDArray[np.float64]
@@ -49,7 +49,14 @@ class Series:
     high: Numbers
 
 
-def time_figure(time: Numbers, label: str, series: Sequence[Series], verdict: Sequence[str], title: str) -> Figure:
+def time_figure(
+    time: Numbers,
+    label: str,
+    series: Sequence[Series],
+    verdict: Sequence[str],
+    title: str,
+    marks: Sequence[tuple[float, str]] = (),
+) -> Figure:
     """Panels of one quantity each, along time.
 
     Args:
@@ -58,6 +65,7 @@ def time_figure(time: Numbers, label: str, series: Sequence[Series], verdict: Se
         series: The quantities.
         verdict: Of each source.
         title: Above all.
+        marks: Times at which a quantity changed, by its name.
     """
     height = PANEL * len(series) + 1.35
     with look(font_size=10, axes_labelsize=9.5):
@@ -66,6 +74,9 @@ def time_figure(time: Numbers, label: str, series: Sequence[Series], verdict: Se
         figure.subplots_adjust(0.125, 0.55 / height, 0.98, 1.0 - 0.7 / height, hspace=0.06)
         for ax, one in zip(axes, series, strict=True):
             _points(ax, time, one, verdict)
+            for at in (at for at, name in marks if name == one.name and np.isfinite(at)):
+                ax.axvline(at, color=WORST, lw=1.6, zorder=0)
+                ax.plot([at], [1.0], "v", color=WORST, ms=8, mec=INK, mew=0.6, transform=ax.get_xaxis_transform())
         axes[-1].set_xlabel(label)
         axes[-1].ticklabel_format(axis="x", useOffset=False, style="plain")
         figure.align_ylabels(list(axes))

@@ -1,5 +1,6 @@
 """CATALOGUE: many spectra on disk: a table of their posteriors, or best fits as targets that networks learn from."""
 
+from xrayflow.studies.catalogue.alarm import RATE, Alarm, alarms_of
 from xrayflow.studies.catalogue.batching import Run, Standing, Told, Workers, keep_rows
 from xrayflow.studies.catalogue.catalogue import Catalogue, Running, fit_catalogue, run_catalogue
 from xrayflow.studies.catalogue.children import Children
@@ -16,9 +17,13 @@ from xrayflow.studies.catalogue.question import Question
 from xrayflow.studies.catalogue.reading import USABLE, CatalogueTable, read_catalogue, read_draws, read_model
 from xrayflow.studies.catalogue.sources import Progress, Reader, Source, batches, listed_sources, matched, read_list
 from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets, group_of
+from xrayflow.studies.catalogue.watch import PATTERNS, Watch, Watched, rounds
 
 __all__ = [
+    "PATTERNS",
+    "RATE",
     "USABLE",
+    "Alarm",
     "Catalogue",
     "CatalogueTable",
     "Children",
@@ -40,7 +45,10 @@ __all__ = [
     "Targets",
     "TargetsConfig",
     "Told",
+    "Watch",
+    "Watched",
     "Workers",
+    "alarms_of",
     "batches",
     "catalogue_figures",
     "catalogue_page",
@@ -58,6 +66,7 @@ __all__ = [
     "read_list",
     "read_manifest",
     "read_model",
+    "rounds",
     "run_catalogue",
     "write_targets",
 ]

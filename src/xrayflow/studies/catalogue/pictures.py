@@ -27,12 +27,15 @@ MOST_PANELS = 9
 TIME, HARDNESS, QUALITY = "time", "hardness-intensity", "quality"
 
 
-def catalogue_figures(table: CatalogueTable, names: Sequence[str] = ()) -> dict[str, Any]:
+def catalogue_figures(
+    table: CatalogueTable, names: Sequence[str] = (), marks: Sequence[tuple[float, str]] = ()
+) -> dict[str, Any]:
     """The figures of a table, by name.
 
     Args:
         table: The catalogue's.
         names: Parameters along time; none are all.
+        marks: Times at which a parameter changed.
 
     Returns:
         `time`, `quality`, and `hardness-intensity` where the manifest says the model.
@@ -50,7 +53,7 @@ def catalogue_figures(table: CatalogueTable, names: Sequence[str] = ()) -> dict[
     rate = table.number("counts") / table.number("exposure")
     series = [Series("count rate", "counts/s", True, rate, rate, rate)] if np.isfinite(rate).any() else []
     series += [series_of(table, name, priors.get(name)) for name in chosen]
-    figures = {TIME: time_figure(when, label, series, verdict, title)}
+    figures = {TIME: time_figure(when, label, series, verdict, title, marks)}
     if model is not None:
         hardness, intensity = hardness_of(table, model)
     if model is not None and np.isfinite(hardness).any():
