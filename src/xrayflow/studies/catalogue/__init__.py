@@ -17,7 +17,7 @@ from xrayflow.studies.catalogue.question import Question
 from xrayflow.studies.catalogue.reading import USABLE, CatalogueTable, read_catalogue, read_draws, read_model
 from xrayflow.studies.catalogue.sources import Progress, Reader, Source, batches, listed_sources, matched, read_list
 from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets, group_of
-from xrayflow.studies.catalogue.watch import PATTERNS, Watch, Watched, rounds
+from xrayflow.studies.catalogue.watch import PATTERNS, Round, Watch, Watched, rounds
 
 __all__ = [
     "PATTERNS",
@@ -36,6 +36,7 @@ __all__ = [
     "Prospect",
     "Question",
     "Reader",
+    "Round",
     "Run",
     "Running",
     "Source",

@@ -27,6 +27,7 @@ from xrayflow.studies.catalogue.pictures import HARDNESS, TIME, catalogue_figure
 from xrayflow.studies.catalogue.question import Question
 from xrayflow.studies.catalogue.reading import CatalogueTable, read_catalogue, read_model
 from xrayflow.studies.catalogue.sources import Reader, Source
+from xrayflow.studies.catalogue.table import check_place
 
 PATTERNS = ("*.pha", "*.pi", "*.pha.gz", "*.pi.gz")
 """Names of spectra, in the folder and below it."""
@@ -103,10 +104,11 @@ class Watch:
             workers: That stay from round to round; None: each round starts its own.
 
         Raises:
-            FileError: There is no such folder, or the response that is given for all cannot be read.
+            FileError: There is no such folder, no place for the table, or no response where one is given for all.
         """
         if not watched.folder.is_dir():
             raise FileError(f"{watched.folder}: no such folder; give the one where spectra arrive")
+        check_place(out)
         self.watched, self.question, self.out, self.running = watched, question, out, running
         self.workers = workers
         self._reader = Reader(question.rmf)
