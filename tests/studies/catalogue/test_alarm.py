@@ -10,9 +10,16 @@ from numpy.typing import NDArray
 
 from population_zoo import INDEX, NORM, planted, priors, write_catalogue
 from xrayflow.studies.catalogue import alarms_of, read_catalogue
-from xrayflow.studies.catalogue.alarm import LEAST, WINDOW, foretold
+from xrayflow.studies.catalogue.alarm import LEAST, WINDOW, Forecast
 
 Numbers = NDArray[np.float64]
+
+
+def chance_of(middle: Numbers, error: Numbers, new: float, new_error: float) -> float:
+    """Of a value so far out, where something can be foretold."""
+    forecast = Forecast.of(middle, error, new_error)
+    assert forecast is not None
+    return forecast.chance(new)
 
 
 @pytest.mark.parametrize("scatter", [0.0, 1.0, 100.0])
@@ -23,7 +30,7 @@ def test_false_alarms_are_no_more_than_was_asked_for(scatter: float, before: int
     number, rate = 500, 0.05
     error = 10.0 ** generator.uniform(-0.5, 0.5, (number, before + 1))
     value = scatter * generator.standard_normal(error.shape) + error * generator.standard_normal(error.shape)
-    chance = np.array([foretold(v[:-1], e[:-1], v[-1], e[-1])[0] for v, e in zip(value, error, strict=True)])
+    chance = np.array([chance_of(v[:-1], e[:-1], v[-1], e[-1]) for v, e in zip(value, error, strict=True)])
     share = (chance < rate).mean()
     # four standard deviations of 500 trials: once in 30 000
     assert share < rate + 4.0 * np.sqrt(rate * (1 - rate) / number)
@@ -33,25 +40,26 @@ def test_false_alarms_are_no_more_than_was_asked_for(scatter: float, before: int
 
 def test_what_is_foretold_is_the_mean_of_what_was() -> None:
     middle, error = np.array([1.0, 1.2, 0.9, 1.1, 1.0, 0.8] * 3), np.full(18, 0.15)
-    chance, (lo, hi) = foretold(middle, error, 1.0, 0.15)
-    assert chance == pytest.approx(1.0, abs=0.02)
+    forecast = Forecast.of(middle, error, 0.15)
+    assert forecast is not None
+    lo, hi = forecast.quantile(0.05), forecast.quantile(0.95)
+    assert forecast.chance(1.0) == pytest.approx(1.0, abs=0.02)
     assert 0.5 * (lo + hi) == pytest.approx(1.0, abs=0.01)
     # no scatter beyond the errors: 1.645 (0.15^2 + 0.15^2 / 18)^(1/2), and a little for a scatter that may be
     assert 0.25 < 0.5 * (hi - lo) < 0.32
-    assert foretold(middle, error, hi, 0.15)[0] == pytest.approx(0.1, abs=1e-6)
-    assert foretold(middle, error, lo, 0.15)[0] == pytest.approx(0.1, abs=1e-6)
+    assert forecast.chance(hi) == pytest.approx(0.1, abs=1e-6)
+    assert forecast.chance(lo) == pytest.approx(0.1, abs=1e-6)
     # a new one that says nothing raises none
-    assert foretold(middle, error, 5.0, 10.0)[0] > 0.5
+    assert chance_of(middle, error, 5.0, 10.0) > 0.5
 
 
 def test_numbers_that_are_none_are_left_out() -> None:
     middle, error = np.ones(8), np.full(8, 0.1)
-    assert foretold(middle[: LEAST - 1], error[: LEAST - 1], 9.0, 0.1)[0] == 1.0
-    assert foretold(middle, error, np.nan, 0.1)[0] == 1.0
-    assert foretold(middle, error, 9.0, 0.0)[0] == 1.0
-    holes = np.where(np.arange(8) < 4, np.nan, middle)
-    assert foretold(holes, error, 9.0, 0.1)[0] == 1.0
-    assert foretold(np.append(middle, np.nan), np.append(error, 0.1), 9.0, 0.1)[0] < 1e-6
+    assert Forecast.of(middle[: LEAST - 1], error[: LEAST - 1], 0.1) is None
+    assert Forecast.of(middle, error, 0.0) is None
+    assert Forecast.of(middle, error, np.nan) is None
+    assert Forecast.of(np.where(np.arange(8) < 4, np.nan, middle), error, 0.1) is None
+    assert chance_of(np.append(middle, np.nan), np.append(error, 0.1), 9.0, 0.1) < 1e-6
 
 
 def outburst(folder: Path, truth: Numbers, verdicts: tuple[str, ...] = ("certified",)) -> Path:
@@ -96,10 +104,4 @@ def test_the_order_is_that_of_time_not_of_the_table(tmp_path: Path) -> None:
 
 def test_a_table_without_priors_has_no_alarms(tmp_path: Path) -> None:
     truth = np.concatenate([np.tile([1.7, -2.0], (10, 1)), np.tile([4.0, 0.0], (5, 1))])
-    found = Planted(
-        truth,
-        truth,
-        np.full(truth.shape, 0.1),
-        truth[:, None] + 0.1 * np.random.default_rng(6).standard_normal((15, 50, 2)),
-    )
-    assert alarms_of(read_catalogue(write_catalogue(tmp_path, found)), {}) == []
+    assert alarms_of(read_catalogue(outburst(tmp_path, truth)), {}) == []

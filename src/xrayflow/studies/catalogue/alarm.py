@@ -1,17 +1,17 @@
 """Has a source changed? A parameter of a new spectrum against what the previous ones foretell.
 
 The last `WINDOW` spectra before it gave medians m_j with errors s_j (half of the 68 % interval, of log10 of a parameter
-whose prior is logarithmic). Their true values scatter by an unknown tau about an unknown mean, on which the priors are
-flat; so for a new spectrum with error s
+whose prior is logarithmic). Their true values scatter by an unknown tau about an unknown mean. The prior of the mean is
+flat, that of tau 1 / (tau + s0) with the median error s0; so for a new spectrum with error s
 
     p(m | before) = integral over tau of  p(tau | before)  N(m; mean(tau), tau^2 + s^2 + 1 / sum w_j),
     w_j = 1 / (tau^2 + s_j^2),        mean(tau) = sum w_j m_j / sum w_j.
 
-Where no scatter of their own is seen this compares errors with errors; where it is, with the scatter. The alarm is
-raised where the chance of a value so far out, on either side, is below the rate that was asked for, by the number of
-parameters: so many of all spectra of a source that does not change raise a false one, or fewer, since a flat prior of
-tau makes the foretold width rather too large. After an alarm the window begins anew: what follows is compared with the
-new state.
+Where no scatter of their own is seen this compares errors with errors; where it is, with the scatter: far above the
+errors it is Student's t of the values themselves, whose rate of false alarms is exact. The alarm is raised where the
+chance of a value so far out, on either side, is below the rate that was asked for, by the number of parameters: so many
+of all spectra of a source that does not change raise a false one, and fewer where errors dominate. After an alarm the
+window begins anew: what follows is compared with the new state.
 
 Source: Gelman et al. 2013, Bayesian Data Analysis, section 5.4 (normal hierarchical model).
 """
@@ -87,7 +87,7 @@ def alarms_of(table: CatalogueTable, priors: Mapping[str, Marginal], rate: float
     names = [name for name in table.parameters if name in priors]
     when, paths = table.number("mjd"), table.text("path")
     good = np.array([word in ANSWERED for word in table.text("computation")], dtype=bool)
-    places = {name: _places(table, name, priors[name]) for name in names}
+    values = {name: _places(table, name, priors[name]) for name in names}
     order = [int(i) for i in np.argsort(when, kind="stable") if good[i]]
     found, begun = list[Alarm](), 0
     for at, row in enumerate(order):
@@ -96,53 +96,71 @@ def alarms_of(table: CatalogueTable, priors: Mapping[str, Marginal], rate: float
             continue
         own = []
         for name in names:
-            middle, error = places[name]
-            chance, ends = foretold(middle[before], error[before], middle[row], error[row])
+            middle, error = values[name]
+            forecast = Forecast.of(middle[before], error[before], error[row])
+            if forecast is None or not np.isfinite(middle[row]):
+                continue
+            chance = forecast.chance(middle[row])
             if chance < rate / len(names):
-                value, lo, hi = (10.0**x if priors[name].scale == "log" else x for x in (middle[row], *ends))
-                own.append(Alarm(paths[row], float(when[row]), name, float(value), lo, hi, chance, len(before)))
+                places = (middle[row], forecast.quantile(0.05), forecast.quantile(0.95))
+                value, lo, hi = (float(10.0**x if priors[name].scale == "log" else x) for x in places)
+                own.append(Alarm(paths[row], float(when[row]), name, value, lo, hi, chance, len(before)))
         if own:
             found += sorted(own, key=lambda one: one.chance)
             begun = at
     return found
 
 
-def foretold(middle: Numbers, error: Numbers, new: float, new_error: float) -> tuple[float, tuple[float, float]]:
-    """Chance of a value so far out as a new one, and 90 % of what was foretold.
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What is foretold for a new spectrum: a mixture of normals, one for each tau.
 
-    Args:
-        middle, error: (spectrum,) of those before; what is not finite is left out.
-        new, new_error: Of the new one.
-
-    Returns:
-        1 and infinite ends where there are too few finite numbers.
+    Attributes:
+        part: (tau,) of the whole.
+        mean, width: (tau,) of each.
     """
-    good = np.isfinite(middle) & np.isfinite(error) & (error > 0)
-    if good.sum() < LEAST or not (np.isfinite(new) and new_error > 0):
-        return 1.0, (-np.inf, np.inf)
-    m, s = middle[good], error[good]
-    spread = max(float(np.ptp(m)), float(s.min()))
-    tau = np.geomspace(SMALLEST * float(s.min()), LARGEST * spread, NODES)
-    weight = 1.0 / (tau[:, None] ** 2 + s**2)
-    total = weight.sum(1)
-    mean = (weight * m).sum(1) / total
-    log = 0.5 * np.log(weight).sum(1) - 0.5 * np.log(total) - 0.5 * (weight * (m - mean[:, None]) ** 2).sum(1)
-    part = np.exp(log - log.max()) * np.gradient(tau)
-    part /= part.sum()
-    width = np.sqrt(tau**2 + new_error**2 + 1.0 / total)
-    below = float((part * ndtr((new - mean) / width)).sum())
-    above = float((part * ndtr((mean - new) / width)).sum())
-    chance = min(1.0, 2.0 * min(below, above))
-    return chance, (_quantile(part, mean, width, 0.05), _quantile(part, mean, width, 0.95))
 
+    part: Numbers
+    mean: Numbers
+    width: Numbers
 
-def _quantile(part: Numbers, mean: Numbers, width: Numbers, level: float) -> float:
-    """Of a mixture of normals, by halving."""
-    lo, hi = float((mean - 40.0 * width).min()), float((mean + 40.0 * width).max())
-    for _ in range(80):
-        middle = 0.5 * (lo + hi)
-        lo, hi = (middle, hi) if (part * ndtr((middle - mean) / width)).sum() < level else (lo, middle)
-    return 0.5 * (lo + hi)
+    @classmethod
+    def of(cls, middle: Numbers, error: Numbers, new_error: float) -> Forecast | None:
+        """From those before it.
+
+        Args:
+            middle, error: (spectrum,) of those; what is not finite is left out.
+            new_error: Of the new one.
+
+        Returns:
+            None where there are too few finite numbers, or the new one has no error.
+        """
+        good = np.isfinite(middle) & np.isfinite(error) & (error > 0)
+        if good.sum() < LEAST or not new_error > 0:
+            return None
+        m, s = middle[good], error[good]
+        spread = max(float(np.ptp(m)), float(s.min()))
+        tau = np.geomspace(SMALLEST * float(s.min()), LARGEST * spread, NODES)
+        weight = 1.0 / (tau[:, None] ** 2 + s**2)
+        total = weight.sum(1)
+        mean = (weight * m).sum(1) / total
+        log = 0.5 * np.log(weight).sum(1) - 0.5 * np.log(total) - 0.5 * (weight * (m - mean[:, None]) ** 2).sum(1)
+        part = np.exp(log - log.max()) * np.gradient(tau) / (tau + float(np.median(s)))
+        return cls(part / part.sum(), mean, np.sqrt(tau**2 + new_error**2 + 1.0 / total))
+
+    def chance(self, value: float) -> float:
+        """Of a value so far out, on either side."""
+        z = (value - self.mean) / self.width
+        return min(1.0, 2.0 * min(float(self.part @ ndtr(z)), float(self.part @ ndtr(-z))))
+
+    def quantile(self, level: float) -> float:
+        """By halving."""
+        lo, hi = float((self.mean - 40.0 * self.width).min()), float((self.mean + 40.0 * self.width).max())
+        for _ in range(80):
+            middle = 0.5 * (lo + hi)
+            below = float(self.part @ ndtr((middle - self.mean) / self.width))
+            lo, hi = (middle, hi) if below < level else (lo, middle)
+        return 0.5 * (lo + hi)
 
 
 def _places(table: CatalogueTable, name: str, marginal: Marginal) -> tuple[Numbers, Numbers]:
