@@ -43,7 +43,7 @@ PLANTED: dict[str, dict[str, float]] = {
     "histogram": {"mean_1": 1.6, "sd_1": 0.12, "mean_2": 2.4, "sd_2": 0.2, "share_2": 0.3},
     "correlated": {"mean_1": 1.7, "sd_1": 0.2, "mean_2": -2.0, "sd_2": 0.4, "rho": 0.6},
 }
-RUNS = 3
+RUNS = 1
 """Repetitions of each that emcee samples too."""
 
 
@@ -136,9 +136,9 @@ def beside(found: Population, kind: str, middle: Numbers, error: Numbers, seed: 
     start = middle_v + 0.05 * generator.standard_normal((walkers, size))
     sampler = emcee.EnsembleSampler(walkers, size, log_posterior, vectorize=True)
     sampler.random_state = np.random.RandomState(seed).get_state()
-    sampler.run_mcmc(start, 6000)
+    sampler.run_mcmc(start, 4000)
     time_ = float(sampler.get_autocorr_time(quiet=True).max())
-    values = shape.from_probit(sampler.get_chain(discard=2000, flat=True))
+    values = shape.from_probit(sampler.get_chain(discard=1000, flat=True))
     sd = values.std(0)
     mean = np.average(found.values, axis=0, weights=found.weights)
     spread = np.sqrt(np.average((found.values - mean) ** 2, axis=0, weights=found.weights))

