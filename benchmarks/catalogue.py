@@ -10,7 +10,8 @@
 * workers: the same spectra with one worker and with two: CPU seconds of each, and the wall clock.
 * deaths: a hundred times, a run over small spectra is killed (SIGKILL) at a random moment, and begun again; every
   finished table is compared byte for byte with that of a run that nobody killed. Nine in ten are forks of this process,
-  which work in it; the others are whole commands with children.
+  which work in it and say when they begin a batch; the others are whole commands with children, whose batches are not
+  counted.
 * cost: seconds for a spectrum against its number of bins; core-hours for a million.
 
 Writes benchmarks/results/catalogue.json, each part as it is done.
@@ -421,7 +422,7 @@ def main() -> None:
     for part in options.parts:
         found = makers[part]()
         document = json.loads(options.out.read_text()) if options.out.exists() else {}
-        document = {**document, **provenance(__file__), part: found}
+        document[part] = {**provenance(__file__), **found}
         options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         print(part, json.dumps(found, indent=1), flush=True)
 
