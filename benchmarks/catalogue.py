@@ -5,9 +5,9 @@
 * memory: 100, 1000 and 10 000 faint spectra of a small detector, each with an area of its own, two workers. Answers are
   cut short (`time_limit`), as the memory of the run does not depend on them. Resident memory of the process and of its
   children, at a tenth of the sources and at the end.
-* throughput: real spectra of MAXI J1535-571 answered by `infer_batch`, read before, against the whole command: looking,
-  reading, answering, ledger, draws, table. CPU seconds, as others may be at work on the machine.
-* workers: the same spectra with one worker and with two: CPU seconds of each, and the wall clock.
+* throughput-real, throughput-faint: spectra of MAXI J1535-571, and faint ones of a small detector that cost a tenth,
+  answered by `infer_batch`, read before, against the whole command: looking, reading, answering, ledger, draws, table;
+  and that with two workers. CPU seconds, as others may be at work on the machine, and the wall clock.
 * deaths: a hundred times, a run over small spectra is killed (SIGKILL) at a random moment, and begun again; every
   finished table is compared byte for byte with that of a run that nobody killed. Nine in ten are forks of this process,
   which work in it and say when they begin a batch; the others are whole commands with children, whose batches are not
@@ -32,7 +32,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,9 @@ FAINT: dict[str, Any] = {"model": "powerlaw", "freeze": {"powerlaw.PhoIndex": 1.
 MANY = (100, 1000, 10_000)
 DEATHS, IN_EACH, BATCH = 100, 18, 3
 """Kills, spectra of the archive that is killed, and spectra of its batches."""
+
+
+PARTS = ("memory", "throughput-real", "throughput-faint", "deaths", "cost")
 
 
 def small_detector(folder: Path) -> None:
@@ -206,18 +209,42 @@ class Took:
     wall: float
 
 
-def whole_command(scratch: Path, paths: Sequence[Path], workers: int, out: str) -> Took:
-    """A catalogue of real spectra."""
+@dataclass(frozen=True)
+class Archive:
+    """Spectra, and how they are fitted.
+
+    Attributes:
+        paths: The spectra.
+        words: Of `fit_catalogue`.
+        rmf: Of all of them; None: what their headers name.
+    """
+
+    paths: list[Path]
+    words: dict[str, Any]
+    rmf: Path | None
+
+
+def archives(scratch: Path, count: int) -> dict[str, Archive]:
+    """Real spectra, and six times as many faint ones of a small detector, which cost a tenth."""
+    small_archive(scratch / "many", 6 * count)
+    faint = [scratch / "many" / f"s{number:05d}.pha" for number in range(6 * count)]
+    return {
+        "real": Archive(real_paths(count), {"model": MODEL, "systematic": 0.0}, MATRIX),
+        "faint": Archive(faint, FAINT, None),
+    }
+
+
+def whole_command(scratch: Path, archive: Archive, workers: int, out: str) -> Took:
+    """A catalogue."""
     before, started = spent(), time.perf_counter()
     made = fit_catalogue(
-        paths,
+        archive.paths,
         scratch / out,
-        model=MODEL,
-        systematic=0.0,
-        rmf=str(MATRIX),
+        rmf=None if archive.rmf is None else str(archive.rmf),
         draws_dir=scratch / "draws",
         workers=workers,
         restart=True,
+        **archive.words,
     )
     assert made.failed == 0, made.reasons
     return Took(spent() - before, time.perf_counter() - started)
@@ -231,22 +258,24 @@ def starting() -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def throughput(scratch: Path, count: int) -> dict[str, Any]:
+def throughput(scratch: Path, archive: Archive) -> dict[str, Any]:
     """The whole command against pure inference, and two workers against one."""
-    paths = real_paths(count)
-    rmf = read_rmf(MATRIX)
+    paths = archive.paths
+    rmf = None if archive.rmf is None else read_rmf(archive.rmf)
     observations = [read_observation(path, rmf=rmf) for path in paths]
-    setup = FitSetup(model=MODEL, systematic=0.0)
+    observations = [replace(one, rmf=observations[0].rmf) for one in observations]
+    setup = FitSetup(**archive.words)
     infer_batch(observations[:1], setup)
     before = time.process_time()
-    for at in range(0, count, 24):
+    for at in range(0, len(paths), 24):
         infer_batch(observations[at : at + 24], setup)
     pure = time.process_time() - before
-    one, two = (whole_command(scratch, paths, workers, f"workers-{workers}.fits") for workers in (1, 2))
+    print("pure inference:", pure, "CPU seconds", flush=True)
+    one, two = (whole_command(scratch, archive, workers, f"workers-{workers}.fits") for workers in (1, 2))
     same = (scratch / "workers-1.fits").read_bytes() == (scratch / "workers-2.fits").read_bytes()
     start = starting()
     return {
-        "spectra": count,
+        "spectra": len(paths),
         "cpu_seconds_of_pure_inference": pure,
         "cpu_seconds_of_a_child_that_starts": start,
         "cpu_seconds": {"1": one.cpu, "2": two.cpu},
@@ -397,7 +426,7 @@ def cost(scratch: Path, each: int) -> dict[str, Any]:
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=("memory", "throughput", "deaths", "cost", "one-memory", "one-run"))
+    parser.add_argument("parts", nargs="+", choices=(*PARTS, "one-memory", "one-run"))
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--real", type=int, default=48)
     parser.add_argument("--each", type=int, default=8)
@@ -415,7 +444,8 @@ def main() -> None:
         return
     makers: dict[str, Callable[[], dict[str, Any]]] = {
         "memory": lambda: memory(options.scratch),
-        "throughput": lambda: throughput(options.scratch, options.real),
+        "throughput-real": lambda: throughput(options.scratch, archives(options.scratch, options.real)["real"]),
+        "throughput-faint": lambda: throughput(options.scratch, archives(options.scratch, options.real)["faint"]),
         "deaths": lambda: deaths(options.scratch),
         "cost": lambda: cost(options.scratch, options.each),
     }
