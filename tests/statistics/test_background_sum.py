@@ -26,6 +26,19 @@ def test_the_probabilities_of_all_counts_add_up_to_one(mu: float, alpha: float, 
     assert float(torch.cat(every, dim=1).exp().sum()) == pytest.approx(1.0, abs=1e-8)
 
 
+@pytest.mark.parametrize("systematic", [0.0, 0.02, 0.2])
+@pytest.mark.parametrize("level", [0.8, 1.0, 1.3])
+def test_the_probabilities_of_bright_bins_add_up_to_one_at_every_level(systematic: float, level: float) -> None:
+    """Each count by the way that a spectrum would take: nearly all of them a series."""
+    counts = torch.arange(100, 2500, dtype=torch.float64)
+    bins, rate = Bins(counts, torch.full_like(counts, 200.0), systematic**2), torch.ones_like(counts)
+    whole = BackgroundSum.of(bins, rate)
+    assert whole.table is not None
+    assert float((whole.table.bend > 0).double().mean()) > 0.9
+    value = whole.value(400.0 + 0 * counts[None], (rate / level)[None])
+    assert float(value.exp().sum()) == pytest.approx(1.0, abs=1e-7)
+
+
 @pytest.mark.parametrize("counts", [0.0, 3.0, 40.0, 200.0])
 @pytest.mark.parametrize("systematic", [0.0, 0.1])
 def test_slopes_are_those_of_differences(counts: float, systematic: float) -> None:
