@@ -38,7 +38,7 @@ def test_another_folder_is_remarked(capsys: pytest.CaptureFixture[str], tmp_path
     ("options", "code", "message"),
     [
         (["--grouping", "file", "--out", "x"], 2, "'file' is what it has; give optimal, min:N"),
-        (["--grouping", "minimum:20", "--out", "x"], 1, "is none of file, none, optimal"),
+        (["--grouping", "minimum:20", "--out", "x"], 2, "is none of file, none, optimal"),
         (["--grouping", "min:20", "--out", "no/such/folder"], 1, "cannot be written .*choose another --out"),
         (["--grouping", "min:20"], 2, "Missing option '--out'"),
         (["--out", "x"], 2, "Missing option '--grouping'"),

@@ -31,6 +31,7 @@ def simulate(
     held, values = options.assignments(freeze, "--freeze"), options.assignments(theta, "--theta")
     options.check_systematic(systematic)
     options.check_simulation(theta, freeze, prior_draws, prior, background)
+    options.check_exposure(exposure)
     with answering(debug):
         from xrayflow.models import parse_model
         from xrayflow.simulate import Instrument, library_simulator, write_fake, write_library

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xrayflow.errors import DataError, FileError
+from xrayflow.errors import DataError, FileError, misused
 from xrayflow.files import SCHEMA_VERSION, cannot_write, package_versions
 from xrayflow.models import Model
 from xrayflow.prior import Prior
@@ -72,7 +72,7 @@ def write_library(
     """
     out = Path(out)
     if not 1 <= rows <= MOST_ROWS:
-        raise DataError(f"a library of {rows} spectra; give --prior-draws 1 .. {MOST_ROWS}")
+        raise misused(DataError(f"a library of {rows} spectra; give --prior-draws 1 .. {MOST_ROWS}"))
     header, places, size = _plan(simulator, rows, seed, noisy)
     handle, temporary = _reserve(out, size)
     try:
