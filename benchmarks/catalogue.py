@@ -48,7 +48,8 @@ from xrayflow.models import parse_model
 from xrayflow.ogip import ARF, Origin, read_arf, read_observation, read_rmf, write_arf, write_pha
 from xrayflow.setup import FitSetup
 from xrayflow.simulate import simulate
-from xrayflow.studies.catalogue import Question, Running, Standing, fit_catalogue, make_listing, run_catalogue
+from xrayflow.studies.catalogue import Question, Running, fit_catalogue, run_catalogue
+from xrayflow.studies.running import Standing, make_listing
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("XRAYFLOW_TEST_DATA", HERE.parents[1] / "shared" / "data"))
@@ -296,7 +297,7 @@ class InThisProcess:
         self, batches: Iterator[tuple[Any, Sequence[Any]]], stopping: Callable[[], bool] = lambda: False
     ) -> Iterator[Any]:
         """One batch after the other."""
-        from xrayflow.studies.catalogue.children import Done
+        from xrayflow.studies.running.children import Done
 
         for task, items in batches:
             print("batch", type(task).__name__, flush=True)

@@ -30,7 +30,7 @@ from provenance import provenance
 from xrayflow.errors import XrayflowWarning
 from xrayflow.networks import Recipe, load_network, train
 from xrayflow.networks.recipe import parse_recipe
-from xrayflow.studies.catalogue.sources import read_list
+from xrayflow.studies.running.sources import read_list
 from xrayflow.studies.validation.evaluation import EvaluationConfig, evaluate
 
 HERE = Path(__file__).resolve().parent

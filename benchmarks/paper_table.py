@@ -41,9 +41,9 @@ from xrayflow.models.xspec import XspecLibrary
 from xrayflow.networks import Network, load_network
 from xrayflow.ogip import Origin, write_pha
 from xrayflow.setup import FitSetup
-from xrayflow.studies.catalogue.library import write_targets
-from xrayflow.studies.catalogue.sources import Source, read_list
-from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets
+from xrayflow.studies.running.sources import Source, read_list
+from xrayflow.studies.targets.library import write_targets
+from xrayflow.studies.targets.targets import GroupBy, TargetsConfig, find_targets
 from xrayflow.studies.validation import pearson
 from xrayflow.studies.validation.evaluation import EXACT, TARGETS, Evaluation, EvaluationConfig, evaluate, exact_row
 from xrayflow.studies.validation.pictures import BEST_FIT, coverage_picture, recovery_picture

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ogip_zoo import toy_files
-from xrayflow.studies.catalogue.inline import Inline
+from xrayflow.studies.running.inline import Inline
 
 BAND = [(1.0, 6.0)]
 QUICK: dict[str, Any] = {

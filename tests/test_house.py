@@ -230,7 +230,7 @@ def test_a_file_without_a_test_is_seen(tmp_path: Path) -> None:
 
 FACELESS = ("cli", "data", "inference.proposals", "inference.checks", "studies")
 """Packages without `__all__`: the command line, the bundled files' few functions, the workshops within a room, and the
-studies, which are two rooms with faces of their own."""
+studies, which are rooms with faces of their own."""
 
 PAST_THE_FACE = {"models.absorption", "models.listing"}
 """Files that other rooms still import from, past the face of theirs; the list only shrinks."""

@@ -12,8 +12,9 @@ import pytest
 
 from command_zoo import Run, runner
 from ogip_zoo import toy_files
-from xrayflow.studies import catalogue
-from xrayflow.studies.catalogue import Inline, Round, Watch
+from xrayflow.studies import running
+from xrayflow.studies.catalogue import Round, Watch
+from xrayflow.studies.running import Inline
 
 ASKED = ("--model", "powerlaw", "--energies", "1-6", "--grouping", "min:10", "--network", "none", "--draws", "200",
          "--ess", "60", "--once")  # fmt: skip
@@ -22,7 +23,7 @@ ASKED = ("--model", "powerlaw", "--energies", "1-6", "--grouping", "min:10", "--
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs `xrayflow watch` with workers in this process."""
-    monkeypatch.setattr(catalogue, "Children", Here)
+    monkeypatch.setattr(running, "Children", Here)
     return runner(capsys, monkeypatch, "watch", columns=200)
 
 

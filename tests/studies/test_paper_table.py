@@ -18,7 +18,7 @@ from xrayflow.models.xspec import XspecLibrary
 from xrayflow.ogip import read_arf, read_observation, read_rmf
 from xrayflow.setup import FitSetup, build_problem
 from xrayflow.simulate import simulate
-from xrayflow.studies.catalogue.sources import read_list
+from xrayflow.studies.running.sources import read_list
 from xrayflow.studies.validation import TruthAndDraws
 
 MODEL = "TBabs*simplcutx*ezdiskbb"

@@ -67,7 +67,8 @@ def catalogue(
     with answering(debug):
         from xrayflow.inference import SamplingBudget
         from xrayflow.setup import FitSetup
-        from xrayflow.studies.catalogue import Question, Running, make_listing, prospect_of, run_catalogue
+        from xrayflow.studies.catalogue import Question, Running, prospect_of, run_catalogue
+        from xrayflow.studies.running import make_listing
 
         setup = FitSetup(
             model=model,

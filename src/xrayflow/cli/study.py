@@ -38,14 +38,8 @@ def targets(
     options.check_choice(group_by, ("obsid", "object", "folder"), "--group-by")
     options.check_choice(objective, ("statistic", "posterior"), "--objective")
     with answering(debug):
-        from xrayflow.studies.catalogue import (
-            Children,
-            GroupBy,
-            TargetsConfig,
-            find_targets,
-            listed_sources,
-            write_targets,
-        )
+        from xrayflow.studies.running import Children, listed_sources
+        from xrayflow.studies.targets import GroupBy, TargetsConfig, find_targets, write_targets
 
         sources = listed_sources(pha or [], listed, arf, background)
         wanted = TargetsConfig(
@@ -95,7 +89,7 @@ def evaluate(
     with answering(debug):
         from xrayflow.files import to_json
         from xrayflow.networks import load_network
-        from xrayflow.studies.catalogue import listed_sources
+        from xrayflow.studies.running import listed_sources
         from xrayflow.studies.validation import TABLE, EvaluationConfig, write_evaluation
         from xrayflow.studies.validation import evaluate as evaluate_networks
 

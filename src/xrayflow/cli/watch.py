@@ -81,7 +81,8 @@ def watch(
     with answering(debug):
         from xrayflow.inference import SamplingBudget
         from xrayflow.setup import FitSetup
-        from xrayflow.studies.catalogue import PATTERNS, Children, Question, Running, Watch, Watched, rounds
+        from xrayflow.studies.catalogue import PATTERNS, Question, Running, Watch, Watched, rounds
+        from xrayflow.studies.running import Children
 
         setup = FitSetup(
             model=model,

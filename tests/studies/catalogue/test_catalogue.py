@@ -28,14 +28,14 @@ from xrayflow.prior import Prior
 from xrayflow.setup import FitSetup
 from xrayflow.studies.catalogue import catalogue as room
 from xrayflow.studies.catalogue import fitting
-from xrayflow.studies.catalogue.batching import Standing
 from xrayflow.studies.catalogue.catalogue import Catalogue, Running, fit_catalogue, run_catalogue
-from xrayflow.studies.catalogue.children import Done
-from xrayflow.studies.catalogue.listing import make_listing
 from xrayflow.studies.catalogue.manifest import read_manifest
-from xrayflow.studies.catalogue.outcome import Outcome
 from xrayflow.studies.catalogue.question import Question
-from xrayflow.studies.catalogue.sources import Source
+from xrayflow.studies.running.batching import Standing
+from xrayflow.studies.running.children import Done
+from xrayflow.studies.running.listing import make_listing
+from xrayflow.studies.running.outcome import Outcome
+from xrayflow.studies.running.sources import Source
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from xrayflow.errors import FileError
 from xrayflow.models import parse_model
 from xrayflow.studies.catalogue import table as room
 from xrayflow.studies.catalogue.columns import LEADING, columns_of, row_of
-from xrayflow.studies.catalogue.ledger import Kept
 from xrayflow.studies.catalogue.table import check_place, write_table
+from xrayflow.studies.running.ledger import Kept
 
 MODEL = parse_model("TBabs*powerlaw").freeze({"powerlaw.PhoIndex": 1.7})
 COLUMNS = columns_of(MODEL)

@@ -18,9 +18,9 @@ from xrayflow.errors import DataError, MismatchError
 from xrayflow.networks import Network, load_network, read_recipe
 from xrayflow.networks.store import save_network
 from xrayflow.networks.training.library import held_apart, read_library
-from xrayflow.studies.catalogue.library import Targets, write_targets
-from xrayflow.studies.catalogue.sources import Source
-from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets
+from xrayflow.studies.running.sources import Source
+from xrayflow.studies.targets.library import Targets, write_targets
+from xrayflow.studies.targets.targets import GroupBy, TargetsConfig, find_targets
 from xrayflow.studies.validation import exact
 from xrayflow.studies.validation.evaluation import Evaluation, EvaluationConfig, decades_of, evaluate
 from xrayflow.studies.validation.network_draws import answers_of, inside_box

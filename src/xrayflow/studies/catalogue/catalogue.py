@@ -25,21 +25,32 @@ from xrayflow.models import Model
 from xrayflow.prior import Prior
 from xrayflow.setup import FitSetup
 from xrayflow.statistics import MODELLED_SCALE
-from xrayflow.studies.catalogue.batching import BATCH, STOPPING, Run, Standing, Told, Workers
-from xrayflow.studies.catalogue.children import Children, Done
-from xrayflow.studies.catalogue.cluster import Cluster
 from xrayflow.studies.catalogue.columns import columns_of, row_of
 from xrayflow.studies.catalogue.draws_file import draws_bytes, draws_name
 from xrayflow.studies.catalogue.fitting import DrawsOf, Fitting
-from xrayflow.studies.catalogue.ledger import AGAIN, Ledger
-from xrayflow.studies.catalogue.listing import Listing, key_of, make_listing
-from xrayflow.studies.catalogue.looking import sha256_of
 from xrayflow.studies.catalogue.manifest import manifest_path, write_manifest
-from xrayflow.studies.catalogue.outcome import FAILED
 from xrayflow.studies.catalogue.question import Question
-from xrayflow.studies.catalogue.sources import Source
-from xrayflow.studies.catalogue.stopping import stopping_at_signals
 from xrayflow.studies.catalogue.table import check_place, write_table
+from xrayflow.studies.running import (
+    AGAIN,
+    BATCH,
+    FAILED,
+    STOPPING,
+    Children,
+    Cluster,
+    Done,
+    Ledger,
+    Listing,
+    Run,
+    Source,
+    Standing,
+    Told,
+    Workers,
+    key_of,
+    make_listing,
+    sha256_of,
+    stopping_at_signals,
+)
 
 
 @dataclass(frozen=True)

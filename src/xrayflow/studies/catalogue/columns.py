@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from xrayflow.models import Model, Parameter
-from xrayflow.studies.catalogue.ledger import Kept
-from xrayflow.studies.catalogue.outcome import FAILED
+from xrayflow.studies.running import FAILED, Kept
 
 Kind = Literal["text", "number", "whole"]
 

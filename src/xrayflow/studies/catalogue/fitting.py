@@ -15,9 +15,8 @@ from xrayflow.errors import XrayflowError
 from xrayflow.inference import NoAnswer, Posterior, infer_batch
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
-from xrayflow.studies.catalogue.looking import Looked, read_looked
-from xrayflow.studies.catalogue.outcome import Outcome
 from xrayflow.studies.catalogue.question import Question
+from xrayflow.studies.running import Looked, Outcome, read_looked
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xrayflow.studies.catalogue.batching import Standing, Told
 from xrayflow.studies.catalogue.catalogue import Running
-from xrayflow.studies.catalogue.ledger import SUFFIX, Ledger
-from xrayflow.studies.catalogue.listing import Listing, key_of
-from xrayflow.studies.catalogue.looking import TOGETHER, Looked, Looking
 from xrayflow.studies.catalogue.question import Question
 from xrayflow.studies.catalogue.table import check_place
+from xrayflow.studies.running import SUFFIX, TOGETHER, Ledger, Listing, Looked, Looking, Standing, Told, key_of
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from xrayflow.models import Model
 from xrayflow.networks import load_network, shipped_networks
 from xrayflow.prior import Prior
 from xrayflow.setup import FitSetup
-from xrayflow.studies.catalogue.looking import sha256_of
+from xrayflow.studies.running import sha256_of
 
 COMPUTE = ("torch", "numpy", "scipy")
 """Packages whose versions may move the last digits of an answer."""

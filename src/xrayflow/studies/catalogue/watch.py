@@ -20,14 +20,12 @@ from xrayflow.errors import FileError, XrayflowError, XrayflowWarning
 from xrayflow.files import OTHER_OUT, to_json, write_file
 from xrayflow.products.figures import png
 from xrayflow.studies.catalogue.alarm import RATE, Alarm, alarms_of
-from xrayflow.studies.catalogue.batching import Told, Workers
 from xrayflow.studies.catalogue.catalogue import Catalogue, Running, run_catalogue
-from xrayflow.studies.catalogue.listing import Listing
 from xrayflow.studies.catalogue.pictures import HARDNESS, TIME, catalogue_figures
 from xrayflow.studies.catalogue.question import Question
 from xrayflow.studies.catalogue.reading import CatalogueTable, read_catalogue, read_model
-from xrayflow.studies.catalogue.sources import Reader, Source
 from xrayflow.studies.catalogue.table import check_place
+from xrayflow.studies.running import Listing, Reader, Source, Told, Workers
 
 PATTERNS = ("*.pha", "*.pi", "*.pha.gz", "*.pi.gz")
 """Names of spectra, in the folder and below it."""

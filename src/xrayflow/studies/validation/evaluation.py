@@ -30,7 +30,7 @@ from xrayflow.networks.training import LARGEST_LIBRARY, VALIDATION_SHARE, held_a
 from xrayflow.prior import Prior
 from xrayflow.setup import FitSetup
 from xrayflow.simulate import MAKERS
-from xrayflow.studies.catalogue import Progress, Source, Standing, matched
+from xrayflow.studies.running import Progress, Source, Standing, matched
 from xrayflow.studies.validation.calibration import Calibration, calibrate
 from xrayflow.studies.validation.exact import exact_answers
 from xrayflow.studies.validation.network_draws import Row, Timing, network_row, on_axes

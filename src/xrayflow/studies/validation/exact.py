@@ -16,17 +16,8 @@ import numpy as np
 from xrayflow.errors import DataError
 from xrayflow.inference import Posterior, SamplingBudget
 from xrayflow.setup import FitSetup
-from xrayflow.studies.catalogue import (
-    Fitting,
-    Inline,
-    Ledger,
-    Question,
-    Run,
-    Source,
-    Told,
-    keep_rows,
-    make_listing,
-)
+from xrayflow.studies.catalogue import Fitting, Question
+from xrayflow.studies.running import Inline, Ledger, Run, Source, Told, keep_rows, make_listing
 from xrayflow.studies.validation.truths import Numbers
 
 TOGETHER = 20

@@ -15,7 +15,7 @@ from xrayflow.ogip import Observation
 from xrayflow.problem import Problem
 from xrayflow.setup import TOGETHER, FitSetup, problem_of
 from xrayflow.statistics import choose
-from xrayflow.studies.catalogue.sources import Progress, Reader, Source, batches
+from xrayflow.studies.running import Progress, Reader, Source, batches
 from xrayflow.studies.validation.truths import Numbers
 
 

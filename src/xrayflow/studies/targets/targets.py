@@ -30,16 +30,26 @@ from xrayflow.networks import Network, NetworkInput, Recipe, load_network, prepa
 from xrayflow.ogip import DEFAULT_BAND, Observation, read_rmf
 from xrayflow.setup import FitSetup, problem_of
 from xrayflow.simulate import Simulator
-from xrayflow.studies.catalogue.batching import BATCH, STOPPING, Run, Standing, Told, Workers, keep_rows
-from xrayflow.studies.catalogue.inline import Inline
-from xrayflow.studies.catalogue.ledger import Ledger
-from xrayflow.studies.catalogue.library import Target, Targets
-from xrayflow.studies.catalogue.listing import make_listing
-from xrayflow.studies.catalogue.looking import Looked, read_looked, sha256_of
-from xrayflow.studies.catalogue.outcome import Outcome
-from xrayflow.studies.catalogue.question import COMPUTE
-from xrayflow.studies.catalogue.sources import Source
-from xrayflow.studies.catalogue.stopping import stopping_at_signals
+from xrayflow.studies.catalogue import COMPUTE
+from xrayflow.studies.running import (
+    BATCH,
+    STOPPING,
+    Inline,
+    Ledger,
+    Looked,
+    Outcome,
+    Run,
+    Source,
+    Standing,
+    Told,
+    Workers,
+    keep_rows,
+    make_listing,
+    read_looked,
+    sha256_of,
+    stopping_at_signals,
+)
+from xrayflow.studies.targets.library import Target, Targets
 
 STARTS = 16
 

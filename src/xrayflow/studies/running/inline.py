@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from xrayflow.studies.catalogue.children import Done
-from xrayflow.studies.catalogue.outcome import Task
+from xrayflow.studies.running.children import Done
+from xrayflow.studies.running.outcome import Task
 
 
 class Inline:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from xrayflow.errors import DataError, FileError
-from xrayflow.studies.catalogue import ledger as room
-from xrayflow.studies.catalogue.ledger import Ledger
+from xrayflow.studies.running import ledger as room
+from xrayflow.studies.running.ledger import Ledger
 
 ASKED: dict[str, Any] = {"seed": 0, "network": {"name": "none", "sha256": ""}, "prior": None}
 

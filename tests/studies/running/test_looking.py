@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ogip_zoo import ENERGY_EDGES, redistribution, toy_files, write_parts
-from xrayflow.studies.catalogue.looking import Looked, Looking, changed_file, look_at, sha256_of
-from xrayflow.studies.catalogue.sources import Source
+from xrayflow.studies.running.looking import Looked, Looking, changed_file, look_at, sha256_of
+from xrayflow.studies.running.sources import Source
 
 
 def test_a_look_says_files_hashes_and_what_is_odd(tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ from xrayflow.networks.recipe import parse_recipe, read_recipe
 from xrayflow.networks.store import save_network
 from xrayflow.networks.training.library import read_library
 from xrayflow.networks.training.spectra import library_spectra
-from xrayflow.studies import catalogue as entry
-from xrayflow.studies.catalogue import targets as room
-from xrayflow.studies.catalogue.batching import Standing
-from xrayflow.studies.catalogue.ledger import Ledger
-from xrayflow.studies.catalogue.library import Target, Targets, write_targets
-from xrayflow.studies.catalogue.listing import make_listing
-from xrayflow.studies.catalogue.sources import Reader, Source, read_list
-from xrayflow.studies.catalogue.targets import GroupBy, TargetsConfig, find_targets, group_of
+from xrayflow.studies import running as entry
+from xrayflow.studies.running.batching import Standing
+from xrayflow.studies.running.ledger import Ledger
+from xrayflow.studies.running.listing import make_listing
+from xrayflow.studies.running.sources import Reader, Source, read_list
+from xrayflow.studies.targets import targets as room
+from xrayflow.studies.targets.library import Target, Targets, write_targets
+from xrayflow.studies.targets.targets import GroupBy, TargetsConfig, find_targets, group_of
 
 RUN = (
     TOY_RUN

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from xrayflow.studies.catalogue.outcome import Outcome, Task
+from xrayflow.studies.running.outcome import Outcome, Task
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """A process for each worker, and one thread for each process: docs/decisions/0003."""
@@ -39,7 +39,7 @@ STARTING, EACH = 60.0, 120.0
 LISTEN = 1.0
 """Seconds after which somebody who asked for a stop is heard."""
 
-SERVE = "from xrayflow.studies.catalogue.child import serve; serve({0}, {1})"
+SERVE = "from xrayflow.studies.running.child import serve; serve({0}, {1})"
 
 
 @dataclass(eq=False)

@@ -13,12 +13,12 @@ from typing import Protocol
 
 from xrayflow.errors import DataError
 from xrayflow.setup import TOGETHER
-from xrayflow.studies.catalogue.children import Done
-from xrayflow.studies.catalogue.ledger import Ledger
-from xrayflow.studies.catalogue.listing import Listing, key_of
-from xrayflow.studies.catalogue.looking import TOGETHER as LOOKED_TOGETHER
-from xrayflow.studies.catalogue.looking import Looked, Looking, changed_file, given_for
-from xrayflow.studies.catalogue.outcome import Task
+from xrayflow.studies.running.children import Done
+from xrayflow.studies.running.ledger import Ledger
+from xrayflow.studies.running.listing import Listing, key_of
+from xrayflow.studies.running.looking import TOGETHER as LOOKED_TOGETHER
+from xrayflow.studies.running.looking import Looked, Looking, changed_file, given_for
+from xrayflow.studies.running.outcome import Task
 
 BATCH = TOGETHER
 """Sources of a batch: more gain no time, and so many at most are worked on again after a run has died."""

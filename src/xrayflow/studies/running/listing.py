@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrayflow.errors import DataError, FileError, MissingExtraError
-from xrayflow.studies.catalogue.sources import Source, read_list
+from xrayflow.studies.running.sources import Source, read_list
 
 if TYPE_CHECKING:
     from astropy.table import Table

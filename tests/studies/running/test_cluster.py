@@ -14,9 +14,9 @@ from distributed import LocalCluster
 
 from moody_zoo import Moody
 from xrayflow.errors import DataError, MissingExtraError
-from xrayflow.studies.catalogue import child, children, cluster
-from xrayflow.studies.catalogue.cluster import Cluster
-from xrayflow.studies.catalogue.outcome import Outcome
+from xrayflow.studies.running import child, children, cluster
+from xrayflow.studies.running.cluster import Cluster
+from xrayflow.studies.running.outcome import Outcome
 
 LIGHT = (
     "from importlib.util import module_from_spec as m, spec_from_file_location as s; o = s('child', {path!r}); "

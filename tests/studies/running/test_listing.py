@@ -8,8 +8,8 @@ import pytest
 from astropy.table import MaskedColumn, Table
 
 from xrayflow.errors import DataError, FileError
-from xrayflow.studies.catalogue.listing import key_of, make_listing
-from xrayflow.studies.catalogue.sources import Source
+from xrayflow.studies.running.listing import key_of, make_listing
+from xrayflow.studies.running.sources import Source
 
 
 @pytest.fixture

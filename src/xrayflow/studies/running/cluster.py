@@ -19,8 +19,8 @@ from typing import Any, Self
 
 from xrayflow.errors import DataError, MissingExtraError
 from xrayflow.files import package_versions
-from xrayflow.studies.catalogue.children import AHEAD, LISTEN, Children, Done
-from xrayflow.studies.catalogue.outcome import Outcome, Task
+from xrayflow.studies.running.children import AHEAD, LISTEN, Children, Done
+from xrayflow.studies.running.outcome import Outcome, Task
 
 Future = Any
 """Of distributed, which has no types."""

@@ -19,8 +19,8 @@ from typing import Any
 from xrayflow.dataset import hashes_of
 from xrayflow.errors import DataError, XrayflowError, XrayflowWarning
 from xrayflow.ogip import RMF, Observation
-from xrayflow.studies.catalogue.outcome import Outcome
-from xrayflow.studies.catalogue.sources import Reader, Source
+from xrayflow.studies.running.outcome import Outcome
+from xrayflow.studies.running.sources import Reader, Source
 
 TOGETHER = 50
 """Sources that are looked at together."""

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from moody_zoo import Moody
-from xrayflow.studies.catalogue import child, children
-from xrayflow.studies.catalogue.children import Children
-from xrayflow.studies.catalogue.outcome import Outcome
+from xrayflow.studies.running import child, children
+from xrayflow.studies.running.children import Children
+from xrayflow.studies.running.outcome import Outcome
 
 LIGHT = (
     "from importlib.util import module_from_spec as m, spec_from_file_location as s; o = s('child', {path!r}); "

@@ -1,0 +1,48 @@
+"""RUNNING: many spectra in batches of one matrix, in processes that may die, with a ledger that loses nothing."""
+
+from xrayflow.studies.running.batching import BATCH, STOPPING, Run, Standing, Told, Workers, keep_rows
+from xrayflow.studies.running.children import Children, Done
+from xrayflow.studies.running.cluster import Cluster
+from xrayflow.studies.running.inline import Inline
+from xrayflow.studies.running.ledger import AGAIN, SUFFIX, Kept, Ledger
+from xrayflow.studies.running.listing import Listing, key_of, make_listing
+from xrayflow.studies.running.looking import TOGETHER, Looked, Looking, read_looked, sha256_of
+from xrayflow.studies.running.outcome import FAILED, Outcome
+from xrayflow.studies.running.sources import Progress, Reader, Source, batches, listed_sources, matched, read_list
+from xrayflow.studies.running.stopping import stopping_at_signals
+
+__all__ = [
+    "AGAIN",
+    "BATCH",
+    "FAILED",
+    "STOPPING",
+    "SUFFIX",
+    "TOGETHER",
+    "Children",
+    "Cluster",
+    "Done",
+    "Inline",
+    "Kept",
+    "Ledger",
+    "Listing",
+    "Looked",
+    "Looking",
+    "Outcome",
+    "Progress",
+    "Reader",
+    "Run",
+    "Source",
+    "Standing",
+    "Told",
+    "Workers",
+    "batches",
+    "keep_rows",
+    "key_of",
+    "listed_sources",
+    "make_listing",
+    "matched",
+    "read_list",
+    "read_looked",
+    "sha256_of",
+    "stopping_at_signals",
+]
