@@ -109,6 +109,7 @@ def main() -> None:
     logging.getLogger("ultranest").setLevel(logging.ERROR)
     network = load_network(options.network)
     response = read_response(network, None, None)
+    made = provenance(__file__)  # of the code that runs, whatever is committed meanwhile
     done = {(row["background"], row["source"]) for row in rows}
     for background in (NONE, MODELLED):
         fresh = fresh_spectra(network, response, background, 0.0, options.each, options.seed)
@@ -122,8 +123,8 @@ def main() -> None:
             own = {"background": background, "source": source, "counts": float(fresh.counts[source])}
             rows.append(own | row_of(answer, problem, options.live))
             print(json.dumps(rows[-1]), flush=True)
-            made = {**provenance(__file__), "settings": settings, "summary": summary(rows), "rows": rows}
-            write_file(options.out, (json.dumps(made, indent=1) + "\n").encode())
+            found = {**made, "settings": settings, "summary": summary(rows), "rows": rows}
+            write_file(options.out, (json.dumps(found, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":
