@@ -1,9 +1,9 @@
 """A histogram of a parameter over sources: the part of them in each bin, whatever its form.
 
 With p_k the part in bin k, spread evenly over it, L_i = sum_k a_ik p_k, a_ik being the mean of the reweighed draws of
-source i in bin k. The prior of p is flat over all histograms (Dirichlet with ones). Each source belongs to one bin that
-nobody knows; given these, p is Dirichlet; given p, they are drawn one by one. The two in turn are a Gibbs sampler, and
-several chains from different starts say whether it has settled.
+source i in bin k. The prior of p is Dirichlet, worth `WORTH` sources that are spread evenly over the bins. Each source
+belongs to one bin that nobody knows; given these, p is Dirichlet; given p, they are drawn one by one. The two in turn
+are a Gibbs sampler, and several chains from different starts say whether it has settled.
 
 Sources that a selection f left out are drawn too: given p and n found ones their number is negative binomial, and they
 belong to bins with p_k (1 - f_k); with a rate of sources of which nothing is known this is the likelihood over
@@ -29,6 +29,9 @@ Numbers = NDArray[np.float64]
 
 CHAINS, SETTLING, KEPT = 4, 500, 3000
 LEAST_BINS, MOST_BINS = 4, 24
+WORTH = 2.0
+"""Sources that the prior counts as: with one for each bin, 14 of them would take 7 % from the peak of 200 sources."""
+
 OUTER = 0.002
 """Of all draws together, what lies below the inner bins and above them."""
 
@@ -130,7 +133,7 @@ def sample_histogram(
                 number = number + generator.multinomial(
                     generator.negative_binomial(sources, alpha), missed / missed.sum()
                 )
-            share[chain] = generator.dirichlet(1.0 + number)
+            share[chain] = generator.dirichlet(WORTH / bins + number)
         if sweep >= SETTLING:
             kept[:, sweep - SETTLING] = share
         if progress is not None and sweep % 50 == 0:

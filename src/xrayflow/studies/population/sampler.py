@@ -49,8 +49,8 @@ that is good enough."""
 BLOCK, WANTED, MOST = 2000, 1000.0, 20_000
 """Fresh draws at a time, effective ones that are wanted, and fresh draws at most."""
 
-SEARCH = {"maxfev": 400, "xatol": 1e-2, "fatol": 1e-2}
-"""A start only has to come near its optimum: what is there is measured, and draws decide."""
+SEARCH = {"maxfev": 2000, "xatol": 1e-3, "fatol": 1e-3, "adaptive": True}
+"""Second differences say the widths only at an optimum that was reached."""
 
 STEP = 1e-3
 """For second differences at an optimum, in units of its own width there."""
