@@ -63,7 +63,8 @@ def main() -> None:
         rows: dict[str, Any] = {}
         for names in ((INDEX,), (NORM,), (INDEX, NORM)):
             axes = [axis_of(priors, one) for one in names]
-            draws = SourceDraws.of(axes, read_draws(table, names, folder / "draws"))
+            read = read_draws(table, names, folder / "draws")
+            draws = SourceDraws.of(axes, [(Path(path).name, theta, weight) for path, theta, weight in read])
             found = find_population(draws)
             rows[f"{' '.join(names)}: {found.kind}"] = found.summary()
     correlation = float(np.corrcoef(truth.T)[0, 1])
