@@ -12,7 +12,7 @@ import pytest
 
 from command_zoo import Run, runner
 from ogip_zoo import toy_files
-from xrayflow.studies import running
+from xrayflow.studies import catalogue, running
 from xrayflow.studies.catalogue import Round, Watch
 from xrayflow.studies.running import Inline
 
