@@ -281,6 +281,14 @@ def test_a_batch_shares_one_rmf(toy: Observation, tmp_path: Path) -> None:
         Fold.of([toy.bin(), other.bin()], GRIDS[0])
 
 
+def test_two_matrices_of_one_file_are_two(toy: Observation) -> None:
+    first, second = (replace(toy, rmf=replace(toy.rmf, number=i, matrix=i * toy.rmf.matrix)).bin() for i in (1, 2))
+    once, twice = (folded([one], GRIDS[0], photons_on(GRIDS[0])) for one in (first, second))
+    np.testing.assert_allclose(twice, 2.0 * once)
+    with pytest.raises(MismatchError, match="a batch of spectra must share one RMF"):
+        Fold.of([first, second], GRIDS[0])
+
+
 def test_a_batch_holds_a_spectrum() -> None:
     with pytest.raises(DataError, match="a batch without spectra; give at least one"):
         Fold.of([], GRIDS[0])

@@ -89,14 +89,14 @@ class Fold:
         if not spectra:
             raise DataError("a batch without spectra; give at least one")
         rmf = spectra[0].observation.rmf
-        if any(spectrum.observation.rmf.sha256 != rmf.sha256 for spectrum in spectra):
+        if any(spectrum.observation.rmf.key != rmf.key for spectrum in spectra):
             raise MismatchError("a batch of spectra must share one RMF; run each instrument on its own")
         reference, ratio = _areas(spectra)
         share = overlap(grid.energy_edges, rmf.energy_edges)
         # with areas of different shapes each RMF energy has its own: a grid bin may not straddle two of them
         nested = not bool((np.diff(share.indptr) > 1).any())
         rebin = ratio.shape[1] > 1 and not nested
-        response = digest(rmf.sha256.encode(), reference, grid.energy_edges, str(dtype).encode(), bytes([rebin]))
+        response = digest(rmf.key.encode(), reference, grid.energy_edges, str(dtype).encode(), bytes([rebin]))
         number: dict[str, int] = {}
         matrices: list[AnyMatrix] = []
         elements = 0

@@ -276,7 +276,7 @@ def _alike(spectra: Sequence[Spectrum | None], setup: FitSetup, by_response: boo
         if spectrum is not None:
             choice = choose(spectrum, setup.statistic)
             kind = likelihood_kind(spectrum, choice, setup.treatment, setup.believed)
-            response = spectrum.observation.rmf.sha256 if by_response else ""
+            response = spectrum.observation.rmf.key if by_response else ""
             groups.setdefault((response, kind), []).append(place)
     return list(groups.values())
 

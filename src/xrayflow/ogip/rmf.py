@@ -61,6 +61,7 @@ class RMF:
         includes_area: The effective area is folded in (SPECRESP MATRIX, or HDUCLAS3 = FULL).
         sha256: Of the file's bytes.
         year: In which the matrix was made, by its DATE; None where that says none.
+        number: Which of the matrices of the file it is, from 1; None: all of them.
     """
 
     path: Path
@@ -72,6 +73,12 @@ class RMF:
     includes_area: bool
     sha256: str
     year: int | None = None
+    number: int | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells it from any other matrix: a file may hold several."""
+        return self.sha256 if self.number is None else f"{self.sha256}{{{self.number}}}"
 
     @property
     def size(self) -> int:
@@ -117,7 +124,7 @@ def _parsed(file: FitsFile, number: int | None) -> RMF:
     if len(parts) > 1 and not includes_area:
         _check_sum(file.path, [part for _, part in parts], matrix)
     year = _year(tables[0].text("DATE"))
-    return RMF(file.path, edges, matrix, channel, e_min, e_max, includes_area, file.sha256, year)
+    return RMF(file.path, edges, matrix, channel, e_min, e_max, includes_area, file.sha256, year, number)
 
 
 def _year(date: str) -> int | None:

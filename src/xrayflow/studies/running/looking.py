@@ -25,9 +25,6 @@ from xrayflow.studies.running.sources import Reader, Source
 TOGETHER = 50
 """Sources that are looked at together."""
 
-STRIDE = 1009
-"""Every so manieth element of a matrix tells it from others of its file."""
-
 
 @dataclass(frozen=True)
 class Looked:
@@ -92,7 +89,7 @@ def look_at(rmf: str | None, source: Source) -> Outcome:
             "given": given,
             "files": {role: [str(path), hashes[role]] for role, path in paths_of(observation).items()},
             "hash": combined(hashes),
-            "matrix": matrix_of(observation),
+            "matrix": observation.rmf.key,
             "source": source.name or pha.object,
             "exposure": pha.exposure,
             "mjd": pha.mjd if math.isfinite(pha.mjd) else math.nan,
@@ -156,16 +153,6 @@ def combined(hashes: Mapping[str, str]) -> str:
         hashes: SHA-256 of each.
     """
     return hashlib.sha256(json.dumps(dict(sorted(hashes.items()))).encode()).hexdigest()
-
-
-def matrix_of(observation: Observation) -> str:
-    """What sources share that can be fitted together: a file, and which of its matrices.
-
-    Args:
-        observation: The spectrum.
-    """
-    values = observation.rmf.matrix.data
-    return f"{observation.rmf.sha256}:{values.size}:{float(values[::STRIDE].sum())!r}"
 
 
 def sha256_of(path: str | Path) -> str:

@@ -69,7 +69,7 @@ def batches(observations: Iterable[Observation], most: int) -> Iterator[list[Obs
     """
     batch: list[Observation] = []
     for one in observations:
-        if batch and (len(batch) == most or one.rmf.sha256 != batch[0].rmf.sha256):
+        if batch and (len(batch) == most or one.rmf.key != batch[0].rmf.key):
             yield batch
             batch = []
         batch.append(replace(one, rmf=batch[0].rmf) if batch else one)
