@@ -27,9 +27,10 @@ from xrayflow.errors import XrayflowWarning
 from xrayflow.fitting import Modes
 from xrayflow.inference import find_network
 from xrayflow.inference.proposals.draws import WeightedDraws
+from xrayflow.inference.proposals.foot import guided_from_modes
 from xrayflow.inference.proposals.laplace import laplace_mixture
 from xrayflow.inference.proposals.mixture import Components, Proposal
-from xrayflow.inference.rungs.first import _guided, find_modes, first_proposal
+from xrayflow.inference.rungs.first import find_modes, first_proposal
 from xrayflow.inference.weights import effective_sample_size
 from xrayflow.networks import Network, load_network
 from xrayflow.problem import Problem
@@ -57,7 +58,7 @@ def local_alone(problem: Problem, modes: Modes, network: Network) -> Proposal:
     if said is None:
         raise TypeError("the network says nothing of these spectra")
     parts = []
-    for guided in _guided(problem, modes, modes.distinct(), said):
+    for guided in guided_from_modes(problem, modes, said):
         if guided is None or not guided.local:
             parts.append(Components.none())
         else:

@@ -364,6 +364,28 @@ print(json.dumps(wrong))
     assert json.loads(run_python(code).stdout) == []
 
 
+def test_what_benchmarks_and_documents_import_is_there() -> None:
+    """Nothing else runs them when a name moves."""
+    names = sorted(
+        {
+            (node.module, alias.name)
+            for folder in ("benchmarks", "docs", "recipes")
+            for path in (REPOSITORY / folder).rglob("*.py")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "xrayflow"
+            for alias in node.names
+        }
+    )
+    assert names
+    code = f"""
+import importlib, importlib.util
+for module, name in {names!r}:
+    if not hasattr(importlib.import_module(module), name) and importlib.util.find_spec(module + "." + name) is None:
+        print(module, name)
+"""
+    assert run_python(code).stdout == ""
+
+
 def test_importing_xrayflow_loads_neither_torch_nor_matplotlib() -> None:
     code = "import sys, xrayflow; print([m for m in ('torch', 'numpy', 'astropy', 'matplotlib') if m in sys.modules])"
     assert run_python(code).stdout == "[]\n"
