@@ -51,6 +51,7 @@ def test_one_look_fits_what_is_new_and_says_what_is_waited_for(run: Run, tmp_pat
     folder, out = tmp_path / "in", tmp_path / "table.fits"
     first, second = arrive(folder, 0), arrive(folder, 1)
     second.write_bytes(second.read_bytes()[:5000])
+    os.utime(second, (time.time() - 100.0,) * 2)
     ran = run(folder, *ASKED, "--out", out)
     assert (ran.code, ran.err) == (0, "")
     new, waiting = ran.out.splitlines()

@@ -1,4 +1,4 @@
-"""The order inside two rooms: what has weights knows nothing of trainings, and a catalogue nothing of validations."""
+"""The order inside rooms: what has weights knows nothing of trainings, what runs spectra nothing of what is asked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLOORS = {
         ("listing",),
         ("training",),
     ),
-    "studies": (("catalogue",), ("validation",)),
+    "studies": (("running",), ("catalogue",), ("targets", "population"), ("validation",)),
 }
 """From those that all others may import to those that none may, but for the face of the room."""
 

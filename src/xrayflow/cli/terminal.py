@@ -145,7 +145,7 @@ def duration(seconds: float) -> str:
     """As people say it.
 
     >>> duration(42.0), duration(3700.0), duration(200000.0)
-    ('42 s', '1 h 01 min', '2 d 7 h')
+    ('42 s', '1 h 02 min', '2 d 7 h')
     """
     minutes = round(seconds / 60.0)
     if seconds < 90:
