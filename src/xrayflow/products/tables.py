@@ -217,6 +217,8 @@ def advice(posterior: Posterior, products: Mapping[str, Path] | None = None) -> 
         return "look at the residuals; then another --model, or leave the energies above out with --energies"
     if posterior.computation.status == "approximate" and posterior.likelihood.kind == "exact":
         return "another --seed shows whether it matters; a narrower --prior or --freeze makes it easier"
+    if products and "report" in products:
+        return f"open {products['report']} in a browser"
     if products:
         return f"look at {products['spectrum']} and {products['corner']}"
     return "--out DIR writes figures, draws and a summary"
