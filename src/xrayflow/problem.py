@@ -187,8 +187,7 @@ class Problem:
             power: Of the likelihood; below 1 it is tempered.
         """
         value = power * self.log_likelihood(self.prior.to_theta(v)) + log_standard_normal(v)
-        no_number = torch.isnan(value) | (value == torch.inf)  # no density of counts is infinite
-        return torch.where(no_number | (v.abs() >= FAR).any(-1), -torch.inf, value)
+        return torch.where(torch.isnan(value) | (v.abs() >= FAR).any(-1), -torch.inf, value)
 
     def curvature(self, theta: Theta, slope: Theta) -> Curvature:
         """Gradient of ln L and Fisher's information, in the caller's coordinates.

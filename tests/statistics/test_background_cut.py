@@ -92,6 +92,17 @@ def test_a_systematic_error_is_integrated_over_too(systematic: float) -> None:
     torch.testing.assert_close(ours(mu, rate).value[0], known, rtol=0.0, atol=1e-6)
 
 
+@pytest.mark.parametrize("systematic", [0.02, 0.3])
+def test_a_bin_has_the_same_value_in_any_company(systematic: float) -> None:
+    """Its peak is found when it is found, however long those of others take; a source far below the counts too."""
+    cases = [*random_cases(60), (1674.0, 0.618, 1.062, 0.328, 1.474)]
+    together, mu, rate = bins_of(cases, systematic)
+    found = together.value(mu, rate)[0]
+    for number, case in enumerate(cases):
+        alone, mu, rate = bins_of([case], systematic)
+        torch.testing.assert_close(found[number], alone.value(mu, rate)[0, 0], rtol=1e-12, atol=1e-9)
+
+
 @pytest.mark.parametrize(("counts", "mu", "middle", "error"), [(14.0, 5.0, 6.0, 6.0), (20.0, 30.0, 2.0, 3.0)])
 def test_a_wide_systematic_error_is_mpmaths_sum(counts: float, mu: float, middle: float, error: float) -> None:
     """s^2 S is 2 and 3: every share of the source times what the background gives."""

@@ -222,6 +222,7 @@ def _climbed(log: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], start: Tens
         start: > 0.
     """
     y, low, high = start, torch.zeros_like(start), torch.full_like(start, torch.inf)
+    arrived = torch.zeros_like(start, dtype=torch.bool)
     for _ in range(CLIMB):
         value, slope, bend = log(y)
         low, high = torch.where(slope > 0, y, low), torch.where(slope > 0, high, y)
@@ -229,9 +230,12 @@ def _climbed(log: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], start: Tens
         # Newton's, unless that leaves where the peak must be
         inside = torch.where(torch.isinf(high), 4.0 * y, 0.5 * (low + high))
         following = torch.where((step > low) & (step < high), step, inside)
-        if bool((((following - y).abs() * torch.sqrt(bend) < CLOSE) | (y * torch.sqrt(bend) < CLOSE)).all()):
-            break
-        y = following
+        # what has arrived stays: at a slope of rounding errors the middle of what is left would lead away again
+        arrived |= ((following - y).abs() * torch.sqrt(bend) < CLOSE) | (y * torch.sqrt(bend) < CLOSE)
+        if bool(arrived.all()):
+            return y, value, bend
+        y = torch.where(arrived, y, following)
+    value, _, bend = log(y)
     return y, value, bend
 
 
