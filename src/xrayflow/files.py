@@ -7,6 +7,7 @@ that says "this folder is whole" goes first and comes back last.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import math
 import os
@@ -120,6 +121,21 @@ def sweep(path: Path) -> None:
     for one in path.parent.iterdir():
         if left.fullmatch(one.name):
             one.unlink(missing_ok=True)
+
+
+def sha256_of(path: str | Path) -> str:
+    """Of a file's bytes; "" where there is no file that can be read.
+
+    Args:
+        path: The file.
+    """
+    try:
+        if not Path(path).is_file():  # opening a pipe would wait for its writer
+            return ""
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""
 
 
 def make_folder(folder: str | Path, names: tuple[str, ...] = ()) -> Path:

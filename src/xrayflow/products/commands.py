@@ -13,9 +13,7 @@ from xrayflow.inference import Posterior
 from xrayflow.models import parse_model
 from xrayflow.prior import Marginal, Prior
 from xrayflow.setup import DEFAULT_MODEL
-
-GIVEN = "asked for"
-"""Why a statistic was taken that nobody but the user chose."""
+from xrayflow.statistics import ASKED_FOR
 
 
 def fit_words(posterior: Posterior) -> list[str]:
@@ -32,7 +30,7 @@ def fit_words(posterior: Posterior) -> list[str]:
     else:
         words += ["--energies", ",".join(f"{_number(lo)}-{_number(hi)}" for lo, hi in data.energies)]
     words += ["--grouping", data.grouping, "--systematic", str(likelihood.asked)]
-    if posterior.statistic.reason == GIVEN:
+    if posterior.statistic.reason == ASKED_FOR:
         words += ["--statistic", posterior.statistic.name]
     if posterior.mode == "amortised":
         words += ["--amortised", "--network", str(posterior.network), "--draws", str(posterior.draws.shape[0])]

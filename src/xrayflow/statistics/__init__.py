@@ -1,6 +1,6 @@
 """LIKELIHOOD: XSPEC's statistics for people, and the normalised likelihood that the posterior rests on."""
 
-from xrayflow.statistics.auto import STATISTICS, StatisticChoice, background_in_source, choose
+from xrayflow.statistics.auto import ASKED_FOR, STATISTICS, StatisticChoice, background_in_source, choose
 from xrayflow.statistics.background import MODELLED_SCALE, NUISANCES, sample_modelled
 from xrayflow.statistics.batch import (
     KNOWN,
@@ -23,6 +23,7 @@ from xrayflow.statistics.systematic import MOST_AMPLITUDE, Systematic
 __all__ = [
     "AMPLITUDE",
     "AMPLITUDE_SPREAD",
+    "ASKED_FOR",
     "KNOWN",
     "MODELLED_SCALE",
     "MOST_AMPLITUDE",

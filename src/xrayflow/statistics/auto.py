@@ -39,6 +39,9 @@ MOST_OF_NONE = 1.87
 SOME_SYSTEMATIC = 0.1
 """Of the variance: with less, the bias of chi2 costs more than a Poisson likelihood without SYS_ERR."""
 
+ASKED_FOR = "asked for"
+"""Why a statistic was taken that the user chose."""
+
 STATISTICS = ("auto", "cstat", "pstat", "wstat", "pgstat", "pgstat-xspec", "chi2")
 
 
@@ -78,7 +81,7 @@ def choose(spectrum: Spectrum, asked: str = "auto") -> StatisticChoice:
         found = _auto(spectrum, poisson)
     else:
         _check(spectrum, asked, poisson, where)
-        found = StatisticChoice(asked, "asked for", gaussian=asked == "chi2")
+        found = StatisticChoice(asked, ASKED_FOR, gaussian=asked == "chi2")
     if found.gaussian and spectrum.background is not None:
         warnings.warn(
             f"{where}: chi2 subtracts the background; the difference is Gaussian only where both have many counts",

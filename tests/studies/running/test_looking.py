@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ogip_zoo import ENERGY_EDGES, redistribution, toy_files, write_parts
-from xrayflow.studies.running.looking import Looked, Looking, changed_file, look_at, sha256_of
+from xrayflow.files import sha256_of
+from xrayflow.studies.running.looking import Looked, Looking, changed_file, look_at
 from xrayflow.studies.running.sources import Source
 
 

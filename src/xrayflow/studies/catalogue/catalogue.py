@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from xrayflow.errors import DataError
-from xrayflow.files import appearing, make_folder, sweep
+from xrayflow.files import appearing, make_folder, sha256_of, sweep
 from xrayflow.inference import SamplingBudget
 from xrayflow.models import Model
 from xrayflow.prior import Prior
@@ -48,7 +48,6 @@ from xrayflow.studies.running import (
     Workers,
     key_of,
     make_listing,
-    sha256_of,
     stopping_at_signals,
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ from xrayflow.errors import DataError, FileError, nearest
 from xrayflow.inference import ModelDraws
 from xrayflow.models import Model
 from xrayflow.prior import Marginal
-from xrayflow.products.figures import Series, hardness_figure, quality_figure, time_figure
 from xrayflow.studies.catalogue.reading import CatalogueTable, read_model
+
+if TYPE_CHECKING:
+    from xrayflow.products.figures import Series
 
 Numbers = NDArray[np.float64]
 
@@ -43,6 +45,9 @@ def catalogue_figures(
     Raises:
         DataError: No such parameter, or no row.
     """
+    # matplotlib, which no worker of a catalogue needs
+    from xrayflow.products.figures import Series, hardness_figure, quality_figure, time_figure
+
     if table.rows == 0:
         raise DataError(f"{table.path}: has no rows; run the catalogue to its end")
     known = table.parameters
@@ -91,6 +96,8 @@ def series_of(table: CatalogueTable, name: str, marginal: Marginal | None) -> Se
         name: Of the parameter.
         marginal: Its prior, which says scale and unit; None where that is not known.
     """
+    from xrayflow.products.figures import Series
+
     low, middle, high = (table.number(f"{name}_{end}") for end in ("lower90", "median", "upper90"))
     unit = table.units.get(f"{name}_median", "") if marginal is None else marginal.unit
     found = middle[np.isfinite(middle)]

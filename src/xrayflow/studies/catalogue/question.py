@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from xrayflow.errors import DataError, MismatchError, NetworkError
-from xrayflow.files import package_versions
+from xrayflow.files import package_versions, sha256_of
 from xrayflow.inference import NO_NETWORK, SamplingBudget, default_network
 from xrayflow.models import Model
 from xrayflow.networks import load_network, shipped_networks
 from xrayflow.prior import Prior
 from xrayflow.setup import FitSetup
-from xrayflow.studies.running import sha256_of
 
 COMPUTE = ("torch", "numpy", "scipy")
 """Packages whose versions may move the last digits of an answer."""

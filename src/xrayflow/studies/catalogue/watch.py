@@ -18,7 +18,6 @@ from typing import Any
 
 from xrayflow.errors import FileError, XrayflowError, XrayflowWarning
 from xrayflow.files import OTHER_OUT, to_json, write_file
-from xrayflow.products.figures import png
 from xrayflow.studies.catalogue.alarm import RATE, Alarm, alarms_of
 from xrayflow.studies.catalogue.catalogue import Catalogue, Running, run_catalogue
 from xrayflow.studies.catalogue.pictures import HARDNESS, TIME, catalogue_figures
@@ -171,6 +170,8 @@ class Watch:
 
     def _write(self, table: CatalogueTable, alarms: Sequence[Alarm]) -> None:
         """Alarms as JSON, and the plots, beside the table."""
+        from xrayflow.products.figures import png  # matplotlib, which no worker of a catalogue needs
+
         marks = [(one.time, one.parameter) for one in alarms]
         figures = catalogue_figures(table, marks=marks)
         for name, figure in ((name, figures[name]) for name in OUTBURST if name in figures):

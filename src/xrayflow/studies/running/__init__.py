@@ -6,7 +6,7 @@ from xrayflow.studies.running.cluster import Cluster
 from xrayflow.studies.running.inline import Inline
 from xrayflow.studies.running.ledger import AGAIN, SUFFIX, Kept, Ledger
 from xrayflow.studies.running.listing import Listing, key_of, make_listing
-from xrayflow.studies.running.looking import TOGETHER, Looked, Looking, read_looked, sha256_of
+from xrayflow.studies.running.looking import TOGETHER, Looked, Looking, read_looked
 from xrayflow.studies.running.outcome import FAILED, Outcome
 from xrayflow.studies.running.sources import Progress, Reader, Source, batches, listed_sources, matched, read_list
 from xrayflow.studies.running.stopping import stopping_at_signals
@@ -43,6 +43,5 @@ __all__ = [
     "matched",
     "read_list",
     "read_looked",
-    "sha256_of",
     "stopping_at_signals",
 ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 from xrayflow.dataset import hashes_of
 from xrayflow.errors import DataError, XrayflowError, XrayflowWarning
+from xrayflow.files import sha256_of
 from xrayflow.ogip import RMF, Observation
 from xrayflow.studies.running.outcome import Outcome
 from xrayflow.studies.running.sources import Reader, Source
@@ -92,7 +92,7 @@ def look_at(rmf: str | None, source: Source) -> Outcome:
             "matrix": observation.rmf.key,
             "source": source.name or pha.object,
             "exposure": pha.exposure,
-            "mjd": pha.mjd if math.isfinite(pha.mjd) else math.nan,
+            "mjd": pha.mjd,
             "said": list(dict.fromkeys(str(one.message) for one in told if issubclass(one.category, XrayflowWarning))),
         }
     )
@@ -153,21 +153,6 @@ def combined(hashes: Mapping[str, str]) -> str:
         hashes: SHA-256 of each.
     """
     return hashlib.sha256(json.dumps(dict(sorted(hashes.items()))).encode()).hexdigest()
-
-
-def sha256_of(path: str | Path) -> str:
-    """Of a file's bytes; "" where there is no file that can be read.
-
-    Args:
-        path: The file.
-    """
-    try:
-        if not Path(path).is_file():  # opening a pipe would wait for its writer
-            return ""
-        with Path(path).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (OSError, ValueError):
-        return ""
 
 
 def changed_file(record: Mapping[str, Any], known: dict[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xrayflow.errors import DataError, FileError
+from xrayflow.files import sha256_of
 from xrayflow.ogip import Observation, read_observation, read_rmf
 
 Progress = Callable[[str, float], None]
@@ -147,16 +147,8 @@ def matched(library: Path, listed: Sequence[Any], sources: Sequence[Source]) -> 
         name, sha256 = one
         places = by_name.get(name, [])
         if len(places) > 1:
-            places = [place for place in places if _sha256(place.pha) == sha256]
+            places = [place for place in places if sha256_of(place.pha) == sha256]
         if not places:
             raise DataError(f"{library}: {name} is not among the spectra; give the list that the targets were made of")
         found.append((places[0], sha256))
     return found
-
-
-def _sha256(path: Path) -> str:
-    """Of a file's bytes; "" where there is none to read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""

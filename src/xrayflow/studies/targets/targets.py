@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from xrayflow.errors import DataError, MismatchError, NetworkError, XrayflowError
-from xrayflow.files import package_versions
+from xrayflow.files import package_versions, sha256_of
 from xrayflow.fitting import BestFit, optimise_problem
 from xrayflow.inference import NO_NETWORK, find_network
 from xrayflow.models import Model
@@ -46,7 +46,6 @@ from xrayflow.studies.running import (
     keep_rows,
     make_listing,
     read_looked,
-    sha256_of,
     stopping_at_signals,
 )
 from xrayflow.studies.targets.library import Target, Targets
