@@ -154,7 +154,7 @@ class Stripped:
 
     def log_parts(self, v: Tensor) -> tuple[Tensor, ...]:
         """Natural log of the density of every part of each whole proposal: what a refit asks for."""
-        return tuple(beside.log_densities(places) for beside, places in zip(self.parts, v, strict=True))
+        return Proposal(self.inner.mixture, self.parts).log_parts(v)
 
     def log_density(self, v: Tensor, log_parts: Sequence[Tensor] | None = None) -> Tensor:
         """(source, draw) log q(v)."""

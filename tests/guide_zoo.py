@@ -38,6 +38,10 @@ class Fake:
         value = -0.5 * z2 - v.shape[-1] * math.log(self.sd * math.sqrt(2.0 * math.pi))
         return torch.where(self.present[:, None], value, -torch.inf)
 
+    def seen(self, source: int) -> OneOfFake:
+        """The normal of one source."""
+        return OneOfFake(self.select(torch.tensor([source])))
+
     def seen_from_modes(self, source: int, modes: ModeFeatures, level: Level) -> tuple[()]:
         """Nothing more than before."""
         return ()
@@ -45,3 +49,22 @@ class Fake:
     def select(self, sources: Tensor) -> Fake:
         """The guide of some of the sources."""
         return Fake(self.mean[sources], self.sd, self.present[sources])
+
+
+@dataclass(frozen=True)
+class OneOfFake:
+    """The normal of one source as a part of its proposal.
+
+    Attributes:
+        guide: Of this source alone.
+    """
+
+    guide: Fake
+
+    def sample(self, draws: int, generator: torch.Generator) -> Tensor:
+        """(draw, parameter)."""
+        return self.guide.sample(draws, [generator])[0]
+
+    def log_density(self, v: Tensor) -> Tensor:
+        """(draw,)."""
+        return self.guide.log_density(v[None])[0]

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from bent_zoo import Bent
-from guide_zoo import Fake
+from guide_zoo import Fake, OneOfFake
 from xrayflow.fitting import Modes
 from xrayflow.inference.proposals.density import Density, PriorDensity
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.proposals.mixture import Components, Proposal
-from xrayflow.inference.proposals.network import NetworkDensity
 from xrayflow.inference.proposals.ridge import Ridge
 from xrayflow.inference.proposals.student import StudentMixture
 
@@ -50,7 +49,7 @@ def proposal(kind: str) -> Proposal:
     parts: list[Density] = [PriorDensity(2)]
     floors, shares = [0.0 if kind == "bare" else 0.1], [0.0]
     if kind in ("guided", "everything"):
-        parts.append(NetworkDensity(fake().select(torch.tensor([0]))))
+        parts.append(OneOfFake(fake().select(torch.tensor([0]))))
         floors.append(0.2)
         shares.append(0.0)
     if kind in ("ridges", "everything"):

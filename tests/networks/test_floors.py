@@ -15,7 +15,7 @@ FLOORS = {
     "networks": (
         ("inputs", "recipe"),
         ("nn", "level"),
-        ("response",),
+        ("densities", "response"),
         ("network",),
         ("store", "posterior"),
         ("listing",),

@@ -150,9 +150,9 @@ def test_a_draw_that_rounds_to_no_number_comes_to_the_far_end(
     networks: dict[str, Network], spectra: list[Spectrum], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = amortised(networks["ours"], spectra[:1])
-    monkeypatch.setattr(networks["ours"].core.flow, "draw", lambda base, context: base * torch.nan)
+    monkeypatch.setattr(networks["ours"].core.flow, "draw_told", lambda base, told: base * torch.nan)
     assert bool((one.sample(5, seeds(0)) == FAR).all())
-    monkeypatch.setattr(networks["ours"].core.flow, "log_density", lambda x, context: x[..., 0] * torch.nan)
+    monkeypatch.setattr(networks["ours"].core.flow, "log_density_told", lambda x, told: x[..., 0] * torch.nan)
     assert bool(torch.isneginf(one.log_density(torch.zeros(1, 5, 2, dtype=torch.float64))).all())
 
 

@@ -1,15 +1,16 @@
 """LEARNED: spectrum -> amortised posterior, trained from a run file, stored with everything that made it.
 
-    inputs, recipe <- nn <- response, network, store, posterior, listing <- training
+    inputs, recipe <- nn, level <- densities, response, network, store, posterior, listing <- training
 
 `nn` is what has weights, `training` moves them; an arrow points to what imports.
 """
 
+from xrayflow.networks.densities import AmortisedPosterior, FlowDensity, LocalPosterior, draws_of, log_densities_of
 from xrayflow.networks.inputs import ModeFeatures, NetworkInput, mode_numbers
 from xrayflow.networks.level import Level
 from xrayflow.networks.listing import describe_networks, list_network_lines
 from xrayflow.networks.network import Network, prepare, read_response
-from xrayflow.networks.posterior import LocalPosterior, NeuralPosterior, Reconstruction
+from xrayflow.networks.posterior import NeuralPosterior, Reconstruction
 from xrayflow.networks.recipe import Recipe, parse_recipe, read_recipe
 from xrayflow.networks.store import (
     HEADER,
@@ -24,6 +25,8 @@ from xrayflow.networks.training import Progress, train
 
 __all__ = [
     "HEADER",
+    "AmortisedPosterior",
+    "FlowDensity",
     "Level",
     "LocalPosterior",
     "ModeFeatures",
@@ -34,8 +37,10 @@ __all__ = [
     "Recipe",
     "Reconstruction",
     "describe_networks",
+    "draws_of",
     "list_network_lines",
     "load_network",
+    "log_densities_of",
     "mode_numbers",
     "open_tensors",
     "parse_recipe",

@@ -4,8 +4,8 @@ The answer's prior may differ from the one that the network was trained on (a na
 the network's coordinates to theta and from there to the answer's probit; their density takes the slopes of both maps.
 Draws beyond the answer's box come to lie at its far end (|v| = 12), where the target is zero.
 
-float32 results depend on the shape of a batch, so every source is computed by itself, in blocks of one size: an answer
-does not depend on its company.
+What encoders make of a spectrum depends, in float32, on the shape of a batch: every source is read by itself, so that
+an answer does not depend on its company (`densities` does the same for the flows).
 """
 
 from __future__ import annotations
@@ -21,16 +21,13 @@ from torch import Tensor
 
 from xrayflow.errors import MismatchError
 from xrayflow.models import Model
-from xrayflow.networks.inputs import ModeFeatures, ModeFrames, NetworkInput
+from xrayflow.networks.densities import AmortisedPosterior, LocalPosterior, draws_of, log_densities_of
+from xrayflow.networks.inputs import ModeFeatures, NetworkInput
 from xrayflow.networks.level import Level, Remembered
 from xrayflow.networks.network import Network
-from xrayflow.networks.nn.local import Local
 from xrayflow.networks.nn.scaling import LogRateScaler
 from xrayflow.ogip import Spectrum
-from xrayflow.prior import FAR, Prior
-
-BLOCK, LEAST_BLOCK = 2048, 16
-"""Draws of one source that are computed together: a power of two, at least and at most."""
+from xrayflow.prior import Prior
 
 BAND = 0.05, 0.5, 0.95
 
@@ -151,11 +148,14 @@ class NeuralPosterior:
             draws: Per source.
             generators: One per source.
         """
-        found = []
-        for source, generator in enumerate(generators):
-            base = torch.randn((draws, len(self.prior.marginals)), generator=generator, dtype=torch.float64)
-            found.append(self._draw(source, base) if self.present[source] else torch.zeros_like(base))
-        return torch.stack(found)
+        shape = draws, len(self.prior.marginals)
+        numbers = [torch.randn(shape, generator=one, dtype=torch.float64) for one in generators]
+        sources = self.present.nonzero()[:, 0].tolist()
+        drawn = draws_of([self.seen(source) for source in sources], [numbers[source] for source in sources])
+        found = torch.zeros((len(generators), *shape), dtype=torch.float64)
+        for source, v in zip(sources, drawn, strict=True):
+            found[source] = v
+        return found
 
     def log_density(self, v: Float[Tensor, "source draw parameter"]) -> Float[Tensor, "source draw"]:
         """ln q(v); -inf for a source without a network, and where it cannot draw.
@@ -164,9 +164,24 @@ class NeuralPosterior:
             v: The answer's probit coordinates.
         """
         density = torch.full(v.shape[:2], -torch.inf, dtype=torch.float64)
-        for source in self.present.nonzero()[:, 0].tolist():
-            density[source] = self._log_density(source, v[source])
+        sources = self.present.nonzero()[:, 0].tolist()
+        found = log_densities_of([self.seen(source) for source in sources], [v[source] for source in sources])
+        for source, one in zip(sources, found, strict=True):
+            density[source] = one
         return density
+
+    def seen(self, source: int) -> AmortisedPosterior:
+        """The posterior of one source, before its modes are known.
+
+        Args:
+            source: Its number in the batch; one that is present.
+        """
+        core, prior = self.network.core, self.prior
+        with torch.no_grad():
+            told = core.flow.told(self.context[source : source + 1])
+        return AmortisedPosterior(
+            core.flow, told, len(prior.marginals), core.coordinates, None if self._same else prior
+        )
 
     def seen_from_modes(self, source: int, modes: ModeFeatures, level: Level) -> tuple[LocalPosterior, ...]:
         """The posterior of one source seen from each of its modes; nothing where there is no local flow for it.
@@ -183,7 +198,8 @@ class NeuralPosterior:
         with torch.no_grad():
             frames, remembered = seen.frames(modes), Remembered(seen)
             each = [frames.select(torch.tensor([number])) for number in range(modes.size)]
-            return tuple(LocalPosterior(local, mode, local.read(mode), remembered) for mode in each)
+            parameters = len(self.prior.marginals)
+            return tuple(LocalPosterior(local, local.told(mode), parameters, remembered) for mode in each)
 
     def reconstruction(self, source: int, theta: Float[Tensor, "draw parameter"]) -> Reconstruction | None:
         """What the decoder makes of draws; None where the network has none.
@@ -204,28 +220,6 @@ class NeuralPosterior:
         total = np.quantile(counts.numpy(), BAND, axis=0) + inputs.background[0].numpy()
         return Reconstruction(lo[kept], hi[kept], total[:, kept] / whole[kept])
 
-    def _draw(self, source: int, base: Float[Tensor, "draw parameter"]) -> Float[Tensor, "draw parameter"]:
-        core, context = self.network.core, self.context[source : source + 1]
-        with torch.no_grad():
-            x = torch.cat([core.flow.draw(part[None], context)[0] for part in _blocks(base)])[: base.shape[0]]
-            v = x.double() if self._same else self.prior.to_probit(core.coordinates.to_theta(x))
-        # a spline that rounds to no number draws nothing: the far end has no posterior
-        return torch.where(torch.isfinite(v), v, FAR).clamp(-FAR, FAR)
-
-    def _log_density(self, source: int, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
-        core, context = self.network.core, self.context[source : source + 1]
-        with torch.no_grad():
-            if self._same:
-                x, slope = v, torch.zeros(v.shape[0], dtype=torch.float64)
-            else:
-                theta = self.prior.to_theta(v)
-                x = core.coordinates.from_theta(theta)
-                slope = core.coordinates.log_slope(theta) + torch.log(self.prior.slope(v)).sum(-1)
-            parts = [core.flow.log_density(part[None], context)[0] for part in _blocks(x)]
-        density = torch.cat(parts)[: v.shape[0]].double() + slope
-        inside = (v.abs() < FAR).all(-1)
-        return torch.where(torch.isnan(density) | ~inside, -torch.inf, density)
-
     @property
     def _same(self) -> bool:
         """Whether the answer's coordinates are the flow's."""
@@ -233,46 +227,6 @@ class NeuralPosterior:
         return probit and self.network.training_prior.prior == self.prior
 
 
-@dataclass(frozen=True)
-class LocalPosterior:
-    """What a local flow says of one source from one of its modes.
-
-    Attributes:
-        local: The flow.
-        mode: The mode.
-        context: (1, context) what the flow is conditioned on.
-        level: The coordinates that the flow works in.
-    """
-
-    local: Local
-    mode: ModeFrames
-    context: Float[Tensor, "1 context"]
-    level: Remembered
-
-    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
-        """Draws; what rounds to no number comes to lie at the far end, where no posterior is."""
-        base = torch.randn((draws, self.mode.v.shape[1]), generator=generator, dtype=torch.float64)
-        with torch.no_grad():
-            parts = [self.local.draw(part[None], self.mode, self.context)[0] for part in _blocks(base)]
-            v = self.level.level.back(torch.cat([*parts, base[:0]])[:draws])
-        return torch.where(torch.isfinite(v), v, FAR).clamp(-FAR, FAR)
-
-    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
-        """ln q(v)."""
-        with torch.no_grad():
-            w, slope = self.level(v)
-            parts = [self.local.log_density(part[None], self.mode, self.context)[0] for part in _blocks(w)]
-        density = torch.cat([*parts, v.new_zeros(0)])[: v.shape[0]] + slope
-        return torch.where(torch.isnan(density), -torch.inf, density)
-
-
 def _context(network: Network, inputs: NetworkInput) -> Float[Tensor, " context"]:
     with torch.no_grad():
         return network.core.context(inputs)[0]
-
-
-def _blocks(rows: Float[Tensor, "draw parameter"]) -> list[Tensor]:
-    """Blocks of one size, smaller for a few rows; the last one is filled up with zeros."""
-    size = min(BLOCK, max(LEAST_BLOCK, 1 << (rows.shape[0] - 1).bit_length()))
-    missing = -rows.shape[0] % size
-    return list(torch.split(torch.nn.functional.pad(rows, (0, 0, 0, missing)), size))

@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from bent_zoo import Bent
-from guide_zoo import Fake
+from guide_zoo import Fake, OneOfFake
 from proposal_zoo import draw, modes_at, plain, seeded
 from xrayflow.inference.proposals.density import PriorDensity
 from xrayflow.inference.proposals.draws import WeightedDraws, balance_heuristic
 from xrayflow.inference.proposals.em import fit_students, part_shares, refined, reshared
 from xrayflow.inference.proposals.laplace import laplace_mixture
 from xrayflow.inference.proposals.mixture import Components
-from xrayflow.inference.proposals.network import NetworkDensity
 from xrayflow.inference.weights import effective_sample_size
 
 
@@ -49,9 +48,7 @@ def test_parts_get_the_shares_that_the_posterior_has_in_them() -> None:
     present, where = torch.tensor([True]), torch.tensor([[[-3.0, 0.0, 0.0]], [[3.0, 0.0, 0.0]]], dtype=torch.float64)
     left, right = (Fake(mean, 0.5, present) for mean in where)
     core = plain(laplace_mixture(Bent().modes()))
-    parts = Components.of(
-        [PriorDensity(3), NetworkDensity(left), NetworkDensity(right)], [0.02, 0.0, 0.0], [0.0, 0.4, 0.4]
-    )
+    parts = Components.of([PriorDensity(3), OneOfFake(left), OneOfFake(right)], [0.02, 0.0, 0.0], [0.0, 0.4, 0.4])
     first = replace(core, parts=(parts,))
     v = first.sample(4000, seeded(3))
     log_target = torch.logaddexp(left.log_density(v) + math.log(0.2), right.log_density(v) + math.log(0.8))
@@ -63,9 +60,7 @@ def test_first_draws_change_the_shares_of_the_parts_and_nothing_else() -> None:
     present = torch.tensor([True])
     right, wrong = (Fake(torch.tensor([[place, 0.0, 0.0]], dtype=torch.float64), 0.5, present) for place in (-3.0, 3.0))
     core = plain(laplace_mixture(Bent().modes()))
-    parts = Components.of(
-        [PriorDensity(3), NetworkDensity(right), NetworkDensity(wrong)], [0.02, 0.05, 0.05], [0.0, 0.4, 0.4]
-    )
+    parts = Components.of([PriorDensity(3), OneOfFake(right), OneOfFake(wrong)], [0.02, 0.05, 0.05], [0.0, 0.4, 0.4])
     first = replace(core, parts=(parts,))
     v = first.sample(50, seeded(3))
     better = reshared(balance_heuristic([WeightedDraws.of(first, v, right.log_density(v))]), first)

@@ -9,11 +9,10 @@ import pytest
 import torch
 from scipy import stats
 
-from guide_zoo import Fake
+from guide_zoo import Fake, OneOfFake
 from proposal_zoo import KINDS, bow, fake, mixture, proposal, seeded
 from xrayflow.inference.proposals.density import PriorDensity
 from xrayflow.inference.proposals.mixture import Components, Proposal
-from xrayflow.inference.proposals.network import NetworkDensity
 from xrayflow.prior import log_standard_normal
 
 
@@ -56,7 +55,7 @@ def test_draws_follow_the_density(kind: str) -> None:
 def test_every_part_gets_its_share_of_the_draws_to_within_one() -> None:
     far = torch.tensor([[50.0, 50.0], [-50.0, 50.0]], dtype=torch.float64)
     guide = Fake(far, 0.1, torch.tensor([True, True]))
-    each = [Components.of([NetworkDensity(guide.select(torch.tensor([i])))], [0.05], [0.0]) for i in range(2)]
+    each = [Components.of([OneOfFake(guide.select(torch.tensor([i])))], [0.05], [0.0]) for i in range(2)]
     drawn = Proposal(mixture(), tuple(each)).sample(1000, seeded(3, 2))
     assert ((drawn - far[:, None]).norm(dim=-1) < 5.0).sum(1).tolist() == [50, 50]
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from guide_zoo import Fake
+from guide_zoo import Fake, OneOfFake
 from ladder_zoo import BUDGET, at_foot, climbed, pair_problem
 from xrayflow.inference.proposals.density import PriorDensity
 from xrayflow.inference.proposals.foot import AMORTISED, AMORTISED_FLOOR
 from xrayflow.inference.proposals.mixture import PRIOR_FLOOR
-from xrayflow.inference.proposals.network import NetworkDensity
 from xrayflow.inference.rungs import find_modes
 from xrayflow.problem import Problem
 
@@ -43,8 +42,8 @@ def test_a_plain_posterior_is_ellipsoids_and_the_prior(pair: Problem) -> None:
 def test_a_guide_stands_beside_the_prior_with_its_floor(pair: Problem) -> None:
     guide = Fake(torch.zeros((2, 2), dtype=torch.float64), 1.0, torch.tensor([False, True]))
     absent, present = at_foot(pair, guide).first.parts
-    assert NetworkDensity not in {type(part) for part in absent.parts}
-    assert [type(part) for part in present.parts[:2]] == [PriorDensity, NetworkDensity]
+    assert OneOfFake not in {type(part) for part in absent.parts}
+    assert [type(part) for part in present.parts[:2]] == [PriorDensity, OneOfFake]
     assert present.floor[:2].tolist() == pytest.approx([PRIOR_FLOOR, AMORTISED_FLOOR])
 
 

@@ -10,10 +10,10 @@ import torch
 
 from network_zoo import toy_network, toy_recipe, trained, write_toy
 from xrayflow.networks import Level, NeuralPosterior, load_network
+from xrayflow.networks.densities import LocalPosterior
 from xrayflow.networks.inputs import ModeFeatures, ModeFrames
 from xrayflow.networks.level import Remembered
 from xrayflow.networks.nn.local import Local
-from xrayflow.networks.posterior import LocalPosterior
 from xrayflow.prior import Marginal, Prior
 
 SEEN = {"local": True, "local_width": 16, "local_hidden": 16, "local_transforms": 4}
@@ -51,34 +51,35 @@ def test_the_density_integrates_to_one() -> None:
     x = torch.linspace(-5.0, 5.0, 401, dtype=torch.float64)
     grid = torch.cartesian_prod(x, x)[None]
     with torch.no_grad():
-        density = local.log_density(grid, homes, local.read(homes)).exp()
+        density = local.log_density_told(grid, local.told(homes)).exp()
     assert float(density.sum()) * float(x[1] - x[0]) ** 2 == pytest.approx(1.0, abs=0.01)
 
 
 def test_draws_follow_the_density() -> None:
     local, homes = local_of(2), homes_of([[30.0, 12.0], [12.0, 20.0]])
     base = torch.randn((1, 4, 2), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    context = local.read(homes)
+    told = local.told(homes)
 
     def drawn(z: torch.Tensor) -> torch.Tensor:
-        return local.draw(z[None, None], homes, context)[0, 0]
+        return local.draw_told(z[None, None], told)[0, 0]
 
     for z in base[0]:
         v = drawn(z).detach()
         slope = torch.autograd.functional.jacobian(drawn, z)
         normal = -0.5 * float(z @ z) - math.log(2.0 * math.pi)
         expected = normal - float(torch.linalg.slogdet(slope)[1])
-        found = float(local.log_density(v[None, None], homes, context)[0, 0].detach())
+        found = float(local.log_density_told(v[None, None], told)[0, 0].detach())
         assert found == pytest.approx(expected, abs=2e-3)
 
 
 def test_a_shift_and_a_stretch_of_the_posterior_shift_and_stretch_its_coordinates() -> None:
     local = local_of(2, stir=0.0)
     near, far = homes_of([[4.0, 0.0], [0.0, 4.0]]), homes_of([[400.0, 0.0], [0.0, 400.0]])
-    same = local.read(near).detach()
+    said = local.flow.told(local.read(near).detach())  # the same of both
     v = near.v[:, None] + torch.tensor([[[0.3, -0.2]]], dtype=torch.float64)
     closer = far.v[:, None] + torch.tensor([[[0.03, -0.02]]], dtype=torch.float64)
-    difference = local.log_density(closer, far, same) - local.log_density(v, near, same)
+    there, here = ((*local.told(one)[:2], *said) for one in (far, near))
+    difference = local.log_density_told(closer, there) - local.log_density_told(v, here)
     assert float(difference.detach()) == pytest.approx(2.0 * math.log(10.0), abs=1e-4)
 
 
@@ -92,7 +93,7 @@ def test_features_beyond_the_training_are_cut() -> None:
 def test_draws_do_not_depend_on_how_many_are_asked_for() -> None:
     local, homes = local_of(2), homes_of([[30.0, 12.0], [12.0, 20.0]])
     box = Prior(tuple(Marginal(name, "", 0.0, 1.0, "linear") for name in "ab"))
-    seen = LocalPosterior(local, homes, local.read(homes).detach(), Remembered(plain(box)))
+    seen = LocalPosterior(local, local.told(homes), 2, Remembered(plain(box)))
     v = seen.sample(600, torch.Generator().manual_seed(3))
     assert torch.equal(seen.log_density(v)[:7], seen.log_density(v[:7]))
     assert seen.sample(0, torch.Generator().manual_seed(3)).shape == (0, 2)

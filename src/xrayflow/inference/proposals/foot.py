@@ -15,7 +15,7 @@ from torch import Tensor
 from xrayflow.fitting import Modes
 from xrayflow.inference.proposals.density import Density, PriorDensity
 from xrayflow.inference.proposals.mixture import PRIOR_FLOOR, Components
-from xrayflow.inference.proposals.network import Guide, NetworkDensity, level_of
+from xrayflow.inference.proposals.network import Guide, level_of
 from xrayflow.inference.proposals.nuisance import Nuisances, WithNuisances
 from xrayflow.networks import ModeFeatures, mode_numbers
 from xrayflow.problem import Problem
@@ -72,7 +72,7 @@ def guided_from_modes(problem: Problem, modes: Modes, guide: Guide) -> list[Guid
         v, information = modes.v[source, chosen], modes.information[source, chosen]
         own = v[:, : v.shape[1] - nuisances], _without_last(information, nuisances)
         features = ModeFeatures(*own, numbers[source].expand(chosen.numel(), -1))
-        amortised: Density = NetworkDensity(guide.select(torch.tensor([source])))
+        amortised = guide.seen(source)
         local = list(guide.seen_from_modes(source, features, level_of(problem, source)))
         follow = Nuisances.of(problem, source, v[0], information[0]) if nuisances else None
         if follow is not None:

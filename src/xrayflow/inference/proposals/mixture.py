@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from xrayflow.inference.proposals.density import Density, PriorDensity
 from xrayflow.inference.proposals.student import StudentMixture, student_scale
+from xrayflow.inference.proposals.together import Wanted, log_densities, samples_of
 from xrayflow.inference.weights import systematic_rows
 
 PRIOR_FLOOR = 0.02
@@ -69,11 +70,6 @@ class Components:
         """These parts with other shares of what the floors leave."""
         return replace(self, share=self.floor + (1.0 - self.floor.sum()) * share)
 
-    def log_densities(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, "draw part"]:
-        """Natural log of every part's density."""
-        columns = [part.log_density(v) for part in self.parts]
-        return torch.stack(columns, dim=-1) if columns else v.new_zeros((v.shape[0], 0))
-
 
 @dataclass(frozen=True)
 class Proposal:
@@ -89,9 +85,23 @@ class Proposal:
 
     def sample(self, draws: int, generators: list[torch.Generator]) -> Float[Tensor, "source draw parameter"]:
         """Draws, one generator per source."""
-        return torch.stack([self._sample_source(i, draws, one) for i, one in enumerate(generators)])
+        v = torch.empty((len(generators), draws, self.mixture.mean.shape[-1]), dtype=torch.float64)
+        wanted, rows = list[Wanted](), list[tuple[int, Tensor]]()
+        for source, generator in enumerate(generators):
+            v[source], chosen = self._of_components(source, draws, generator)
+            for number, part in enumerate(self.parts[source].parts):
+                own = (chosen == number).nonzero()[:, 0]
+                if own.numel():
+                    wanted.append(Wanted(part, own.numel(), generator))
+                    rows.append((source, own))
+        for (source, own), drawn in zip(rows, samples_of(wanted), strict=True):
+            v[source, own] = drawn
+        return v
 
-    def _sample_source(self, source: int, draws: int, generator: torch.Generator) -> Tensor:
+    def _of_components(
+        self, source: int, draws: int, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "draw parameter"], Int[Tensor, " draw"]]:
+        """Draws of a source's t-components, and which part or component each draw is to come from."""
         mixture, beside = self.mixture, self.parts[source]
         z = torch.randn((draws, mixture.mean.shape[-1]), generator=generator, dtype=torch.float64)
         stretch = student_scale(draws, generator)
@@ -99,19 +109,12 @@ class Proposal:
         share = torch.cat([beside.share, (1.0 - beside.share.sum()) * student / student.sum()])
         chosen = systematic_rows(share, draws, generator)
         component = (chosen - beside.share.numel()).clamp(min=0)
-        v = (
-            mixture.mean[source, component]
-            + (mixture.scale_tril[source, component] @ z[..., None])[..., 0] * stretch[:, None]
-        )
-        for number, part in enumerate(beside.parts):
-            rows = (chosen == number).nonzero()[:, 0]
-            if rows.numel():
-                v[rows] = part.sample(rows.numel(), generator)
-        return v
+        turned = (mixture.scale_tril[source, component] @ z[..., None])[..., 0]
+        return mixture.mean[source, component] + turned * stretch[:, None], chosen
 
     def log_parts(self, v: Float[Tensor, "source draw parameter"]) -> tuple[Float[Tensor, "draw part"], ...]:
         """Natural log of the density of every part of each source, whatever their shares."""
-        return tuple(beside.log_densities(places) for beside, places in zip(self.parts, v, strict=True))
+        return log_parts_of([self], [v])
 
     def log_density(
         self,
@@ -141,3 +144,42 @@ class Proposal:
         """Proposals of several sources as one batch."""
         parts = tuple(beside for one in proposals for beside in one.parts)
         return cls(StudentMixture.stack([one.mixture for one in proposals]), parts)
+
+
+def log_parts_of(
+    proposals: Sequence[Proposal], v: Sequence[Float[Tensor, "source draw parameter"]]
+) -> tuple[Float[Tensor, "draw part"], ...]:
+    """`Proposal.log_parts` of several batches end to end, each at places of its own.
+
+    Args:
+        proposals: Of the batches.
+        v: Places of each.
+    """
+    every = [
+        (beside, own)
+        for one, places in zip(proposals, v, strict=True)
+        for beside, own in zip(one.parts, places, strict=True)
+    ]
+    columns = iter(
+        log_densities(
+            [part for beside, _ in every for part in beside.parts], [own for beside, own in every for _ in beside.parts]
+        )
+    )
+    return tuple(
+        torch.stack([next(columns) for _ in beside.parts], dim=-1) if beside.parts else own.new_zeros((own.shape[0], 0))
+        for beside, own in every
+    )
+
+
+def log_density_of_each(
+    proposals: Sequence[Proposal], v: Sequence[Float[Tensor, "draw parameter"]]
+) -> list[Float[Tensor, " draw"]]:
+    """log q of several proposals of one source each, at places of its own.
+
+    Args:
+        proposals: Batches of one.
+        v: Places of each.
+    """
+    places = [one[None] for one in v]
+    columns = log_parts_of(proposals, places)
+    return [one.log_density(own, [parts])[0] for one, own, parts in zip(proposals, places, columns, strict=True)]

@@ -60,6 +60,14 @@ class Guide(Protocol):
         """Natural log of the density that `sample` draws from; -inf where it cannot draw, and for absent sources."""
         ...
 
+    def seen(self, source: int) -> Density:
+        """What the guide says of one source that has one, before its modes are known.
+
+        Args:
+            source: Its number in the batch.
+        """
+        ...
+
     def seen_from_modes(self, source: int, modes: ModeFeatures, level: Level) -> Sequence[Density]:
         """What the guide says of one source when its modes are known: a part for each; none where it knows no more.
 
@@ -73,25 +81,6 @@ class Guide(Protocol):
     def select(self, sources: Tensor) -> Guide:
         """The guide of some of the sources."""
         ...
-
-
-@dataclass(frozen=True)
-class NetworkDensity:
-    """The guide of one source as a part of its proposal, whose share can be fitted.
-
-    Attributes:
-        guide: Of this source alone.
-    """
-
-    guide: Guide
-
-    def sample(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw parameter"]:
-        """Draws."""
-        return self.guide.sample(draws, [generator])[0].to(torch.float64)
-
-    def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
-        """The guide's."""
-        return self.guide.log_density(v[None])[0].to(v.dtype)
 
 
 @dataclass(frozen=True)

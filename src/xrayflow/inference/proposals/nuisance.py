@@ -73,8 +73,12 @@ class Nuisances:
 
     def sample(self, v: Own, generator: torch.Generator) -> Float[Tensor, "draw nuisance"]:
         """Draws, one for each of the parameters'."""
-        z = torch.randn((v.shape[0], self.place.numel()), generator=generator, dtype=torch.float64)
-        return self.middle(v) + (z @ self.factor.T) * student_scale(v.shape[0], generator)[:, None]
+        return self.middle(v) + self.scatter(v.shape[0], generator)
+
+    def scatter(self, draws: int, generator: torch.Generator) -> Float[Tensor, "draw nuisance"]:
+        """How far draws lie from where they are likeliest."""
+        z = torch.randn((draws, self.place.numel()), generator=generator, dtype=torch.float64)
+        return (z @ self.factor.T) * student_scale(draws, generator)[:, None]
 
     def log_density(self, v: Own, nuisance: Float[Tensor, "draw nuisance"]) -> Float[Tensor, " draw"]:
         """Natural log of the density that `sample` draws from."""
@@ -106,9 +110,13 @@ class WithNuisances:
 
     def log_density(self, v: Float[Tensor, "draw parameter"]) -> Float[Tensor, " draw"]:
         """Natural log of the density."""
-        count = self.nuisances.place.numel()
-        own, behind = v[:, :-count], v[:, -count:]
+        own, behind = self.split(v)
         return self.own.log_density(own) + self.nuisances.log_density(own, behind)
+
+    def split(self, v: Float[Tensor, "draw parameter"]) -> tuple[Own, Float[Tensor, "draw nuisance"]]:
+        """The model's parameters, and the nuisances."""
+        count = self.nuisances.place.numel()
+        return v[:, :-count], v[:, -count:]
 
 
 @dataclass(frozen=True)

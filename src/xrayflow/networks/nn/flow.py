@@ -37,10 +37,42 @@ def log_normal(z: X) -> Float[Tensor, "source draw"]:
     return -0.5 * (z * z).sum(-1) - 0.5 * z.shape[-1] * math.log(2.0 * math.pi)
 
 
+Told = tuple[Tensor, ...]
+"""What contexts say to a flow, a row for each source: it is the same for all draws of a spectrum."""
+
+
 class Flow(nn.Module):
     """A distribution of x given a context."""
 
     has_density = True
+    mixes = False
+    """Whether sources can be computed together without a digit of one hanging on the others, once they are told."""
+
+    def told(self, context: Context) -> Told:
+        """What the contexts say, for `log_density_told` and `draw_told`.
+
+        Args:
+            context: What each source's spectrum was encoded to.
+        """
+        return (context,)
+
+    def log_density_told(self, x: X, told: Told) -> Float[Tensor, "source draw"]:
+        """`log_density` where `told` is known.
+
+        Args:
+            x: Coordinates.
+            told: Of the same sources.
+        """
+        return self.log_density(x, *told)
+
+    def draw_told(self, base: X, told: Told) -> X:
+        """`draw` where `told` is known.
+
+        Args:
+            base: The numbers.
+            told: Of the same sources.
+        """
+        return self.draw(base, *told)
 
     def log_density(self, x: X, context: Context) -> Float[Tensor, "source draw"]:
         """ln q(x | context).
@@ -116,6 +148,8 @@ class Conditioner(nn.Module):
 class Coupling(Flow):
     """Whitening, then coupling layers that move one half of z given the other, the halves dealt anew each time."""
 
+    mixes = True
+
     def __init__(self, parameters: int, context: int, layers: int, bins: int, hidden: int) -> None:
         super().__init__()
         self.whitening = Whitening(parameters, context)
@@ -126,35 +160,42 @@ class Coupling(Flow):
             for kept, moved in zip(self.kept, self.moved, strict=True)
         )
 
+    def told(self, context: Context) -> Told:
+        """Mean, scale and ln det of the whitening, and what each layer takes from the contexts."""
+        layers = cast(Iterable[Conditioner], self.layers)
+        return *self.whitening(context), *(layer.context(context) for layer in layers)
+
     def log_density(self, x: X, context: Context) -> Float[Tensor, "source draw"]:
         """Whitened in the precision of x, the rest in float32."""
-        mean, scale, log_determinant = self.whitening(context)
+        return self.log_density_told(x, self.told(context))
+
+    def log_density_told(self, x: X, told: Told) -> Float[Tensor, "source draw"]:
+        """Likewise."""
+        mean, scale, log_determinant, *said = told
         difference = x - mean.to(x.dtype)[:, None, :]
         z = _rows(torch.linalg.solve_triangular(scale.to(x.dtype), difference.mT, upper=False).mT.float())
         total = torch.zeros_like(z[0])
-        for layer, kept, moved in self._steps():
-            y, slope = layer(z[kept], self._said(layer, context, x.shape[1]))(z[moved])
+        for (layer, kept, moved), one in zip(self._steps(), said, strict=True):
+            y, slope = layer(z[kept], _for_draws(one, x.shape[1]))(z[moved])
             z = _put(z, moved, y)
-            total = total + slope.sum(0)
-        log_z = -0.5 * (z * z).sum(0) - 0.5 * z.shape[0] * math.log(2.0 * math.pi)
+            total = total + _added(slope)
+        log_z = -0.5 * _added(z * z) - 0.5 * z.shape[0] * math.log(2.0 * math.pi)
         density: Tensor = (log_z + total).reshape(x.shape[:2]) - log_determinant[:, None]
         return density
 
     def draw(self, base: X, context: Context) -> X:
         """The layers' inverses, in turn."""
-        mean, scale, _ = self.whitening(context)
+        return self.draw_told(base, self.told(context))
+
+    def draw_told(self, base: X, told: Told) -> X:
+        """Likewise."""
+        mean, scale, _, *said = told
         z = _rows(base.float())
-        for layer, kept, moved in reversed(self._steps()):
-            z = _put(z, moved, layer(z[kept], self._said(layer, context, base.shape[1])).inverse(z[moved]))
+        for (layer, kept, moved), one in reversed(list(zip(self._steps(), said, strict=True))):
+            z = _put(z, moved, layer(z[kept], _for_draws(one, base.shape[1])).inverse(z[moved]))
         z = z.T.reshape(base.shape)
         x: Tensor = z.to(base.dtype) @ scale.to(base.dtype).mT + mean.to(base.dtype)[:, None, :]
         return x
-
-    @staticmethod
-    def _said(layer: Conditioner, context: Context, draws: int) -> Float[Tensor, "hidden row"]:
-        """What the context says to a layer, once per spectrum and shared by all of its draws."""
-        said: Tensor = layer.context(context).T
-        return said if said.shape[1] == 1 else said.repeat_interleave(draws, dim=1)
 
     def _steps(self) -> list[tuple[Conditioner, list[int], list[int]]]:
         """Each layer with the coordinates that it keeps and moves, from x to z."""
@@ -221,9 +262,22 @@ def _half(parameters: int, layer: int) -> list[int]:
     return sorted(half) if layer % 2 == 0 else sorted(set(range(parameters)) - set(half))
 
 
+def _for_draws(said: Float[Tensor, "source hidden"], draws: int) -> Float[Tensor, "hidden row"]:
+    """What was said to each source, for all of its draws; one column where there is one source."""
+    return said.T if said.shape[0] == 1 else said.T.repeat_interleave(draws, dim=1)
+
+
 def _rows(x: X) -> Float[Tensor, "parameter row"]:
     """The draws of all sources side by side."""
     return x.flatten(0, 1).T.contiguous()
+
+
+def _added(x: Float[Tensor, "parameter row"]) -> Float[Tensor, " row"]:
+    """The sum over parameters, in their order: torch's own takes another for few columns."""
+    first, *others = x.unbind(0)
+    for other in others:
+        first = first + other
+    return first
 
 
 def _put(z: Float[Tensor, "parameter row"], moved: list[int], y: Float[Tensor, "moved row"]) -> Tensor:

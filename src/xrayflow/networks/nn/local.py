@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from xrayflow.networks.inputs import NUMBERS, ModeFrames
-from xrayflow.networks.nn.flow import Coupling
+from xrayflow.networks.nn.flow import Coupling, Told
 from xrayflow.networks.nn.scaling import LEAST_SPREAD
 
 FARTHEST = 4.0
@@ -32,6 +32,7 @@ class Local(nn.Module):
 
     mean: Tensor
     spread: Tensor
+    mixes = Coupling.mixes
 
     def __init__(self, parameters: int, width: int, transforms: int, splines: int, hidden: int) -> None:
         """Args:
@@ -65,32 +66,39 @@ class Local(nn.Module):
         context: Tensor = self.context(scaled.float())
         return context
 
-    def log_density(
-        self, w: Float[Tensor, "source draw parameter"], modes: ModeFrames, context: Float[Tensor, "source context"]
-    ) -> Float[Tensor, "source draw"]:
+    def told(self, modes: ModeFrames) -> Told:
+        """The modes' places and the factors of their information, and what they say to the flow.
+
+        Args:
+            modes: A mode of each source.
+        """
+        return modes.place, torch.linalg.cholesky(modes.information), *self.flow.told(self.read(modes))
+
+    def log_density_told(self, w: Float[Tensor, "source draw parameter"], told: Told) -> Float[Tensor, "source draw"]:
         """ln q(w).
 
         Args:
             w: Coordinates.
-            modes: A mode of each source.
-            context: `read` of them.
+            told: Of the same sources.
         """
-        factor = torch.linalg.cholesky(modes.information)
-        y = (w - modes.place[:, None, :]) @ factor
+        place, factor, *said = told
+        y = (w - place[:, None, :]) @ factor
         slope = torch.log(factor.diagonal(dim1=-2, dim2=-1)).sum(-1)[:, None] - 0.5 * torch.log1p(y * y).sum(-1)
-        density: Tensor = self.flow.log_density(torch.asinh(y), context).to(w.dtype) + slope
+        density: Tensor = self.flow.log_density_told(torch.asinh(y), tuple(said)).to(w.dtype) + slope
         return density
 
-    def draw(
-        self,
-        base: Float[Tensor, "source draw parameter"],
-        modes: ModeFrames,
-        context: Float[Tensor, "source context"],
+    def draw_told(
+        self, base: Float[Tensor, "source draw parameter"], told: Told
     ) -> Float[Tensor, "source draw parameter"]:
-        """Standard normal numbers -> draws of w."""
-        factor = torch.linalg.cholesky(modes.information)
-        y = torch.sinh(self.flow.draw(base, context).to(modes.place.dtype))
-        w: Tensor = modes.place[:, None, :] + torch.linalg.solve_triangular(factor.mT, y.mT, upper=True).mT
+        """Standard normal numbers -> draws of w.
+
+        Args:
+            base: The numbers.
+            told: Of the same sources.
+        """
+        place, factor, *said = told
+        y = torch.sinh(self.flow.draw_told(base, tuple(said)).to(place.dtype))
+        w: Tensor = place[:, None, :] + torch.linalg.solve_triangular(factor.mT, y.mT, upper=True).mT
         return w
 
     def _features(self, modes: ModeFrames) -> Float[Tensor, "source feature"]:

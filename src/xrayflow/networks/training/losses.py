@@ -56,7 +56,7 @@ def loss_terms(
     if isinstance(inputs, ModeFrames):
         if core.local is None:
             raise ValueError("modes train a local flow: the recipe checks that")
-        return {"local": -core.local.log_density(theta[:, None, :], inputs, core.local.read(inputs)).mean()}
+        return {"local": -core.local.log_density_told(theta[:, None, :], core.local.told(inputs)).mean()}
     x = core.coordinates.from_theta(theta)
     found: dict[str, Tensor] = {}
     if stage.flow > 0 or stage.latent > 0 or stage.reconstruction > 0:
