@@ -28,6 +28,8 @@ Rows = Float[Tensor, "row parameter"]
 Late = Callable[[], bool]
 """Whether a limit of time has been reached."""
 
+TOGETHER = 256
+"""Rows that are computed together: what fits into a processor's cache."""
 
 FIRST_DAMPING = 1e-3
 LEAST_DAMPING, MOST_DAMPING = 1e-9, 1e10
@@ -86,10 +88,20 @@ class LevenbergMarquardt:
     """
 
     def __init__(
-        self, objective: Minimised, x: Float[Tensor, "row parameter"], held: Bool[Tensor, "row parameter"]
+        self,
+        objective: Minimised,
+        x: Float[Tensor, "row parameter"],
+        held: Bool[Tensor, "row parameter"],
+        of: Int[Tensor, " row"] | None = None,
     ) -> None:
+        """Args:
+        objective: What is minimised.
+        x: Where the rows start.
+        held: Coordinates that keep their place.
+        of: Number of each row's function in the objective; default one for each.
+        """
         rows, parameters = x.shape
-        self.objective = objective
+        self.objective, self.of = objective, torch.arange(rows) if of is None else of
         self.held = held
         self.x = torch.where(held, x, x.clamp(objective.lo, objective.hi))
         self.gradient = x.new_zeros(rows, parameters)
@@ -108,27 +120,32 @@ class LevenbergMarquardt:
             late: Whether there is no more time: rows stay where they are.
         """
         everything = torch.arange(self.x.shape[0])
-        self.value = self._value(everything, self.x)
+        for part in torch.split(everything, TOGETHER):
+            self.value[part] = self._value(part, self.x[part])
+            self._linearise(part[torch.isfinite(self.value[part])])
         active = everything[torch.isfinite(self.value)]
-        self._linearise(active)
         for _ in range(iterations):
             if active.numel() == 0 or (late is not None and late()):
                 break
-            trial, promised = self._step(active)
-            value = self._value(active, trial)
-            gain = self.value[active] - value
-            better = torch.isfinite(value) & (gain > 0)
-            accepted = active[better]
-            self.x[accepted], self.value[accepted] = trial[better], value[better]
-            change = torch.where(better, torch.where(gain > ENOUGH * promised, EASE, 1.0), STIFFEN)
-            self.damping[active] = (self.damping[active] * change).clamp(min=LEAST_DAMPING)
-            # a step that an edge bent upwards promises less than nothing: that is no arrival, a shorter one leads on
-            still = promised.abs() < 1e-3 * tolerance
-            arrived = torch.where(better, (promised < tolerance) & (gain < tolerance), still)
-            self.converged[active] = arrived
-            self._linearise(accepted)
-            active = active[~arrived & (self.damping[active] < MOST_DAMPING)]
+            active = torch.cat([self._advance(part, tolerance) for part in torch.split(active, TOGETHER)])
         return self
+
+    def _advance(self, active: Int[Tensor, " active"], tolerance: float) -> Int[Tensor, " on"]:
+        """One step of some rows; those that go on."""
+        trial, promised = self._step(active)
+        value = self._value(active, trial)
+        gain = self.value[active] - value
+        better = torch.isfinite(value) & (gain > 0)
+        accepted = active[better]
+        self.x[accepted], self.value[accepted] = trial[better], value[better]
+        change = torch.where(better, torch.where(gain > ENOUGH * promised, EASE, 1.0), STIFFEN)
+        self.damping[active] = (self.damping[active] * change).clamp(min=LEAST_DAMPING)
+        # a step that an edge bent upwards promises less than nothing: that is no arrival, a shorter one leads on
+        still = promised.abs() < 1e-3 * tolerance
+        arrived = torch.where(better, (promised < tolerance) & (gain < tolerance), still)
+        self.converged[active] = arrived
+        self._linearise(accepted)
+        return active[~arrived & (self.damping[active] < MOST_DAMPING)]
 
     def _step(self, active: Tensor) -> tuple[Tensor, Tensor]:
         """Where the rows go next, and the decrease that the quadratic model promises there."""
@@ -150,7 +167,7 @@ class LevenbergMarquardt:
     def _value(self, rows: Tensor, x: Tensor) -> Tensor:
         """(row,) the objective at x."""
         self.evaluations[rows] += 1
-        return self.objective.select(rows).value(x)
+        return self.objective.select(self.of[rows]).value(x)
 
     def _linearise(self, rows: Tensor) -> None:
         """Gradient and curvature at the rows' places."""
@@ -158,7 +175,7 @@ class LevenbergMarquardt:
         for part in torch.split(rows, max(PIECE // (self.objective.cost * (parameters + 1)), 1)):
             if part.numel() == 0:
                 continue
-            self.gradient[part], self.hessian[part] = self.objective.select(part).curvature(self.x[part])
+            self.gradient[part], self.hessian[part] = self.objective.select(self.of[part]).curvature(self.x[part])
             self.evaluations[part] += parameters
 
 

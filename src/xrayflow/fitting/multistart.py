@@ -20,9 +20,6 @@ from xrayflow.fitting.objective import Objective
 from xrayflow.folding import SEARCH
 from xrayflow.problem import Problem
 
-ROWS = 256
-"""Rows that run together."""
-
 CENTRES = 8
 """How often an energy scale that is off moves the fold, at most."""
 
@@ -165,14 +162,28 @@ def corrected_modes(
     places = v.gather(1, at[..., None].expand(-1, -1, problem.parameters))
     corrected = problem.corrected(problem.prior.to_theta(places), known)
     made = 0 if corrected.is_exact else known.sum(-1) * (1 + problem.parameters)
-    leader = _leaders(found)
-    led = Modes(
-        v.gather(1, leader[..., None].expand(-1, -1, v.shape[-1])),
-        found.value.gather(1, leader),
-        information,
-        found.evaluations + made,
+    ends = Modes(v, found.value, information, found.evaluations + made)
+    return settle(corrected, _at_rest(corrected, ends, _leaders(found), late), late=late), corrected
+
+
+def _at_rest(problem: Problem, modes: Modes, leader: Int[Tensor, "source start"], late: Late | None) -> Modes:
+    """Leading places followed to where they come to rest, all sources together; the others take over what they find."""
+    sources, count = leader.shape
+    of, at = ((leader == torch.arange(count)) & torch.isfinite(modes.objective)).nonzero(as_tuple=True)
+    goal, v = Objective.of(problem, "probit"), modes.v[of, at]
+    x = goal.from_theta(problem.prior.to_theta(v))
+    ends = LevenbergMarquardt(goal, x, torch.zeros_like(x, dtype=torch.bool), of).run(TOLERANCE, AT_REST, late)
+    row = torch.full((sources, count), -1)
+    row[of, at] = torch.arange(of.numel())
+    row = row.gather(1, leader)
+    led = (row >= 0)[..., None]
+    value = torch.where(torch.isfinite(ends.value), ends.value, torch.inf)
+    return Modes(
+        torch.where(led, goal.to_probit(ends.x)[row], modes.v),
+        torch.where(led[..., 0], value[row], modes.objective),
+        torch.where(led[..., None], goal.in_probit(ends.x, ends.hessian)[row], modes.information),
+        modes.evaluations.index_add(0, of, ends.evaluations),
     )
-    return settle(corrected, led, AT_REST, TOLERANCE, late), corrected
 
 
 def centred(problem: Problem, v: Float[Tensor, "source parameter"], late: Late | None = None) -> Problem:
@@ -206,10 +217,8 @@ def _rounded(goal: Objective, found: Minima) -> Tensor:
     return torch.round(goal.to_probit(found.x) / step) * step
 
 
-def settle(
-    problem: Problem, modes: Modes, iterations: int = SETTLING, tolerance: float = 0.0, late: Late | None = None
-) -> Modes:
-    """The modes of each source, brought to rest without its company and put on a fine grid.
+def settle(problem: Problem, modes: Modes, late: Late | None = None) -> Modes:
+    """The modes of each source with a last few steps without its company, and put on a fine grid.
 
     In a batch the last digits of a sum depend on what else is summed; a search that draws its random numbers by what it
     has found turns them into another answer. From here on a source has the same digits in any company.
@@ -217,7 +226,6 @@ def settle(
     Args:
         problem: The batch.
         modes: Of `minimise`, or anything near; those at the same place are one.
-        iterations, tolerance: Of the optimiser.
         late: Whether a limit of time has been reached.
     """
     v, objective, information = modes.v.clone(), modes.objective.clone(), modes.information.clone()
@@ -232,7 +240,7 @@ def settle(
             continue
         places = v[source, [starts[0] for starts in at.values()]][None]
         held = torch.zeros_like(places, dtype=torch.bool)
-        near = descend(goal, goal.from_theta(alone.prior.to_theta(places)), held, iterations, tolerance, late)
+        near = descend(goal, goal.from_theta(alone.prior.to_theta(places)), held, SETTLING, 0.0, late)
         rounded = torch.round(goal.to_probit(near.x) * FINEST) / FINEST
         ends = descend(goal, goal.from_theta(alone.prior.to_theta(rounded)), held, 0, TOLERANCE)
         bends = goal.in_probit(ends.x, ends.information)
@@ -297,23 +305,16 @@ def descend(
         iterations, tolerance, late: See `LevenbergMarquardt.run`.
     """
     sources, count, parameters = x.shape
-    source_of_row = torch.arange(sources).repeat_interleave(count)
-    parts = [
-        LevenbergMarquardt(goal.select(of), rows, fixed).run(tolerance, iterations, late)
-        for of, rows, fixed in zip(
-            torch.split(source_of_row, ROWS),
-            torch.split(x.reshape(-1, parameters), ROWS),
-            torch.split(held.reshape(-1, parameters), ROWS),
-            strict=True,
-        )
-    ]
-    value = torch.cat([part.value for part in parts]).reshape(sources, count)
+    of = torch.arange(sources).repeat_interleave(count)
+    ends = LevenbergMarquardt(goal, x.reshape(-1, parameters), held.reshape(-1, parameters), of)
+    ends.run(tolerance, iterations, late)
+    value = torch.where(torch.isfinite(ends.value), ends.value, torch.inf)
     return Minima(
-        x=torch.cat([part.x for part in parts]).reshape(x.shape),
-        value=torch.where(torch.isfinite(value), value, torch.inf),
-        information=torch.cat([part.hessian for part in parts]).reshape(*x.shape, parameters),
-        converged=torch.cat([part.converged for part in parts]).reshape(sources, count),
-        evaluations=torch.cat([part.evaluations for part in parts]).reshape(sources, count).sum(-1),
+        x=ends.x.reshape(x.shape),
+        value=value.reshape(sources, count),
+        information=ends.hessian.reshape(*x.shape, parameters),
+        converged=ends.converged.reshape(sources, count),
+        evaluations=ends.evaluations.reshape(sources, count).sum(-1),
     )
 
 

@@ -71,7 +71,7 @@ class Fidelity:
 
 EXACT = Fidelity("exact")
 FINER = Fidelity("finer", parts=3)
-SEARCH = Fidelity("search", per_decade=PER_DECADE, tolerance=1e-4)
+SEARCH = Fidelity("search", per_decade=PER_DECADE, tolerance=0.03)
 SINGLE = replace(SEARCH, name="search in float32", dtype=torch.float32)
 TRAINING = Fidelity("training", every=COARSENESS, dtype=torch.float32)
 

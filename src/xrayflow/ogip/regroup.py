@@ -8,6 +8,7 @@ Source: Kaastra & Bleeker 2016, A&A 587, A151, equations 36, 37 and appendix B (
 from __future__ import annotations
 
 from itertools import pairwise
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,6 +199,15 @@ def resolution(rmf: RMF) -> FloatArray:
         At least 1 for each of the RMF's channels. A channel outside the photon energies, or at an energy without
         response, takes the width of the nearest one that has it.
     """
+    if rmf not in _RESOLUTIONS:  # the spectra of an archive share a few responses
+        _RESOLUTIONS[rmf] = _resolution(rmf)
+    return _RESOLUTIONS[rmf]
+
+
+_RESOLUTIONS: WeakKeyDictionary[RMF, FloatArray] = WeakKeyDictionary()
+
+
+def _resolution(rmf: RMF) -> FloatArray:
     centre = (rmf.energy_edges[1:] + rmf.energy_edges[:-1]) / 2
     seen = np.flatnonzero(np.diff(rmf.matrix.indptr) > 0)
     nominal = (rmf.e_min + rmf.e_max) / 2
