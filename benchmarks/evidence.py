@@ -34,12 +34,15 @@ from xrayflow.studies.validation.fresh import MODELLED, NONE, fresh_spectra
 HERE = Path(__file__).resolve().parent
 NOWHERE = -1e100
 """ln L where the model gives no number: ultranest takes no infinity."""
-MOST_DECADE, MOST_CALLS = 5, 400_000
+MOST_DECADE = 5
+MOST_CALLS, MOST_SLICES, SLICES, WALKERS = 150_000, 20_000_000, 8, 50
+"""Calls of the sampler by regions and by slices, at most; slices of a point for each parameter; points together."""
 
 
-def nested(problem: Problem, live: int) -> dict[str, float]:
-    """ultranest's answer for a batch of one."""
+def nested(problem: Problem, live: int) -> dict[str, Any]:
+    """ultranest's answer for a batch of one: by regions, or where a bent posterior makes them useless, by slices."""
     from ultranest import ReactiveNestedSampler
+    from ultranest.popstepsampler import PopulationSimpleSliceSampler, generate_mixture_random_direction
 
     def likelihood(rows: np.ndarray) -> np.ndarray:
         value = problem.log_likelihood(torch.from_numpy(rows)[None])[0].numpy()
@@ -49,15 +52,27 @@ def nested(problem: Problem, live: int) -> dict[str, float]:
         v = torch.special.ndtri(torch.from_numpy(cube).clamp(1e-15, 1.0 - 1e-15))
         return problem.prior.to_theta(v).numpy()
 
+    def sampled(most: int, steps: int = 0) -> dict[str, Any]:
+        sampler = ReactiveNestedSampler(
+            list(problem.prior.names), likelihood, transform, vectorized=True, ndraw_min=1024, ndraw_max=8192
+        )
+        if steps:
+            sampler.stepsampler = PopulationSimpleSliceSampler(WALKERS, steps, generate_mixture_random_direction)
+        found: dict[str, Any] = sampler.run(
+            show_status=False, viz_callback=False, min_num_live_points=live, max_ncalls=most
+        )
+        return found
+
     started = time.process_time()
-    sampler = ReactiveNestedSampler(
-        list(problem.prior.names), likelihood, transform, vectorized=True, ndraw_min=1024, ndraw_max=8192
-    )
-    found = sampler.run(show_status=False, viz_callback=False, min_num_live_points=live, max_ncalls=MOST_CALLS)
+    found, method = sampled(MOST_CALLS), "regions"
+    if found["ncall"] >= MOST_CALLS:  # it was stopped on its way: what it says then is no evidence
+        found, method = sampled(MOST_SLICES, SLICES * problem.parameters), "slices"
     return {
         "log_evidence": float(found["logz"]),
         "error": float(found["logzerr"]),
         "calls": int(found["ncall"]),
+        "finished": bool(method == "regions" or found["ncall"] < MOST_SLICES),
+        "method": method,
         "cpu_s": time.process_time() - started,
     }
 
@@ -80,6 +95,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "sampler": "ultranest",
         "spectra": len(rows),
+        "finished": sum(row["ultranest"]["finished"] for row in rows),
+        "by_slices": sum(row["ultranest"]["method"] == "slices" for row in rows),
         "mean_in_errors": float(away.mean()),
         "rms_in_errors": float(np.sqrt(np.mean(away**2))),
         "largest_in_errors": float(np.abs(away).max()),

@@ -95,6 +95,18 @@ def test_a_quadratic_in_a_box_ends_where_scipys_bounded_least_squares_does() -> 
     assert 10 < int(at_edge.sum()) < 110
 
 
+def test_rows_share_functions_and_more_rows_than_fit_together_are_all_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xrayflow.fitting.levenberg_marquardt.TOGETHER", 5)
+    goal, of = quadratics(4), torch.arange(4).repeat_interleave(6)
+    x = torch.rand((24, 3), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    held = torch.zeros_like(x, dtype=torch.bool)
+    found = LevenbergMarquardt(goal, x, held, of).run(1e-8, 200)  # type: ignore[arg-type]
+    known = started(goal.select(of), x)  # a function of its own for each row
+    assert bool(found.converged.all())
+    torch.testing.assert_close(found.x, known.x, rtol=0.0, atol=1e-9)
+    assert torch.equal(found.evaluations, known.evaluations)
+
+
 def test_a_bent_valley_is_followed_to_its_end() -> None:
     starts = torch.rand((20, 2), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = started(Rosenbrock(), starts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ogip_zoo import toy_observation
 from xrayflow.errors import DataError
 from xrayflow.ogip import RMF, form_bins
 from xrayflow.ogip import regroup as file
-from xrayflow.ogip.regroup import group_constant, group_optimal, group_optimal_min, regroup, row_fwhm
+from xrayflow.ogip.regroup import group_constant, group_optimal, group_optimal_min, regroup, resolution, row_fwhm
 
 CHANNELS = st.lists(st.tuples(st.integers(0, 9), st.sampled_from([0, 0, 0, 0, 5, 1])), min_size=1, max_size=80)
 
@@ -114,6 +115,22 @@ def test_widths_are_those_of_each_row(seed: int, filled: float, together: int) -
             found = np.concatenate([file._widths(rmf, part) for part in file._parts(rmf, rows)])
         assert found == pytest.approx([width_of(dense[row]) for row in rows])
         assert row_fwhm(rmf, int(rows[-1])) == pytest.approx(width_of(dense[rows[-1]]))
+
+
+def test_the_resolution_of_a_response_is_worked_out_once_and_goes_with_it() -> None:
+    def diagonal(width: int) -> RMF:
+        dense = np.minimum(1.0, np.eye(9) + (width - 1) * np.eye(9, k=1))
+        channels = np.arange(9)
+        edges = np.arange(10.0)
+        return RMF(Path("none"), edges, csr_array(dense), channels, edges[:-1], edges[1:], False, "")
+
+    narrow, wide = diagonal(1), diagonal(2)
+    assert resolution(narrow) is resolution(narrow)
+    assert resolution(wide)[:-1].tolist() != resolution(narrow)[:-1].tolist()
+    before = len(file._RESOLUTIONS)
+    del narrow
+    gc.collect()
+    assert len(file._RESOLUTIONS) == before - 1
 
 
 def test_a_row_of_negative_elements_has_no_width() -> None:

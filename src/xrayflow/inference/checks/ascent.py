@@ -33,7 +33,7 @@ Rows = Float[Tensor, "row parameter"]
 
 STEPS = 20
 TOGETHER = 256
-"""Rows that run together."""
+"""Rows that are computed together: what fits into a processor's cache."""
 
 FIRST, LONGEST, SHORTEST = 0.3, 0.7, 0.01
 """Radius, in prior standard deviations: the first, the largest, and the one at which a row rests."""
@@ -123,15 +123,10 @@ def ascend(
         The places, and the evaluations of each source; a curvature counts as one for each parameter.
     """
     sources, rows, parameters = start.shape
-    evaluations = torch.zeros(sources, dtype=torch.int64)
-    found = []
-    # whole sources run together: how low a row may go depends on the other rows of its source
-    for some in torch.split(torch.arange(sources), max(TOGETHER // rows, 1)):
-        of = some.repeat_interleave(rows)
-        ascent = Ascent(ground, coordinates, known, of, start[some].reshape(-1, parameters))
-        found += ascent.run()
-        evaluations.index_add_(0, of, ascent.evaluations)
-    return Places.joined(found), evaluations
+    of = torch.arange(sources).repeat_interleave(rows)
+    ascent = Ascent(ground, coordinates, known, of, start.reshape(-1, parameters))
+    found = Places.joined(ascent.run())
+    return found, torch.zeros(sources, dtype=torch.int64).index_add_(0, of, ascent.evaluations)
 
 
 class Ascent:
@@ -141,7 +136,7 @@ class Ascent:
         self, ground: Ground, coordinates: Coordinates, known: StudentMixture, source: Int[Tensor, " row"], x: Rows
     ) -> None:
         self.ground, self.coordinates, self.known, self.source = ground, coordinates, known, source
-        self.x, self.w = x.clone(), coordinates.select(source).into(x[:, None])[:, 0]
+        self.x, self.w = x.clone(), torch.zeros_like(x)
         rows, parameters = x.shape
         self.log_target = x.new_full((rows,), -torch.inf)
         self.rise = x.new_full((rows,), -torch.inf)
@@ -153,37 +148,47 @@ class Ascent:
 
     def run(self) -> list[Places]:
         """Every place that a row comes to."""
-        everything = torch.arange(self.x.shape[0])
-        target, known, score = self._at(everything, self.x)
-        active = everything[torch.isfinite(target)]
-        self._settle(active, self.x[active], self.w[active], target[active], (target - known)[active], score[active])
+        every = torch.arange(self.x.shape[0])
+        active = torch.cat([self._set_out(part) for part in torch.split(every, TOGETHER)])
         highest = self.x.new_full((int(self.source.max()) + 1,), -torch.inf)
-        highest = highest.scatter_reduce(0, self.source[active], target[active], "amax")
+        highest = highest.scatter_reduce(0, self.source[active], self.log_target[active], "amax")
         deepest = highest[self.source] - LOST
         found = [self._places(active, self.x.new_full((active.numel(),), FIRST))]
         for _ in range(STEPS):
             if active.numel() == 0:
                 break
-            step, promised = self._step(active)
-            known_way = torch.isfinite(step).all(-1)  # elsewhere the target's curvature is no number
-            active, step, promised = active[known_way], step[known_way], promised[known_way]
-            trial, w = self._taken(active, step)
-            target, known, score = self._at(active, trial)
-            gain = target - known - self.rise[active]
-            inside = (trial.abs() < OUTERMOST).all(-1) & (
-                target > torch.minimum(self.log_target[active], deepest[active])
-            )
-            taken = torch.isfinite(gain) & (gain > 0) & inside
-            moved = active[taken]
-            self.damping[active] = (self.damping[active] * torch.where(taken, EASE, STIFFEN)).clamp(
-                LEAST_DAMPING, MOST_DAMPING
-            )
-            self.radius[active] = (self.radius[active] * torch.where(taken, WIDER, NARROWER)).clamp(max=LONGEST)
-            self._settle(moved, trial[taken], w[taken], target[taken], (target - known)[taken], score[taken])
-            found.append(self._places(moved, step[taken].norm(dim=-1)))
-            rests = torch.where(taken, gain < STILL, promised < STILL) | (self.radius[active] < SHORTEST)
-            active = active[~rests]
+            going = []
+            for part in torch.split(active, TOGETHER):
+                on, places = self._advance(part, deepest)
+                going.append(on)
+                found.append(places)
+            active = torch.cat(going)
         return found
+
+    def _set_out(self, rows: Tensor) -> Tensor:
+        """What is known where rows start; those that have a place to start from."""
+        v = self.x[rows]
+        target, known, score = self._at(rows, v)
+        able = torch.isfinite(target)
+        self._settle(rows[able], v[able], target[able], (target - known)[able], score[able])
+        return rows[able]
+
+    def _advance(self, rows: Tensor, deepest: Float[Tensor, " row"]) -> tuple[Tensor, Places]:
+        """One step of some rows: those that go on, and the places that they came to."""
+        step, promised = self._step(rows)
+        known_way = torch.isfinite(step).all(-1)  # elsewhere the target's curvature is no number
+        rows, step, promised = rows[known_way], step[known_way], promised[known_way]
+        trial = self._taken(rows, step)
+        target, known, score = self._at(rows, trial)
+        gain = target - known - self.rise[rows]
+        inside = (trial.abs() < OUTERMOST).all(-1) & (target > torch.minimum(self.log_target[rows], deepest[rows]))
+        taken = torch.isfinite(gain) & (gain > 0) & inside
+        moved = rows[taken]
+        self.damping[rows] = (self.damping[rows] * torch.where(taken, EASE, STIFFEN)).clamp(LEAST_DAMPING, MOST_DAMPING)
+        self.radius[rows] = (self.radius[rows] * torch.where(taken, WIDER, NARROWER)).clamp(max=LONGEST)
+        self._settle(moved, trial[taken], target[taken], (target - known)[taken], score[taken])
+        rests = torch.where(taken, gain < STILL, promised < STILL) | (self.radius[rows] < SHORTEST)
+        return rows[~rests], self._places(moved, step[taken].norm(dim=-1))
 
     def _at(self, rows: Tensor, v: Rows) -> tuple[Tensor, Tensor, Rows]:
         """Natural log of the target and of what is known, and the gradient of the latter."""
@@ -192,12 +197,14 @@ class Ascent:
         known, score = self.known.select(of).with_score(v[:, None])
         return self.ground.select(of).log_target(v[:, None])[:, 0], known[:, 0], score[:, 0]
 
-    def _settle(self, rows: Tensor, v: Rows, w: Rows, log_target: Tensor, rise: Tensor, score: Rows) -> None:
+    def _settle(self, rows: Tensor, v: Rows, log_target: Tensor, rise: Tensor, score: Rows) -> None:
         """Rows stand at new places: the forces and the information there."""
         if rows.numel() == 0:
             return
-        self.x[rows], self.w[rows], self.log_target[rows], self.rise[rows] = v, w, log_target, rise
-        curvature = self.ground.select(self.source[rows]).target_curvature(v[:, None])
+        self.x[rows], self.log_target[rows], self.rise[rows] = v, log_target, rise
+        of = self.source[rows]
+        self.w[rows] = self.coordinates.select(of).into(v[:, None])[:, 0]
+        curvature = self.ground.select(of).target_curvature(v[:, None])
         self.force[rows] = curvature.gradient[:, 0] - score
         self.information[rows] = curvature.information[:, 0]
         self.evaluations[rows] += v.shape[-1]
@@ -212,13 +219,12 @@ class Ascent:
         promised = (force * step).sum(-1) - 0.5 * (step[:, None, :] @ information @ step[..., None])[:, 0, 0]
         return step, promised
 
-    def _taken(self, rows: Tensor, step: Rows) -> tuple[Rows, Rows]:
-        """Where steps lead, in v and in w."""
+    def _taken(self, rows: Tensor, step: Rows) -> Rows:
+        """Where steps lead, on a fine grid: last digits depend on the company."""
         coordinates, w = self.coordinates.select(self.source[rows]), self.w[rows]
         ahead = coordinates.into((self.x[rows] + TINY * step)[:, None])[:, 0]
-        v = coordinates.back((w + (ahead - w) / TINY)[:, None])
-        v = torch.round(v * FINEST) / FINEST
-        return v[:, 0], coordinates.into(v)[:, 0]
+        v = coordinates.back((w + (ahead - w) / TINY)[:, None])[:, 0]
+        return torch.round(v * FINEST) / FINEST
 
     def _places(self, rows: Tensor, step: Tensor) -> Places:
         """Where rows stand."""

@@ -33,7 +33,7 @@ from xrayflow.inference.checks.ascent import LOST, TINY, Ground, Places, ascend
 from xrayflow.inference.proposals.counts_coordinates import Coordinates, MixtureInCoordinates
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.proposals.em import fit_students
-from xrayflow.inference.proposals.mixture import Components, Proposal
+from xrayflow.inference.proposals.mixture import Components, Proposal, log_density_of_each
 from xrayflow.inference.proposals.student import StudentMixture, root_of_inverse
 from xrayflow.inference.weights import log_mean_weight, systematic_rows
 
@@ -138,17 +138,24 @@ def look_for_tails(
     weight = torch.full(v.shape[:2], 1.0 / v.shape[1], dtype=v.dtype)
     known, _ = fit_students(v, weight, KNOWN_COMPONENTS, 1.0, list(generators))
     cloud = replace(known, scale_tril=INFLATED * known.scale_tril)
-    scattered = [_scattered(cloud.select(torch.tensor([source])), one) for source, one in enumerate(generators)]
-    rows = torch.cat([at_draws, torch.stack(scattered)], dim=1)
+    near = Proposal(cloud, tuple(Components.none() for _ in generators)).sample(CLOUD, list(generators))
+    shape = PRIOR, v.shape[-1]
+    anywhere = torch.stack([torch.randn(shape, generator=one, dtype=v.dtype) for one in generators])
+    rows = torch.cat([at_draws, torch.cat([near, anywhere], dim=1).clamp(-WIDEST, WIDEST)], dim=1)
     places, spent = ascend(ground, coordinates, known, rows)
-    searches = []
-    for source, (one, generator) in enumerate(zip(drawn, generators, strict=True)):
+    own = [places.select((places.source == source).nonzero()[:, 0]) for source in range(len(drawn))]
+    at_places = log_density_of_each([one.proposal for one in drawn], [one.v for one in own])
+    found = []
+    for source, (one, log_proposal) in enumerate(zip(own, at_places, strict=True)):
         alone = torch.tensor([source])
-        own = places.select((places.source == source).nonzero()[:, 0])
-        sides = ground.select(alone), coordinates.select(alone)
-        found = _weighed(*sides, one, own, generator, int(spent[source]))
-        searches.append(replace(found, visited=_visited(own)))
-    return searches
+        share = torch.sigmoid(one.log_target - log_proposal - torch.logsumexp(drawn[source].log_weight[0], 0))
+        kernels = _kernels(coordinates.select(alone), one.select(_heavy(share, generators[source])))
+        heaviest = float(share.amax()) if share.numel() else 0.0
+        pilot = one.v[:0] if kernels is None else kernels.sample(PILOT, generators[source])
+        log_target = pilot[:, 0] if kernels is None else ground.select(alone).log_target(pilot[None])[0]
+        evaluations = int(spent[source]) + pilot.shape[0]
+        found.append(TailSearch(heaviest, 0.0, 0.0, kernels, pilot, log_target, evaluations, visited=_visited(one)))
+    return _told_what_is_missing(found, drawn)
 
 
 def _picked(drawn: WeightedDraws, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -162,37 +169,10 @@ def _picked(drawn: WeightedDraws, generator: torch.Generator) -> tuple[Tensor, T
     return drawn.v[0, sample], start
 
 
-def _scattered(cloud: StudentMixture, generator: torch.Generator) -> Float[Tensor, "row parameter"]:
-    """Starts in a wide cloud about the draws and in the prior."""
-    near = Proposal(cloud, (Components.none(),)).sample(CLOUD, [generator])[0]
-    anywhere = torch.randn((PRIOR, near.shape[1]), generator=generator, dtype=near.dtype)
-    return torch.cat([near, anywhere]).clamp(-WIDEST, WIDEST)
-
-
-def _weighed(
-    ground: Ground,
-    coordinates: Coordinates,
-    drawn: WeightedDraws,
-    places: Places,
-    generator: torch.Generator,
-    spent: int,
-) -> TailSearch:
-    """What the places of one source say."""
-    log_proposal = drawn.proposal.log_density(places.v[None])[0]
-    total = torch.logsumexp(drawn.log_weight[0], 0)
-    share = torch.sigmoid(places.log_target - log_proposal - total)
+def _heavy(share: Float[Tensor, " place"], generator: torch.Generator) -> Tensor:
+    """Places that become kernels."""
     heavy = (share > HEAVY).nonzero()[:, 0]
-    heavy = heavy[torch.randperm(heavy.numel(), generator=generator)[:MOST_PLACES]]
-    heaviest = float(share.amax()) if share.numel() else 0.0
-    kernels = _kernels(coordinates, places.select(heavy))
-    if kernels is None:
-        nowhere = places.v[:0]
-        return TailSearch(heaviest, 0.0, 0.0, None, nowhere, nowhere[:, 0], spent)
-    pilot = kernels.sample(PILOT, generator)
-    log_target = ground.log_target(pilot[None])[0]
-    missing, error = _missing(drawn, kernels, pilot, log_target)
-    chance = EACH / max(drawn.ess, 1.0)
-    return TailSearch(heaviest, missing, error, kernels, pilot, log_target, spent + PILOT, chance)
+    return heavy[torch.randperm(heavy.numel(), generator=generator)[:MOST_PLACES]]
 
 
 def _visited(places: Places) -> Float[Tensor, "place parameter"]:
@@ -221,15 +201,27 @@ def _kernels(coordinates: Coordinates, places: Places) -> MixtureInCoordinates |
     return MixtureInCoordinates(coordinates, StudentMixture(even, w[known][None], scale[None]))
 
 
-def _missing(
-    drawn: WeightedDraws, kernels: MixtureInCoordinates, pilot: Tensor, log_target: Tensor
-) -> tuple[float, float]:
+def _told_what_is_missing(found: Sequence[TailSearch], drawn: Sequence[WeightedDraws]) -> list[TailSearch]:
+    """Searches with the part of the posterior where no draw is, of those that have kernels."""
+    some = [source for source, one in enumerate(found) if one.kernels is not None]
+    at_pilot = log_density_of_each(
+        [drawn[source].proposal for source in some], [found[source].pilot for source in some]
+    )
+    told = list(found)
+    for source, log_proposal in zip(some, at_pilot, strict=True):
+        missing, error = _missing(drawn[source], found[source], log_proposal)
+        told[source] = replace(found[source], missing=missing, error=error, chance=EACH / max(drawn[source].ess, 1.0))
+    return told
+
+
+def _missing(drawn: WeightedDraws, found: TailSearch, log_proposal: Float[Tensor, " draw"]) -> tuple[float, float]:
     """The part of the posterior where no draw is, and its standard error."""
+    if found.kernels is None:
+        return 0.0, 0.0
     log_weight = drawn.log_weight[0]
-    log_proposal = drawn.proposal.log_density(pilot[None])[0]
     unusual = math.log(max(UNUSUAL, TIMES_USUAL / max(drawn.ess, TIMES_USUAL)))
     usual = torch.minimum(log_weight.amax(), torch.logsumexp(log_weight, 0) + unusual)
-    log_part = log_target - kernels.log_density(pilot) - log_mean_weight(log_weight)
-    unknown = (log_target - log_proposal > usual) & ~torch.isnan(log_part)
+    log_part = found.log_target - found.kernels.log_density(found.pilot) - log_mean_weight(log_weight)
+    unknown = (found.log_target - log_proposal > usual) & ~torch.isnan(log_part)
     part = torch.where(unknown, torch.exp(log_part), 0.0)
     return float(part.mean()), float(part.std() / math.sqrt(part.numel()))
