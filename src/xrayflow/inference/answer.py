@@ -73,14 +73,22 @@ class Candidate:
     missing_tail: str = ""
     stopped: str = ""
 
+    @property
+    def distinct_modes(self) -> Float[Tensor, "mode parameter"]:
+        """Places of the modes, best first."""
+        return self.modes.v[0, self.modes.distinct()[0]]
 
-def judge(one: Candidate, budget: SamplingBudget, seed: int) -> Posterior:
+
+def judge(
+    one: Candidate, budget: SamplingBudget, seed: int, log_at_modes: Float[Tensor, " mode"] | None = None
+) -> Posterior:
     """The answer of one source, with its verdict.
 
     Args:
         one: The source.
         budget: What was asked for.
         seed: The run's.
+        log_at_modes: Natural log of the proposal's density at the distinct modes, where it is known.
     """
     problem, drawn = one.problem, one.drawn
     log_weight = drawn.log_weight[0]
@@ -94,8 +102,8 @@ def judge(one: Candidate, budget: SamplingBudget, seed: int) -> Posterior:
     predicted = predictive.check(problem, picked, one.generator, shown)
     misfit = find_misfit(one.exact, one.exact.prior.to_probit(best), one.generator)
     k = pareto_k(log_weight.numpy())
-    modes = one.modes.v[0, one.modes.distinct()[0]]
-    peak = peak_share(problem, drawn, modes, log_evidence)
+    modes = one.distinct_modes
+    peak = peak_share(problem, drawn, modes, log_evidence, log_at_modes)
     spent = one.spent + modes.shape[0]
     theta = problem.prior.to_theta(drawn.v[0])
     weights = torch.softmax(log_weight, 0).numpy()

@@ -166,7 +166,7 @@ def _change(one: Candidate, other: Problem, rows: Tensor) -> GridChange:
 
 def _corrected(exact: Problem, one: Candidate, more: Tensor | None = None) -> Problem:
     """The problem on the search's grid, made exact at the modes of a source, and at more places."""
-    v = one.modes.v[0, one.modes.distinct()[0]]
+    v = one.distinct_modes
     v = v if more is None else torch.cat([v, more])
     return exact.corrected(exact.prior.to_theta(v)[None], torch.ones((1, v.shape[0]), dtype=torch.bool))
 

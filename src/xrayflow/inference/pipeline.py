@@ -23,6 +23,7 @@ from xrayflow.inference.clock import Clock
 from xrayflow.inference.exactness import weighed_exactly
 from xrayflow.inference.ladder import SamplingBudget, State, climb
 from xrayflow.inference.posterior import Posterior
+from xrayflow.inference.proposals.mixture import log_density_of_each
 from xrayflow.inference.proposals.network import Guide, NetworkProposal, find_network, require_network, training_of
 from xrayflow.inference.rungs import LADDER, find_modes, first_proposal
 from xrayflow.memory import keep_freed_memory
@@ -343,10 +344,13 @@ def infer_problem(
 
     candidates = weighed_exactly(state, state.problem.at(EXACT), own_grid, climb_again)
     told("checking", 0.9)
+    with state.clock.charged("certify", range(problem.sources)):
+        proposals = [one.drawn.proposal for one in candidates]
+        at_modes = log_density_of_each(proposals, [one.distinct_modes for one in candidates])
     answers = []
-    for source, one in enumerate(candidates):
+    for source, (one, log_at_modes) in enumerate(zip(candidates, at_modes, strict=True)):
         with state.clock.charged("certify", [source]):
-            answer = judge(one, budget, seed)
+            answer = judge(one, budget, seed, log_at_modes)
         answers.append(_told(_timed(answer, state.clock.taken(source)), network, source))
     told("done", 1.0)
     return answers

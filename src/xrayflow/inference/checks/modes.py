@@ -11,7 +11,11 @@ from xrayflow.problem import Problem
 
 
 def peak_share(
-    problem: Problem, drawn: WeightedDraws, modes: Float[Tensor, "mode parameter"], log_evidence: float
+    problem: Problem,
+    drawn: WeightedDraws,
+    modes: Float[Tensor, "mode parameter"],
+    log_evidence: float,
+    log_proposal: Float[Tensor, " mode"] | None = None,
 ) -> float:
     """The largest share of all weight that one draw at a mode would carry; 1 where there is no mode at all.
 
@@ -20,9 +24,12 @@ def peak_share(
         drawn: Its draws.
         modes: Distinct modes, in probit coordinates.
         log_evidence: Of the draws.
+        log_proposal: Natural log of the proposal's density at the modes, where it is known.
     """
     if modes.shape[0] == 0:
         return 1.0
-    at_modes = problem.log_target(modes[None]) - drawn.proposal.log_density(modes[None])
+    if log_proposal is None:
+        log_proposal = drawn.proposal.log_density(modes[None])[0]
+    at_modes = problem.log_target(modes[None])[0] - log_proposal
     largest = torch.exp(at_modes - log_evidence).max()
     return float(largest) / drawn.v.shape[1]
