@@ -297,7 +297,7 @@ class InThisProcess:
         self, batches: Iterator[tuple[Any, Sequence[Any]]], stopping: Callable[[], bool] = lambda: False
     ) -> Iterator[Any]:
         """One batch after the other."""
-        from xrayflow.studies.running.children import Done
+        from xrayflow.studies.running.load import Done
 
         for task, items in batches:
             print("batch", type(task).__name__, flush=True)

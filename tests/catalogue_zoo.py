@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from astropy.table import Table
+
 from ogip_zoo import toy_files
 from xrayflow.studies.running.inline import Inline
 
@@ -39,6 +42,22 @@ def write_archive(folder: Path, norms: Sequence[float] = NORMS, header: str = "t
     broken = folder / "broken.pha"
     broken.write_bytes(b"no spectrum")
     return [*paths[:2], broken, *paths[2:]]
+
+
+def assert_same(one: Table, other: Table, but: Sequence[str] = ()) -> None:
+    """Texts equal, numbers to 1e-6."""
+    assert one.colnames == other.colnames
+    assert len(one) == len(other)
+    for name in one.colnames:
+        if name in but:
+            continue
+        left, right = (
+            np.ma.filled(table[name], np.nan if table[name].dtype.kind == "f" else 0) for table in (one, other)
+        )
+        if left.dtype.kind == "f":
+            np.testing.assert_allclose(left, right, rtol=1e-6, err_msg=name)
+        else:
+            assert left.tolist() == right.tolist(), name
 
 
 class Here(Inline):

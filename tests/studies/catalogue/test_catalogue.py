@@ -16,7 +16,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from catalogue_zoo import NORMS, QUICK, Died, Here, write_archive
+from catalogue_zoo import NORMS, QUICK, Died, Here, assert_same, write_archive
 from ogip_zoo import toy_files
 from xrayflow.dataset import hashes_of
 from xrayflow.errors import DataError, FileError, PriorError
@@ -32,8 +32,8 @@ from xrayflow.studies.catalogue.catalogue import Catalogue, Running, fit_catalog
 from xrayflow.studies.catalogue.manifest import read_manifest
 from xrayflow.studies.catalogue.question import Question
 from xrayflow.studies.running.batching import Standing
-from xrayflow.studies.running.children import Done
 from xrayflow.studies.running.listing import make_listing
+from xrayflow.studies.running.load import Done
 from xrayflow.studies.running.outcome import Outcome
 from xrayflow.studies.running.sources import Source
 
@@ -98,22 +98,6 @@ def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(path: Path) -> Table:
     return Table.read(path)
-
-
-def assert_same(one: Table, other: Table, but: Sequence[str] = ()) -> None:
-    """Texts equal, numbers to 1e-6."""
-    assert one.colnames == other.colnames
-    assert len(one) == len(other)
-    for name in one.colnames:
-        if name in but:
-            continue
-        left, right = (
-            np.ma.filled(table[name], np.nan if table[name].dtype.kind == "f" else 0) for table in (one, other)
-        )
-        if left.dtype.kind == "f":
-            np.testing.assert_allclose(left, right, rtol=1e-6, err_msg=name)
-        else:
-            assert left.tolist() == right.tolist(), name
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
-from distributed import LocalCluster
+from astropy.table import Table
+from distributed import LocalCluster, utils
 
+from catalogue_zoo import NORMS, QUICK, Here, assert_same, write_archive
+from lost_zoo import Deadly, HeldCluster
 from moody_zoo import Moody
 from xrayflow.errors import DataError, MissingExtraError
-from xrayflow.studies.running import child, children, cluster
+from xrayflow.inference import SamplingBudget
+from xrayflow.setup import FitSetup
+from xrayflow.studies.catalogue import Question, Running, run_catalogue
+from xrayflow.studies.running import Standing, child, children, cluster, make_listing
 from xrayflow.studies.running.cluster import Cluster
 from xrayflow.studies.running.outcome import Outcome
 
@@ -32,7 +40,7 @@ def address() -> Iterator[str]:
     """A scheduler with two workers; they are threads here, their children processes."""
     before = children.SERVE
     children.SERVE = LIGHT.format(path=str(Path(child.__file__)))
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as found:
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as found:
         yield found.scheduler_address
     for one in cluster._CHILDREN.values():
         one.__exit__(None, None, None)
@@ -128,3 +136,62 @@ def test_the_recipe_for_slurm_makes_a_job_of_single_threads() -> None:
         assert line in script
     assert "--nthreads 1" in script
     assert "--nworkers 8" in script
+
+
+@pytest.mark.usefixtures("address")
+def test_a_scheduler_that_is_lost_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "SECONDS", 0.5)
+    with (
+        LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=":0") as found,
+        Cluster(found.scheduler_address, 1.0) as workers,
+    ):
+        done = workers.run((Moody(), [number]) for number in range(9))
+        assert next(done).outcomes == [0]
+        found.close()
+        with pytest.raises(DataError, match=r"--scheduler \S+: is lost; the same command goes on"):
+            list(done)
+
+
+@pytest.fixture
+def mortal(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCluster]:
+    """A scheduler with a worker that is a process, and a nanny that starts another one when it dies."""
+    monkeypatch.setattr(utils, "_forkserver_preload_set", True)  # so that another one is there at once
+    multiprocessing.set_forkserver_preload(["distributed", "xrayflow.studies.catalogue"])
+    light = f"from xrayflow.studies.running import children; children.SERVE = {LIGHT.format(path=child.__file__)!r}"
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
+        LocalCluster(1, threads_per_worker=1, processes=True, dashboard_address=":0", preload=[light]) as found,
+    ):
+        yield found
+
+
+def processes(found: LocalCluster) -> set[int]:
+    return {nanny.process.pid for nanny in found.workers.values()}
+
+
+def test_a_lost_worker_and_a_spectrum_that_loses_workers_take_nothing_with_them(
+    mortal: LocalCluster, tmp_path: Path
+) -> None:
+    """A worker is killed while it holds a batch; one source ends every process that it is sent to."""
+    paths = write_archive(tmp_path, NORMS[:3])
+    words = {name: value for name, value in QUICK.items() if name not in ("network", "draws", "ess")}
+    question = Question.of(FitSetup(**words), "none", False, 0, SamplingBudget(200, 60.0), None, False)
+    run_catalogue(make_listing(paths), question, tmp_path / "here.fits", Running(batch=1), workers=Here())
+    sources = [Deadly(paths[0]), *paths[1:]]
+
+    def patient() -> None:
+        mortal.scheduler.allowed_failures = 3
+
+    before, told = processes(mortal), list[Standing]()
+    mortal.scheduler.allowed_failures = 0
+    with HeldCluster(mortal.scheduler_address, tmp_path / "pipe", "Fitting", patient) as workers:
+        out = tmp_path / "there.fits"
+        found = run_catalogue(make_listing(sources), question, out, Running(batch=1), told.append, workers)
+    assert workers.killed not in (0, *processes(mortal))
+    assert processes(mortal).isdisjoint(before)
+    assert found.complete
+    assert found.outcomes == {"failed": 2, "certified": 2}
+    assert found.reasons[str(paths[0])] == "on the cluster: its workers died, 1 in turn"
+    here, there = Table.read(tmp_path / "here.fits"), Table.read(out)
+    assert_same(here[1:], there[1:])
+    assert [one.done for one in told if one.step == "fitting"] == [2, 3, 4]

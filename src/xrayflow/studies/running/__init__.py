@@ -1,11 +1,12 @@
 """RUNNING: many spectra in batches of one matrix, in processes that may die, with a ledger that loses nothing."""
 
 from xrayflow.studies.running.batching import BATCH, STOPPING, Run, Standing, Told, Workers, keep_rows
-from xrayflow.studies.running.children import Children, Done
+from xrayflow.studies.running.children import Children
 from xrayflow.studies.running.cluster import Cluster
 from xrayflow.studies.running.inline import Inline
 from xrayflow.studies.running.ledger import AGAIN, SUFFIX, Kept, Ledger
 from xrayflow.studies.running.listing import Listing, key_of, make_listing
+from xrayflow.studies.running.load import Done
 from xrayflow.studies.running.looking import TOGETHER, Looked, Looking, read_looked
 from xrayflow.studies.running.outcome import FAILED, Outcome
 from xrayflow.studies.running.sources import Progress, Reader, Source, batches, listed_sources, matched, read_list

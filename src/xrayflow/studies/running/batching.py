@@ -13,9 +13,9 @@ from typing import Protocol
 
 from xrayflow.errors import DataError
 from xrayflow.setup import TOGETHER
-from xrayflow.studies.running.children import Done
 from xrayflow.studies.running.ledger import Ledger
 from xrayflow.studies.running.listing import Listing, key_of
+from xrayflow.studies.running.load import Done
 from xrayflow.studies.running.looking import TOGETHER as LOOKED_TOGETHER
 from xrayflow.studies.running.looking import Looked, Looking, changed_file, given_for
 from xrayflow.studies.running.outcome import Task

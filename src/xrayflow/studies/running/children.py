@@ -25,7 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from xrayflow.studies.running.outcome import Outcome, Task
+from xrayflow.studies.running.load import Done, Load
+from xrayflow.studies.running.outcome import Task
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """A process for each worker, and one thread for each process: docs/decisions/0003."""
@@ -40,43 +41,6 @@ LISTEN = 1.0
 """Seconds after which somebody who asked for a stop is heard."""
 
 SERVE = "from xrayflow.studies.running.child import serve; serve({0}, {1})"
-
-
-@dataclass(eq=False)
-class Load:
-    """A batch on its way.
-
-    Attributes:
-        task: What is done.
-        items: Sources.
-        careful: It is alone in its child, as something went wrong near it.
-        whole, place: The batch of which this is one source, and which.
-        found: Of a batch whose sources are tried alone, what became of each.
-        seconds: That it took so far.
-    """
-
-    task: Task
-    items: Sequence[Any]
-    careful: bool = False
-    whole: Load | None = None
-    place: int = 0
-    found: dict[int, Outcome] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Done:
-    """A finished batch.
-
-    Attributes:
-        items: Its sources.
-        outcomes: What became of each.
-        seconds: That it took.
-    """
-
-    items: Sequence[Any]
-    outcomes: list[Outcome]
-    seconds: float
 
 
 @dataclass(eq=False)
@@ -262,18 +226,7 @@ class Children:
         if isinstance(outcomes, str):
             yield from self._give_up(load, outcomes, seconds)
         else:
-            yield from self._finish(load, outcomes, seconds)
-
-    def _finish(self, load: Load, outcomes: list[Outcome], seconds: float) -> Iterator[Done]:
-        """A batch that is done, or the last source of one whose sources are tried alone."""
-        if load.whole is None:
-            yield Done(load.items, outcomes, load.seconds + seconds)
-            return
-        whole = load.whole
-        whole.found[load.place] = outcomes[0]
-        whole.seconds += seconds
-        if len(whole.found) == len(whole.items):
-            yield Done(whole.items, [whole.found[place] for place in range(len(whole.items))], whole.seconds)
+            yield from load.finish(outcomes, seconds)
 
     def _is_late(self, child: Child) -> bool:
         return time.monotonic() >= self._deadline(child)
@@ -303,10 +256,9 @@ class Children:
     def _give_up(self, load: Load, reason: str, seconds: float) -> Iterator[Done]:
         """A batch that went wrong: each of its sources is tried alone; one that was alone has failed."""
         if len(load.items) == 1:
-            yield from self._finish(load, [Outcome(error=" ".join(reason.split()))], seconds)
-            return
-        load.seconds += seconds
-        self.careful.extend(Load(load.task, [item], True, load, place) for place, item in enumerate(load.items))
+            yield from load.fail(reason, seconds)
+        else:
+            self.careful.extend(load.part(seconds))
 
 
 def _has_room(child: Child) -> bool:

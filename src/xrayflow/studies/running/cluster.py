@@ -2,7 +2,12 @@
 
 A Dask worker conveys batches to a child of its own (`children`), as this process does to its children. So what kills or
 stalls a process is caught where it happens, and the rows are the same. A Dask worker that is lost itself is one that
-somebody ended: Dask gives its batch to another, or to the one that its nanny starts.
+somebody ended: Dask gives its batches to others, or to the one that its nanny starts, and so with answers that it had
+and that nobody had fetched.
+
+Where several workers were lost with a batch, Dask gives it up; whether it was that batch, or another one that waited
+for the same worker, Dask does not know. So such a batch is tried again while nothing else is on the cluster, and where
+that loses workers too, each of its sources: the one that loses them then has failed.
 
 Source: distributed's manual, "Resilience" and "Futures".
 """
@@ -12,15 +17,20 @@ from __future__ import annotations
 import importlib
 import pickle
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from xrayflow.errors import DataError, MissingExtraError
 from xrayflow.files import package_versions
-from xrayflow.studies.running.children import AHEAD, LISTEN, Children, Done
-from xrayflow.studies.running.outcome import Outcome, Task
+from xrayflow.studies.running.children import AHEAD, LISTEN, Children
+from xrayflow.studies.running.load import Done, Load
+from xrayflow.studies.running.outcome import Task
 
 Future = Any
 """Of distributed, which has no types."""
@@ -82,55 +92,73 @@ class Cluster:
         Raises:
             DataError: The scheduler is lost, or its workers have another version of us.
         """
-        fresh, flying, begun = iter(batches), dict[Future, tuple[Task, Sequence[Any]]](), False
+        fresh, begun = iter(batches), False
+        flying, careful = dict[Future, Load](), deque[Load]()
         while True:
-            room = 0 if stopping() else max(AHEAD * sum(self.client.nthreads().values()), 1) - len(flying)
-            for _ in range(room):
-                batch = next(fresh, None)
-                if batch is None:
-                    break
+            if careful and not flying:
+                flying |= self._submitted(careful.popleft())
+            for batch in islice(fresh, 0 if careful or stopping() else self._room(len(flying))):
                 if not begun:
                     begun = True
                     self._expect_our_version(stopping)
-                flying[self._submitted(*batch)] = batch
+                flying |= self._submitted(Load(*batch))
             if not flying:
                 return
             for future in self._done(list(flying)):
-                task, items = flying.pop(future)
-                yield self._result(future, task, items)
+                load, said = flying.pop(future), self._said(future)
+                if isinstance(said, Done):
+                    yield from load.finish(said.outcomes, said.seconds)
+                elif not load.careful:
+                    load.careful = True
+                    careful.append(load)
+                elif len(load.items) > 1:
+                    careful.extend(load.part())
+                else:
+                    yield from load.fail(f"on the cluster: {said:.500}", 0.0)
 
-    def _submitted(self, task: Task, items: Sequence[Any]) -> Future:
-        load = pickle.dumps((task, list(items)))  # the scheduler would read anything else, and load what it is made of
-        return self.client.submit(work_on, load, self.limit, str(self.folder), pure=False)
+    def _room(self, flying: int) -> int:
+        """Batches that the workers can take beside those that they have."""
+        with self._talking():
+            threads: int = sum(self.client.nthreads().values())
+        return max(max(AHEAD * threads, 1) - flying, 0)
+
+    def _submitted(self, load: Load) -> dict[Future, Load]:
+        sent = pickle.dumps((load.task, list(load.items)))  # the scheduler would load anything else
+        with self._talking():
+            return {self.client.submit(work_on, sent, self.limit, str(self.folder), pure=False): load}
 
     def _done(self, flying: list[Future]) -> list[Future]:
         """Those that have ended, within a second."""
+        with self._talking():
+            try:
+                with self.client.as_current():
+                    done = _distributed().wait(flying, timeout=LISTEN, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                if self.client.status == "running":
+                    return []
+                raise
+        return [future for future in done if future.status not in ("lost", "pending")]  # with a worker: made again
+
+    def _said(self, future: Future) -> Done | str:
+        """What became of a batch; where its workers died one after the other, or cannot read it, why nothing did."""
+        killed = _distributed().KilledWorker
+        with self._talking():
+            try:
+                if future.status == "finished":
+                    done: Done = future.result()
+                    return done
+                error = future.exception()
+            except killed as now:  # the workers that had the answer, and made it again
+                error = now
+        return f"its workers died, {error.allowed_failures + 1} in turn" if isinstance(error, killed) else str(error)
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """A scheduler that is no more, in one line."""
         try:
-            with self.client.as_current():
-                return list(_distributed().wait(flying, timeout=LISTEN, return_when="FIRST_COMPLETED").done)
-        except TimeoutError:
-            if self.client.status != "running":
-                raise DataError(f"--scheduler {self.address}: is lost; {GOES_ON}") from None
-            return []
-
-    def _result(self, future: Future, task: Task, items: Sequence[Any]) -> Done:
-        """What became of a batch; where its workers died one after the other, of each of its sources alone."""
-        if future.status == "finished":
-            done: Done = future.result()
-            return done
-        if future.status != "error":
-            raise DataError(f"--scheduler {self.address}: lost a batch ({future.status}); {GOES_ON}")
-        if len(items) == 1:
-            reason = " ".join(str(future.exception()).split())
-            return Done(items, [Outcome(error=f"on the cluster: {reason:.500}")], 0.0)
-        alone = [self._submitted(task, [item]) for item in items]
-        found = [self._waited(one, task, [item]) for one, item in zip(alone, items, strict=True)]
-        return Done(items, [one.outcomes[0] for one in found], sum(one.seconds for one in found))
-
-    def _waited(self, future: Future, task: Task, items: Sequence[Any]) -> Done:
-        while not self._done([future]):
-            continue
-        return self._result(future, task, items)
+            yield
+        except (OSError, CancelledError):
+            raise DataError(f"--scheduler {self.address}: is lost; {GOES_ON}") from None
 
     def _expect_our_version(self, stopping: Callable[[], bool]) -> None:
         """Workers that could not read what they are sent would make a failure of every source."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from xrayflow.studies.running.children import Done
+from xrayflow.studies.running.load import Done
 from xrayflow.studies.running.outcome import Task
 
 
