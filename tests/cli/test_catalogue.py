@@ -13,6 +13,9 @@ from astropy.table import Table
 from catalogue_zoo import NORMS, Here, write_archive
 from command_zoo import Run, runner
 from xrayflow import cli
+from xrayflow.data import bundled_pha
+from xrayflow.demo import simulated_observation
+from xrayflow.ogip import read_observation
 from xrayflow.studies.catalogue import catalogue as room
 
 WORDS = (
@@ -101,6 +104,18 @@ def test_an_interrupted_run_keeps_what_it_has_and_says_how_to_go_on(run: Run, mo
     monkeypatch.setattr(room, "Children", lambda *arguments: Here())
     assert run("toy*/toy.pha", *WORDS, "--batch", "1", "--out", "t.ecsv", "--resume").code == 0
     assert len(Table.read("t.ecsv")) == 2
+
+
+def test_a_network_alone_answers_bright_spectra_with_the_modes_that_it_knows(run: Run, tmp_path: Path) -> None:
+    """2e5 counts of NICER, and the same file again."""
+    path = simulated_observation(read_observation(bundled_pha()), tmp_path).pha.path
+    (tmp_path / "again.pha").write_bytes(path.read_bytes())
+    asked = ("--amortised", "--systematic", "modes", "--draws", "300", "--out", "t.fits")
+    ran = run(path.name, "again.pha", *asked)
+    assert (ran.code, ran.err, ran.out) == (0, "", "t.fits: 2 of 2 spectra: 2 approximate\n")
+    table = Table.read(tmp_path / "t.fits")
+    assert (table["network"].tolist(), table["systematic"].tolist()) == (["nicer-bhb"] * 2, ["modes:nicer-v1:2"] * 2)
+    assert table["TBabs.nH_median"].tolist() == pytest.approx([0.2, 0.2], rel=0.1)
 
 
 def test_columns_of_a_table_are_carried_through(run: Run, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.draws import WeightedDraws, balance_heuristic
 from xrayflow.inference.proposals.em import refined
 from xrayflow.inference.proposals.mixture import Components, Proposal
-from xrayflow.inference.proposals.network import NO_NETWORK, default_network, find_network
+from xrayflow.inference.proposals.network import NO_NETWORK, default_network, find_network, refuse_unknown_modes
 from xrayflow.inference.proposals.student import StudentMixture, root_of_inverse
 from xrayflow.inference.weights import (
     effective_sample_size,
@@ -60,6 +60,7 @@ __all__ = [
     "most_pareto_k",
     "pareto_k",
     "refined",
+    "refuse_unknown_modes",
     "reweigh",
     "root_of_inverse",
     "systematic_rows",

@@ -18,7 +18,7 @@ from xrayflow.statistics.gaussian import GaussianLikelihood
 from xrayflow.statistics.likelihood import Curvature, Likelihood
 from xrayflow.statistics.linear import LinearFit
 from xrayflow.statistics.marginalised import MarginalisedCounts
-from xrayflow.statistics.systematic import MOST_AMPLITUDE, Systematic
+from xrayflow.statistics.systematic import MODES, MOST_AMPLITUDE, Systematic
 
 __all__ = [
     "AMPLITUDE",
@@ -26,6 +26,7 @@ __all__ = [
     "ASKED_FOR",
     "KNOWN",
     "MODELLED_SCALE",
+    "MODES",
     "MOST_AMPLITUDE",
     "MOST_SYSTEMATIC",
     "NUISANCES",

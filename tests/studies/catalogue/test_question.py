@@ -57,7 +57,22 @@ def test_the_default_network_is_known_by_its_hash() -> None:
         ({"network": "nicer-bhb", "model": "powerlaw"}, NetworkError, "it was made for TBabs.*use --network none"),
         ({"network": str(bundled_rmf())}, NetworkError, "nicer.rmf.gz"),
         ({"amortised": True, "model": "powerlaw", "network": None}, NetworkError, "no shipped network was made for"),
-        ({"amortised": True, "network": None, "systematic": "modes"}, DataError, "knows no calibration modes"),
+        ({"amortised": True, "model": "powerlaw", "network": "none"}, NetworkError, "no shipped network was made for"),
+        (
+            {
+                "amortised": True,
+                "network": "nicer-bhb-paper",
+                "model": "TBabs*simplcutx*ezdiskbb",
+                "systematic": "modes",
+            },
+            NetworkError,
+            "network nicer-bhb-paper knows no calibration modes; leave --amortised out, or give --systematic 0$",
+        ),
+        (
+            {"amortised": True, "network": None, "systematic": "modes:generic-v1:2"},
+            NetworkError,
+            "network nicer-bhb knows no calibration modes generic-v1; .* or give --systematic 0 or modes:nicer-v1$",
+        ),
         ({"model": "powerlaw", "likelihood": "guess"}, DataError, "guess"),
         ({"model": "powerlaw", "systematic": "mods"}, DataError, "mods"),
         ({"model": "powerlaw", "freeze": {"nH": 1.0}}, ModelError, "nH"),
@@ -67,3 +82,8 @@ def test_the_default_network_is_known_by_its_hash() -> None:
 def test_what_is_wrong_for_all_is_refused_at_once(words: dict[str, Any], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         asked(**words)
+
+
+@pytest.mark.parametrize("said", [None, "modes", "modes:nicer-v1:1.5", 0.0])
+def test_a_network_answers_alone_with_the_modes_that_it_knows(said: str | float | None) -> None:
+    assert asked(network=None, amortised=True, systematic=said).amortised

@@ -32,6 +32,7 @@ from xrayflow.networks import (
 from xrayflow.ogip import Spectrum
 from xrayflow.problem import Problem
 from xrayflow.simulate import TrainingPrior
+from xrayflow.statistics import MODES
 
 NO_NETWORK = "none"
 
@@ -204,19 +205,33 @@ def require_network(said: NetworkProposal, problem: Problem) -> NeuralPosterior:
         why = next((note for note in said.notes if note), f"no shipped network was made for {problem.model.text}")
         raise NetworkError(f"--amortised: {why}; give one with --network, or leave --amortised out")
     amortised, modes = said.posterior, problem.calibration
-    known = amortised.network.training_prior.calibration
-    if modes is not None and modes.name != known:
-        others = f" or modes:{known}" if known else ""
-        raise NetworkError(
-            f"--amortised: network {amortised.name} knows no calibration modes {modes.name}; leave --amortised out, "
-            f"or give --systematic 0{others}"
-        )
+    refuse_unknown_modes(amortised.network, "" if modes is None else modes.name)
     for source, where in enumerate(problem.facts.names):
         if why := amortised.absence(source):
             raise NetworkError(
                 f"{where}: the network {amortised.name} cannot answer alone: {why}; leave --amortised out"
             )
     return amortised
+
+
+def refuse_unknown_modes(network: Network, modes: str) -> None:
+    """Refuse calibration modes that a network has not learned of: alone it cannot answer with them.
+
+    Args:
+        network: The network.
+        modes: Set that is asked for: "" for none, `MODES` for the one that suits the instrument.
+
+    Raises:
+        NetworkError: It knows none, or another set.
+    """
+    known = network.training_prior.calibration
+    if modes in ("", known) or (modes == MODES and known):
+        return
+    unknown = "calibration modes" if modes == MODES else f"calibration modes {modes}"
+    others = f" or modes:{known}" if known else ""
+    raise NetworkError(
+        f"--amortised: network {network.name} knows no {unknown}; leave --amortised out, or give --systematic 0{others}"
+    )
 
 
 def _loaded(name: str | Path) -> Network:

@@ -11,7 +11,7 @@ from typing import Any
 
 from xrayflow.errors import DataError, MismatchError, NetworkError
 from xrayflow.files import package_versions, sha256_of
-from xrayflow.inference import NO_NETWORK, SamplingBudget, default_network
+from xrayflow.inference import NO_NETWORK, SamplingBudget, default_network, refuse_unknown_modes
 from xrayflow.models import Model
 from xrayflow.networks import load_network, shipped_networks
 from xrayflow.prior import Prior
@@ -68,15 +68,16 @@ class Question:
         _ = setup.treatment, setup.believed
         if budget.seconds is not None and not budget.seconds > 0:
             raise DataError(f"time_limit={budget.seconds:g}: give seconds above 0")
-        if amortised and setup.believed.modes:
-            raise DataError("--amortised knows no calibration modes; leave it out, or give --systematic 0")
-        if network is not None and network != NO_NETWORK:
-            found = load_network(network)
+        named = default_network(model) if amortised and network is None else network
+        if named is not None and named != NO_NETWORK:
+            found = load_network(named)
             try:
                 found.refuse_model(model)
             except MismatchError as error:
                 raise NetworkError(f"network {found.name}: {error}; use --network none, or train one") from None
-        elif amortised and (network is not None or default_network(model) is None):
+            if amortised:
+                refuse_unknown_modes(found, setup.believed.modes)
+        elif amortised:
             raise NetworkError(f"--amortised: no shipped network was made for {model.text}; give one with --network")
         fixed = replace(setup, model=model, prior=prior, freeze=None, link=None, abund=None)
         return cls(fixed, None if network is None else str(network), amortised, seed, budget, rmf, draws)
