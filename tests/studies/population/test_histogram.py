@@ -21,6 +21,7 @@ def test_two_bins_are_the_integral_over_one_number(found: tuple[float, float]) -
     p = (np.arange(4000) + 0.5) / 4000
     log = np.log(np.outer(p, mean[:, 0]) + np.outer(1 - p, mean[:, 1])).sum(1)
     log -= 25 * np.log(p * found[0] + (1 - p) * found[1])
+    log -= 0.5 * np.log(p * (1 - p))  # Jeffreys' prior
     weight = np.exp(log - log.max())
     weight /= weight.sum()
     centre = (p * weight).sum()
@@ -31,13 +32,26 @@ def test_two_bins_are_the_integral_over_one_number(found: tuple[float, float]) -
     assert drawn.share[..., 0].std() == pytest.approx(spread, rel=4.0 / np.sqrt(2.0 * drawn.ess.min()) + 0.01)
 
 
+def test_bins_are_three_times_the_cube_root_of_the_sources_where_their_errors_allow() -> None:
+    """10 of 40 sources; and at most as many as median errors fit into the range."""
+    generator = np.random.default_rng(5)
+    middle = -2 + 0.3 * generator.standard_normal((40, 1))
+    sharp, blunt = (
+        np.diff(bin_edges(planted(middle, np.full((40, 1), error), 200, generator).gathered([NORM]), None)[1:-1])
+        for error in (0.01, 0.3)
+    )
+    assert sharp.size == 10
+    assert blunt.size < 10
+    assert blunt[0] > 0.97 * 0.3  # from 200 draws of each
+
+
 def test_every_draw_falls_into_a_bin_of_the_whole_box() -> None:
     generator = np.random.default_rng(3)
     draws = planted(-2 + 0.3 * generator.standard_normal((40, 1)), np.full((40, 1), 0.1), 200, generator).gathered(
         [NORM]
     )
     edges = bin_edges(draws, None)
-    assert (edges[0], edges[-1], edges.size) == (-5.0, 1.0, 7 + 3)
+    assert (edges[0], edges[-1], edges.size) == (-5.0, 1.0, 10 + 3)
     assert np.ptp(np.diff(edges)[1:-1]) < 1e-9
     mean = bin_means(draws, edges)
     # the prior is flat in x: weight / prior x density of the bin, summed over bins with their widths, is the box

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm
 
@@ -25,6 +26,7 @@ from xrayflow.studies.population import (
 )
 from xrayflow.studies.population.draws import MOST_DRAWS
 from xrayflow.studies.population.population import judge
+from xrayflow.studies.population.sampler import sample
 
 Numbers = NDArray[np.float64]
 
@@ -157,6 +159,37 @@ def test_a_shape_is_normalised_in_the_box_and_its_cells_are_its_density(name: st
     parts = shape.inside(h, lines[0])
     np.testing.assert_allclose(parts.sum(-1), 1.0, rtol=2e-3)
     np.testing.assert_allclose(parts, density.reshape(5, parts.shape[1], -1).sum(-1), atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["normal", "two-normals", "correlated"])
+def test_guesses_are_places_of_the_prior_near_the_sources(name: str) -> None:
+    axes = [Axis(priors()[INDEX]), Axis(priors()[NORM])][: 2 if name == "correlated" else 1]
+    shape = shape_named(name, axes)
+    v = np.random.default_rng(14).standard_normal((50, len(shape.names)))
+    np.testing.assert_allclose(shape.to_probit(shape.from_probit(v)), v, atol=1e-6)
+    for medians in (np.array([[1.7, -2.0], [1.9, -1.0], [2.4, -1.5]]), np.full((5, 2), -1.0)):
+        guesses = shape.guesses(medians[:, : len(axes)])
+        assert np.isfinite(shape.to_probit(guesses)).all()
+        assert (guesses[:, 0] >= medians[:, 0].min()).all()
+        assert (guesses[:, 0] <= medians[:, 0].max()).all()
+
+
+def test_what_draws_of_the_prior_do_not_find_is_found_from_a_guess() -> None:
+    """A spike of whose volume the prior holds a hundred-thousandth, beside a wide hill that the optimiser ends on."""
+    spike, width = np.array([1.5, -1.5, 1.0, -1.0]), 0.05
+
+    def log_likelihood(v: Numbers) -> Numbers:
+        hill = -0.5 * np.square(v / 0.5).sum(-1)
+        return np.logaddexp(hill, 25.0 - 0.5 * np.square((v - spike) / width).sum(-1))
+
+    def evidence(height: float, centre: Numbers, sd: float) -> float:
+        return float(height + norm.logpdf(centre, 0.0, np.hypot(1.0, sd)).sum() - norm.logpdf(0.0, 0.0, sd) * 4)
+
+    expected = np.logaddexp(evidence(0.0, np.zeros(4), 0.5), evidence(25.0, spike, width))
+    found = sample(log_likelihood, (spike + 0.1)[None], torch.Generator().manual_seed(15))
+    assert found.ess > 1000.0
+    assert found.log_evidence == pytest.approx(expected, abs=0.1)
+    assert sample(log_likelihood, np.empty((0, 4)), torch.Generator().manual_seed(15)).log_evidence < expected - 3.0
 
 
 def test_the_noise_of_the_draws_is_foretold() -> None:

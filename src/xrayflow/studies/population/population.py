@@ -218,7 +218,7 @@ def _shaped(
     shape = shape_named(config.shape, draws.axes)
     likelihood = PopulationLikelihood(draws, shape, selection)
     generator = generator_for(config.seed, f"population of {', '.join(a.marginal.name for a in draws.axes)}")
-    sampled = sample(lambda v: likelihood.quick(shape.from_probit(v)), len(shape.names), generator, tell)
+    sampled = explored(likelihood, generator, tell)
     quick, sampled = sampled, corrected(sampled, likelihood, generator)
     values, weights = shape.from_probit(sampled.v), sampled.weights
     middle = np.average(values, axis=0, weights=weights)[None]
@@ -231,12 +231,27 @@ def _shaped(
     facts = _facts(quick, sampled, noise, effective)
     if config.shape == "two-normals":
         one = PopulationLikelihood(draws, shape_named("normal", draws.axes), selection)
-        simpler = sample(lambda v: one.quick(one.shape.from_probit(v)), len(one.shape.names), generator)
-        facts["log_evidence_one_normal"] = simpler.log_evidence
+        facts["log_evidence_one_normal"] = explored(one, generator).log_evidence
     return {
         "names": shape.names, "units": shape.units, "values": values, "weights": weights, "shape": shape,
         "computation": judge(facts, effective, poorest), "facts": facts, "poorest": poorest,
     }  # fmt: skip
+
+
+def explored(
+    likelihood: PopulationLikelihood, generator: torch.Generator, tell: Callable[[float], None] | None = None
+) -> HyperDraws:
+    """Draws on the quick likelihood.
+
+    Args:
+        likelihood: Both.
+        generator: Source of randomness.
+        tell: Is told the part that is done.
+    """
+    shape, draws = likelihood.shape, likelihood.draws
+    medians = np.stack([draws.quantile(0.5, axis) for axis in range(len(draws.axes))], axis=-1)
+    guesses = shape.to_probit(shape.guesses(medians))
+    return sample(lambda v: likelihood.quick(shape.from_probit(v)), guesses, generator, tell)
 
 
 def corrected(sampled: HyperDraws, likelihood: PopulationLikelihood, generator: torch.Generator) -> HyperDraws:

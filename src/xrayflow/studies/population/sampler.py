@@ -1,8 +1,9 @@
 """The few parameters of a distribution over sources, sampled as the posteriors of spectra are.
 
-Optima of several starts make Student-t components, beside which stands the prior; a few rounds shape them by their
-own weighted draws; then the proposal is frozen, and only fresh draws of it are the answer. So there are an effective
-sample size, a Pareto k and an evidence, and no chain to wait for.
+Optima make Student-t components, beside which stands the prior; a few rounds shape them by their own weighted draws;
+then the proposal is frozen, and only fresh draws of it are the answer. So there are an effective sample size, a Pareto
+k and an evidence, and no chain to wait for. The optimiser starts from draws of the prior and from guesses that the data
+suggest: of two normals, draws of the prior alone end at one normal in a quarter of all cases.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LogLikelihood = Callable[[Numbers], Numbers]
 """(hyper, parameter) in probit coordinates -> (hyper,) natural log, up to a constant."""
 
 SCOUTS, STARTS = 256, 4
-"""Draws of the prior, and how many of them, the best and far from each other, the optimiser starts from."""
+"""Draws of the prior, and how many of them, and of guesses, the best and far from each other, are optimised."""
 
 APART = 0.3
 """In probit coordinates: nearer starts are one."""
@@ -106,7 +107,7 @@ class _Target:
 
 def sample(
     log_likelihood: LogLikelihood,
-    parameters: int,
+    guesses: Numbers,
     generator: torch.Generator,
     progress: Callable[[float], None] | None = None,
 ) -> HyperDraws:
@@ -114,13 +115,13 @@ def sample(
 
     Args:
         log_likelihood: Of the data.
-        parameters: How many; their prior is N(0, I).
+        guesses: (guess, parameter) where an optimum may be; the prior of all parameters is N(0, I).
         generator: Source of randomness.
         progress: Is told the part that is done.
     """
     tell = progress or (lambda part: None)
-    target = _Target(log_likelihood)
-    first = Proposal(_modes(target, parameters, generator), (Components.prior(parameters, PRIOR_PART),))
+    target, parameters = _Target(log_likelihood), guesses.shape[1]
+    first = Proposal(_modes(target, guesses, generator), (Components.prior(parameters, PRIOR_PART),))
     tell(0.3)
     proposal, rounds = first, list[WeightedDraws]()
     for number in range(ROUNDS):
@@ -142,14 +143,11 @@ def _drawn(target: _Target, proposal: Proposal, draws: int, generator: torch.Gen
     return WeightedDraws.of(proposal, v, torch.from_numpy(target(v[0].numpy()))[None])
 
 
-def _modes(target: _Target, parameters: int, generator: torch.Generator) -> StudentMixture:
+def _modes(target: _Target, guesses: Numbers, generator: torch.Generator) -> StudentMixture:
     """Student-t components at the optima that several starts find."""
+    parameters = guesses.shape[1]
     scouts = torch.randn((SCOUTS, parameters), generator=generator, dtype=torch.float64).numpy()
-    height = target(scouts)
-    starts = list[Numbers]()
-    for place in scouts[np.argsort(-height)]:
-        if len(starts) < STARTS and all(np.abs(place - other).max() > APART for other in starts):
-            starts.append(place)
+    starts = [start for places in (guesses, scouts) for start in _best_apart(target, places)]
     found = list[tuple[float, Numbers]]()
     for start in starts:
         end = minimize(lambda v: -float(target(v[None])[0]), start, method="Nelder-Mead", options=SEARCH)
@@ -160,6 +158,15 @@ def _modes(target: _Target, parameters: int, generator: torch.Generator) -> Stud
     roots = torch.stack([root_of_inverse(torch.from_numpy(_information(target, place))) for place in means])
     share = torch.full((1, len(means)), -float(np.log(len(means))), dtype=torch.float64)
     return StudentMixture(share, torch.from_numpy(np.stack(means))[None], roots[None])
+
+
+def _best_apart(target: _Target, places: Numbers) -> list[Numbers]:
+    """The highest places that are not near a higher one."""
+    found = list[Numbers]()
+    for place in places[np.argsort(-target(places))]:
+        if len(found) < STARTS and all(np.abs(place - other).max() > APART for other in found):
+            found.append(place)
+    return found
 
 
 def _information(target: _Target, place: Numbers) -> Numbers:

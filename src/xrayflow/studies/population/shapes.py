@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr
+from scipy.special import log_ndtr, ndtr, ndtri
 
 from xrayflow.studies.population.draws import Axis
 
@@ -31,6 +31,12 @@ QUADRATURE, REACH = 64, 8.0
 """Gauss-Legendre nodes for the part of a correlated normal in its box, within so many standard deviations."""
 
 NODE, NODE_WEIGHT = leggauss(QUADRATURE)
+
+SPLITS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9)
+"""Parts of the sources that may belong to the lower of two normals, where their optimum is looked for."""
+
+EDGE = 1e-6
+"""Of a uniform prior, as far as a guess goes."""
 
 SMALLEST = 1e-300
 """A standard deviation of zero is a spike, whose density has no number."""
@@ -59,6 +65,18 @@ class Shape(ABC):
     @abstractmethod
     def from_probit(self, v: Numbers) -> Numbers:
         """Probit coordinates (..., parameter) -> its own parameters."""
+
+    @abstractmethod
+    def to_probit(self, h: Numbers) -> Numbers:
+        """Its own parameters -> probit coordinates (..., parameter); finite for edges of the prior too."""
+
+    @abstractmethod
+    def guesses(self, medians: Numbers) -> Numbers:
+        """(guess, parameter) its own parameters, about where an optimum may be.
+
+        Args:
+            medians: (source, axis) of the sources' posteriors.
+        """
 
     @abstractmethod
     def log_density(self, h: Numbers, x: Numbers) -> Numbers:
@@ -96,6 +114,13 @@ class Normal(Shape):
         u = ndtr(v)
         return np.stack([lo + (hi - lo) * u[..., 0], (hi - lo) * u[..., 1]], axis=-1)
 
+    def to_probit(self, h: Numbers) -> Numbers:
+        lo, hi = self.axes[0].box
+        return _probit(np.stack([(h[..., 0] - lo) / (hi - lo), h[..., 1] / (hi - lo)], axis=-1))
+
+    def guesses(self, medians: Numbers) -> Numbers:
+        return np.array([[medians.mean(), medians.std()]])
+
     def log_density(self, h: Numbers, x: Numbers) -> Numbers:
         return _log_normal(x[:, 0], h[:, 0], h[:, 1], self.axes[0].box)
 
@@ -122,6 +147,21 @@ class TwoNormals(Shape):
         upper = lower + (1.0 - lower) * u[..., 2]
         columns = (lo + width * lower, width * u[..., 1], lo + width * upper, width * u[..., 3], u[..., 4])
         return np.stack(columns, axis=-1)
+
+    def to_probit(self, h: Numbers) -> Numbers:
+        lo, hi = self.axes[0].box
+        lower, upper = (h[..., 0] - lo) / (hi - lo), (h[..., 2] - lo) / (hi - lo)
+        places = (1.0 - (1.0 - lower) ** 2, h[..., 1] / (hi - lo), (upper - lower) / (1.0 - lower))
+        return _probit(np.stack([*places, h[..., 3] / (hi - lo), h[..., 4]], axis=-1))
+
+    def guesses(self, medians: Numbers) -> Numbers:
+        """Sources below a split and above it; and a narrow core with wings, on either order of the two."""
+        x = np.sort(medians[:, 0])
+        parts = [np.split(x, [max(1, min(x.size - 1, round(split * x.size)))]) for split in SPLITS]
+        found = [[low.mean(), low.std(), high.mean(), high.std(), high.size / x.size] for low, high in parts]
+        mean, sd = x.mean(), x.std()
+        wings = [[mean, 0.5 * sd, mean, 2.0 * sd, 0.3], [mean, 2.0 * sd, mean, 0.5 * sd, 0.7]]
+        return np.array([*found, *wings])
 
     def log_density(self, h: Numbers, x: Numbers) -> Numbers:
         box = self.axes[0].box
@@ -156,6 +196,19 @@ class Correlated(Shape):
             lo, hi = axis.box
             columns += [lo + (hi - lo) * u[..., 2 * number], (hi - lo) * u[..., 2 * number + 1]]
         return np.stack([*columns, 2.0 * u[..., 4] - 1.0], axis=-1)
+
+    def to_probit(self, h: Numbers) -> Numbers:
+        columns = []
+        for number, axis in enumerate(self.axes):
+            lo, hi = axis.box
+            columns += [(h[..., 2 * number] - lo) / (hi - lo), h[..., 2 * number + 1] / (hi - lo)]
+        return _probit(np.stack([*columns, 0.5 * (h[..., 4] + 1.0)], axis=-1))
+
+    def guesses(self, medians: Numbers) -> Numbers:
+        first, second = medians.T
+        sd = first.std(), second.std()
+        rho = np.mean((first - first.mean()) * (second - second.mean())) / (sd[0] * sd[1]) if min(sd) > 0 else 0.0
+        return np.array([[first.mean(), sd[0], second.mean(), sd[1], rho]])
 
     def log_density(self, h: Numbers, x: Numbers) -> Numbers:
         mean, sd, rest = h[:, (0, 2)], np.maximum(h[:, (1, 3)], SMALLEST), _rest(h[:, 4])
@@ -203,6 +256,11 @@ def shape_named(name: str, axes: Sequence[Axis]) -> Shape:
     if len(axes) == 2:
         return Correlated(tuple(axes))
     return {"normal": Normal, "two-normals": TwoNormals}[name](tuple(axes))
+
+
+def _probit(place: Numbers) -> Numbers:
+    """Places in 0 .. 1 -> probit coordinates."""
+    return np.asarray(ndtri(np.clip(place, EDGE, 1.0 - EDGE)))
 
 
 def _rest(rho: Numbers) -> Numbers:
