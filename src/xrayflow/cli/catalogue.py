@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from xrayflow.cli import options
+from xrayflow.cli.asking import question_of
 from xrayflow.cli.terminal import INTERRUPTED, answering, complain, print_document, show_standing
 
 if TYPE_CHECKING:
@@ -55,37 +56,38 @@ def catalogue(
     debug: options.Debug = False,
 ) -> None:
     """Many spectra -> a table with a row each. It loses nothing when it dies: the same command goes on."""
-    held, tied = options.assignments(freeze, "--freeze"), options.links(link)
-    options.check_fit(held, tied, prior, energies, channels, network, amortised)
-    options.check_systematic(systematic)
     if scheduler is not None and workers > 1:
         raise typer.BadParameter("give --workers or --scheduler, not both")
     if resume and restart:
         raise typer.BadParameter("give --resume or --restart, not both")
-    bands, kept = options.bands(energies), options.channels(channels)
     background, treatment = options.background_and_likelihood(background, likelihood)
     with answering(debug):
-        from xrayflow.inference import SamplingBudget
-        from xrayflow.setup import FitSetup
-        from xrayflow.studies.catalogue import Question, Running, prospect_of, run_catalogue
-        from xrayflow.studies.running import make_listing
-
-        setup = FitSetup(
+        question = question_of(
             model=model,
-            abund=abund,
+            freeze=freeze,
+            link=link,
             prior=prior,
-            freeze=held,
-            link=tied,
-            systematic=systematic,
-            energies=bands,
-            channels=kept,
+            abund=abund,
+            energies=energies,
+            channels=channels,
             grouping=grouping,
             statistic=statistic.value,
+            systematic=systematic,
             likelihood=treatment,
             background_scale=background_scale,
+            draws=draws,
+            ess=ess,
+            network=network,
+            amortised=amortised,
+            time_limit=time_limit,
+            seed=seed,
+            rmf=rmf,
+            keeps_draws=draws_dir is not None,
         )
-        budget = SamplingBudget(draws, ess, seconds=time_limit)
-        question = Question.of(setup, network, amortised, seed, budget, rmf, draws_dir is not None)
+
+        from xrayflow.studies.catalogue import Running, prospect_of, run_catalogue
+        from xrayflow.studies.running import make_listing
+
         listing = make_listing(pha or (), listed, arf=arf, background=background)
         running = Running(draws_dir, workers, scheduler, batch, restart, retry)
         with show_standing() as told:

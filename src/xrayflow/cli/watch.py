@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xrayflow.cli import options
+from xrayflow.cli.asking import question_of
 from xrayflow.cli.options import ANSWER, FILES, OUTPUT, option
 from xrayflow.cli.terminal import answering, print_document, show_standing
 
@@ -72,30 +73,30 @@ def watch(
     debug: options.Debug = False,
 ) -> None:
     """A folder of one source's spectra, as they arrive: a row each, plots, an alarm at a change. Ctrl-C ends it."""
-    held, tied = options.assignments(freeze, "--freeze"), options.links(link)
-    options.check_fit(held, tied, prior, energies, None, network, False)
-    options.check_systematic(systematic)
     if as_json and not once:
         raise typer.BadParameter("goes with --once", param_hint="--json")
-    bands = options.bands(energies)
     with answering(debug):
-        from xrayflow.inference import SamplingBudget
-        from xrayflow.setup import FitSetup
-        from xrayflow.studies.catalogue import PATTERNS, Question, Running, Watch, Watched, rounds
+        question = question_of(
+            model=model,
+            freeze=freeze,
+            link=link,
+            prior=prior,
+            abund=abund,
+            energies=energies,
+            grouping=grouping,
+            systematic=systematic,
+            draws=draws,
+            ess=ess,
+            network=network,
+            time_limit=time_limit,
+            seed=seed,
+            rmf=rmf,
+            keeps_draws=draws_dir is not None,
+        )
+
+        from xrayflow.studies.catalogue import PATTERNS, Running, Watch, Watched, rounds
         from xrayflow.studies.running import Children
 
-        setup = FitSetup(
-            model=model,
-            abund=abund,
-            prior=prior,
-            freeze=held,
-            link=tied,
-            systematic=systematic,
-            energies=bands,
-            grouping=grouping,
-        )
-        budget = SamplingBudget(draws, ess, seconds=time_limit)
-        question = Question.of(setup, network, False, seed, budget, rmf, draws_dir is not None)
         names = tuple(pattern) if pattern else PATTERNS
         watched = Watched(folder, names, arf, background, alarm_rate, patience=patience)
         running = Running(draws_dir, workers, retry=True)

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,11 @@ from catalogue_zoo import QUICK, Here
 from ogip_zoo import toy_files
 from xrayflow.errors import FileError
 from xrayflow.inference import SamplingBudget
+from xrayflow.ogip import Observation
 from xrayflow.setup import FitSetup
 from xrayflow.studies.catalogue import Question, Running, Watch, Watched, read_catalogue, rounds
 from xrayflow.studies.catalogue.alarm import LEAST
+from xrayflow.studies.running import sources
 
 OLD = 1000.0
 
@@ -68,6 +71,23 @@ def test_each_new_spectrum_becomes_a_row_once(folder: Path) -> None:
     fourth, workers = arrive(folder, 3), Here()
     assert list(watch(folder, workers).round().new) == [str(fourth)]
     assert workers.done == [[str(fourth)]]
+
+
+def test_a_new_spectrum_is_read_for_the_look_and_for_the_fit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    usual = sources.read_observation
+
+    def read_observation(path: Path, **words: Any) -> Observation:
+        read.append(path.name)
+        return usual(path, **words)
+
+    monkeypatch.setattr(sources, "read_observation", read_observation)
+    arrive(folder, 0)
+    watching = watch(folder, Here())
+    watching.round()
+    assert read == ["toy.pha"] * 2
+    watching.round()
+    assert len(read) == 2
 
 
 def test_a_file_that_is_still_written_is_left_until_it_is_whole(folder: Path) -> None:

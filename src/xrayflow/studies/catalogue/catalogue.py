@@ -41,6 +41,7 @@ from xrayflow.studies.running import (
     Done,
     Ledger,
     Listing,
+    Outcome,
     Run,
     Source,
     Standing,
@@ -213,6 +214,7 @@ def run_catalogue(
     running: Running,
     progress: Told | None = None,
     workers: Workers | None = None,
+    looks: Mapping[str, Outcome] | None = None,
 ) -> Catalogue:
     """Make a catalogue, or go on with it.
 
@@ -223,6 +225,7 @@ def run_catalogue(
         running: How.
         progress: Called with how far it is.
         workers: Instead of processes on this machine.
+        looks: Of `look_at`, by key, of sources that were looked at just now.
 
     Raises:
         XrayflowError: As `fit_catalogue`.
@@ -241,7 +244,7 @@ def run_catalogue(
             crew = running.crew(question.budget.seconds)
             stack.enter_context(crew)
             workers = crew
-        run = Run(listing, ledger, workers, question.rmf, running.batch, running.retry, stop, told)
+        run = Run(listing, ledger, workers, question.rmf, running.batch, running.retry, stop, told, looks or {})
         keeper = Keeper(question, running.draws_dir)
         for written in (out, manifest_path(out)):
             sweep(written)

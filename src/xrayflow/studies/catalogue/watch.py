@@ -5,26 +5,29 @@ and a watch that dies goes on with the same command. A file that is still being 
 whole when it can be read with its response, area and background, and was last touched `SETTLED` seconds ago; one that
 cannot be read is given up after `PATIENCE`, and becomes a row that says why. A spectrum that is taken away takes its
 row with it.
+
+A new file is read twice: one look says whether it is whole and what it holds, and the fit, which may come minutes later
+in another process, reads what it computes with and refuses it where it is no longer what the look saw.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xrayflow.errors import FileError, XrayflowError, XrayflowWarning
+from xrayflow.errors import FileError
 from xrayflow.files import OTHER_OUT, to_json, write_file
+from xrayflow.ogip import read_rmf
 from xrayflow.studies.catalogue.alarm import RATE, Alarm, alarms_of
 from xrayflow.studies.catalogue.catalogue import Catalogue, Running, run_catalogue
 from xrayflow.studies.catalogue.pictures import HARDNESS, TIME, catalogue_figures
 from xrayflow.studies.catalogue.question import Question
 from xrayflow.studies.catalogue.reading import CatalogueTable, read_catalogue, read_model
 from xrayflow.studies.catalogue.table import check_place
-from xrayflow.studies.running import Listing, Reader, Source, Told, Workers
+from xrayflow.studies.running import Listing, Outcome, Source, Told, Workers, key_of, look_at
 
 PATTERNS = ("*.pha", "*.pi", "*.pha.gz", "*.pi.gz")
 """Names of spectra, in the folder and below it."""
@@ -108,7 +111,8 @@ class Watch:
         check_place(out)
         self.watched, self.question, self.out, self.running = watched, question, out, running
         self.workers = workers
-        self._reader = Reader(question.rmf)
+        if question.rmf is not None:
+            read_rmf(question.rmf)
         self._whole: dict[Path, Stamp] = {}
         self._rows: dict[str, Any] = {}
         if out.exists():
@@ -124,11 +128,11 @@ class Watch:
         Raises:
             XrayflowError: As `run_catalogue`; what is wrong with one spectrum is a row.
         """
-        news, waiting = self._look(now())
-        if not news:
+        looks, waiting = self._look(now())
+        if not looks:
             return Round(waiting=waiting)
-        sources = [Source(path, self.watched.arf, self.watched.background) for path in sorted(self._whole)]
-        catalogue = run_catalogue(Listing(sources), self.question, self.out, self.running, told, self.workers)
+        listing = Listing([self._source(path) for path in sorted(self._whole)])
+        catalogue = run_catalogue(listing, self.question, self.out, self.running, told, self.workers, looks)
         if not sum(catalogue.outcomes.values()):
             return Round(catalogue, waiting=waiting)
         table = read_catalogue(self.out)
@@ -140,33 +144,28 @@ class Watch:
         self._write(table, alarms)
         return Round(catalogue, new, [one for one in alarms if one.path in new], waiting)
 
-    def _look(self, now: float) -> tuple[list[Path], dict[str, str]]:
-        """Whole files that were not known, or changed; and those that are not whole, with reasons."""
-        news, waiting, there = [], dict[str, str](), _files(self.watched)
+    def _source(self, path: Path) -> Source:
+        return Source(path, self.watched.arf, self.watched.background)
+
+    def _look(self, now: float) -> tuple[dict[str, Outcome], dict[str, str]]:
+        """Looks at whole files that were not known, or changed, by key; and those that are not whole, with reasons."""
+        looks, waiting, there = dict[str, Outcome](), dict[str, str](), _files(self.watched)
         self._whole = {path: stamp for path, stamp in self._whole.items() if path in set(there)}
         for path in there:
             stamp, touched = _stamp(path)
             if stamp is None or self._whole.get(path) == stamp:
                 continue
-            why = self._doubt(path, now - touched)
-            if why:
-                waiting[str(path)] = why
-            else:
-                self._whole[path] = stamp
-                news.append(path)
-        return news, waiting
-
-    def _doubt(self, path: Path, age: float) -> str:
-        """Why a file is not taken yet; "" where it is."""
-        if 0.0 <= age < self.watched.settled:
-            return "was written to just now"
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", XrayflowWarning)  # the run says them in the row
-                self._reader.read(Source(path, self.watched.arf, self.watched.background))
-        except XrayflowError as error:
-            return str(error) if age < self.watched.patience else ""
-        return ""
+            age = now - touched
+            if 0.0 <= age < self.watched.settled:
+                waiting[str(path)] = "was written to just now"
+                continue
+            look = look_at(self.question.rmf, self._source(path))
+            if look.error and age < self.watched.patience:
+                waiting[str(path)] = look.error
+                continue
+            self._whole[path] = stamp
+            looks[key_of(self._source(path))] = look
+        return looks, waiting
 
     def _write(self, table: CatalogueTable, alarms: Sequence[Alarm]) -> None:
         """Alarms as JSON, and the plots, beside the table."""

@@ -7,7 +7,7 @@ from xrayflow.studies.running.inline import Inline
 from xrayflow.studies.running.ledger import AGAIN, SUFFIX, Kept, Ledger
 from xrayflow.studies.running.listing import Listing, key_of, make_listing
 from xrayflow.studies.running.load import Done
-from xrayflow.studies.running.looking import TOGETHER, Looked, Looking, read_looked
+from xrayflow.studies.running.looking import TOGETHER, Looked, Looking, look_at, read_looked
 from xrayflow.studies.running.outcome import FAILED, Outcome
 from xrayflow.studies.running.sources import Progress, Reader, Source, batches, listed_sources, matched, read_list
 from xrayflow.studies.running.stopping import stopping_at_signals
@@ -40,6 +40,7 @@ __all__ = [
     "keep_rows",
     "key_of",
     "listed_sources",
+    "look_at",
     "make_listing",
     "matched",
     "read_list",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from xrayflow.errors import DataError
@@ -18,7 +18,7 @@ from xrayflow.studies.running.listing import Listing, key_of
 from xrayflow.studies.running.load import Done
 from xrayflow.studies.running.looking import TOGETHER as LOOKED_TOGETHER
 from xrayflow.studies.running.looking import Looked, Looking, changed_file, given_for
-from xrayflow.studies.running.outcome import Task
+from xrayflow.studies.running.outcome import Outcome, Task
 
 BATCH = TOGETHER
 """Sources of a batch: more gain no time, and so many at most are worked on again after a run has died."""
@@ -80,6 +80,7 @@ class Run:
         retry: Try those again that failed, or whose files changed.
         stopping: Whether to finish what was begun and to begin nothing more.
         told: Called as it goes on.
+        looks: Of `look_at`, by key, of sources that the caller has looked at just now.
     """
 
     listing: Listing
@@ -90,6 +91,7 @@ class Run:
     retry: bool
     stopping: Callable[[], bool]
     told: Told
+    looks: Mapping[str, Outcome] = field(default_factory=dict)
 
     def look(self) -> None:
         """Look at the files of sources that are new, and see that those of others are what they were.
@@ -97,10 +99,13 @@ class Run:
         Raises:
             DataError: Files changed.
         """
-        self.ledger.ask_for(self.listing.keys)
+        sources, keys = self.listing.sources, self.listing.keys
+        self.ledger.ask_for(keys)
         self._refuse_changes()
         places = self.ledger.not_looked_at()
-        sources = self.listing.sources
+        known = {keys[place] for place in places} & self.looks.keys()
+        self.ledger.keep_looks((key, self.looks[key].record, self.looks[key].error) for key in known)
+        places = [place for place in places if keys[place] not in known]
         chunks = (places[at : at + LOOKED_TOGETHER] for at in range(0, len(places), LOOKED_TOGETHER))
         batches = ((Looking(self.rmf), [Looked(sources[place], "") for place in chunk]) for chunk in chunks)
         seen, total = len(sources) - len(places), len(sources)
