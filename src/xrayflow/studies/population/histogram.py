@@ -32,7 +32,7 @@ from xrayflow.studies.population.selection import Selection
 
 Numbers = NDArray[np.float64]
 
-CHAINS, SETTLING, KEPT = 4, 500, 3000
+CHAINS, SETTLING, KEPT = 4, 500, 8000
 LEAST_BINS, MOST_BINS = 4, 32
 BY_SOURCES = 3.0
 """Bins are so many times the cube root of the number of sources: narrower by a third than those that show a form best
