@@ -5,8 +5,7 @@ source i in bin k. The prior of p is Jeffreys' Dirichlet, worth half a source in
 bin that nobody knows; given these, p is Dirichlet; given p, they are drawn one by one. The two in turn are a Gibbs
 sampler, and several chains from different starts say whether it has settled.
 
-A thinner prior empties bins of whose sources nobody can be sure, as their errors spread them over several: with a
-seventh of a source in each, 90 % intervals held 0.78 of the parts of a density that is flat in each bin. Where a
+A thinner prior would empty bins of whose sources nobody can be sure, as their errors spread them over several. Where a
 density is not flat, its bins have to be narrower than its form, as the intervals are those of the flat density that
 comes closest.
 

@@ -3,7 +3,7 @@
 Optima make Student-t components, beside which stands the prior; a few rounds shape them by their own weighted draws;
 then the proposal is frozen, and only fresh draws of it are the answer. So there are an effective sample size, a Pareto
 k and an evidence, and no chain to wait for. The optimiser starts from draws of the prior and from guesses that the data
-suggest: of two normals, draws of the prior alone end at one normal in a quarter of all cases.
+suggest: of two normals, draws of the prior alone often end at one normal.
 """
 
 from __future__ import annotations
