@@ -1,5 +1,7 @@
 """What another observation would say: spectra simulated from the draws of an answer, each answered as a spectrum is.
 
+An answer of several data sets is foretold with all of them, their exposures in proportion.
+
 Nothing is assumed of the shape of a posterior: limits, degeneracies and backgrounds are in the forecast as they will be
 in the fit. Each spectrum has parameters of its own, drawn from the answer, and noise of its own, so the widths scatter
 by what is not known yet and by chance. The model is taken to be right: what it lacks, a longer exposure will show.
@@ -7,7 +9,7 @@ by what is not known yet and by chance. The model is taken to be right: what it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,12 +20,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from xrayflow.errors import DataError
-from xrayflow.inference import NoAnswer, Posterior, infer_batch
+from xrayflow.dataset import ObservedData
+from xrayflow.errors import DataError, XrayflowError
+from xrayflow.inference import NoAnswer, Posterior, infer_batch, infer_problem
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
+from xrayflow.problem import Problem
 from xrayflow.products.numbers import significant
-from xrayflow.setup import FitSetup
+from xrayflow.setup import FitSetup, problem_of
 from xrayflow.simulate import Instrument, simulate
 
 GROUPING = "optimal"
@@ -37,7 +41,7 @@ class Plan:
     """Another observation of the same source.
 
     Attributes:
-        exposure: s; None: as long as the answer's.
+        exposure: s, of the first data set; others are longer by the same factor. None: as long as the answer's.
         rmf, arf, background: Of another instrument; None: the answer's.
         energies: [(lo, hi)] keV; None: the answer's.
         spectra: That are simulated.
@@ -59,7 +63,7 @@ class Forecast:
 
     Attributes:
         posterior: What is known now.
-        exposure: s, of the observation.
+        exposure: s, of the observation; of the first data set.
         truths: (spectrum, parameter) what each was simulated with.
         lower, median, upper: (spectrum, parameter) of each answer, the ends of its 90 % interval.
         counts: (spectrum,) in the band.
@@ -119,42 +123,30 @@ def forecast(posterior: Posterior, plan: Plan, progress: Callable[[str, float], 
         progress: Called with (step, fraction).
 
     Raises:
-        DataError: The exposure is not above 0, the answer is of several data sets, or no simulated spectrum has an
-            answer.
+        DataError: The exposure is not above 0, another instrument is given for several data sets, or no simulated
+            spectrum has an answer.
         FileError: A file cannot be read.
     """
-    if len(posterior.data) != 1:
-        raise DataError("an answer of several data sets has no forecast yet")
+    if len(posterior.data) > 1 and (plan.rmf or plan.arf or plan.background):
+        raise DataError(
+            f"an answer of {len(posterior.data)} data sets: --rmf, --arf and --background do not say of which; give "
+            "--exposure and --energies alone"
+        )
     if plan.exposure is not None and not plan.exposure > 0:
         raise DataError(f"exposure {plan.exposure:g} s: give a time above 0")
     names, exposure = posterior.model.names, plan.exposure or posterior.data[0].exposure
-    template, believed = _detector(posterior, plan)
     truths = posterior.resample(plan.spectra, plan.seed)[:, : len(names)]
-    treatment = posterior.likelihood.background
-    faked = [
-        simulate(
-            template,
-            posterior.model,
-            dict(zip(names, map(float, theta), strict=True)),
-            exposure,
-            plan.seed + number,
-            f"forecast-{number}.pha",
-            background=template.background,
-            systematic=believed,
-            background_scale=treatment.scale,
-        )
-        for number, theta in enumerate(truths)
+    detectors = [_detector(posterior, data, plan) for data in posterior.data]
+    faked = [_faked(posterior, detectors, theta, exposure, plan.seed, number) for number, theta in enumerate(truths)]
+    setups = [
+        _setup(posterior, believed, data.energies if plan.energies is None else plan.energies)
+        for data, (_, believed) in zip(posterior.data, detectors, strict=True)
     ]
-    setup = FitSetup(
-        model=posterior.model,
-        prior=Prior(posterior.prior.marginals[: len(names)]),
-        systematic=believed,
-        energies=posterior.data[0].energies if plan.energies is None else plan.energies,
-        grouping=GROUPING,
-        likelihood=treatment.kind,
-        background_scale=treatment.scale,
-    )
-    answers = infer_batch(faked, setup, "none", seed=plan.seed, progress=progress, on_error="row")
+    if len(setups) == 1:
+        together = [one for (one,) in faked]
+        answers = infer_batch(together, setups[0], "none", seed=plan.seed, progress=progress, on_error="row")
+    else:
+        answers = [_jointly(each, setups, plan.seed) for each in _told(faked, progress)]
     kept = [(one, truth) for one, truth in zip(answers, truths, strict=True) if isinstance(one, Posterior)]
     failed = tuple(one.reason for one in answers if isinstance(one, NoAnswer))
     if not kept:
@@ -167,15 +159,77 @@ def forecast(posterior: Posterior, plan: Plan, progress: Callable[[str, float], 
         lower=ends[:, 0],
         median=ends[:, 1],
         upper=ends[:, 2],
-        counts=np.array([one.data[0].counts.sum() for one, _ in kept]),
+        counts=np.array([sum(data.counts.sum() for data in one.data) for one, _ in kept]),
         verdicts=tuple(one.verdict for one, _ in kept),
         failed=failed,
     )
 
 
-def _detector(posterior: Posterior, plan: Plan) -> tuple[Observation, float | str]:
+def _faked(
+    posterior: Posterior,
+    detectors: Sequence[tuple[Observation, float | str]],
+    theta: FloatArray,
+    exposure: float,
+    seed: int,
+    number: int,
+) -> list[Observation]:
+    """A spectrum of each data set, of one source."""
+    values = dict(zip(posterior.model.names, map(float, theta), strict=True))
+    longer, several = exposure / posterior.data[0].exposure, len(detectors)
+    return [
+        simulate(
+            template,
+            posterior.model,
+            values,
+            longer * data.exposure,
+            seed + number * several + place,
+            f"forecast-{number}.pha" if several == 1 else f"forecast-{number}-{place}.pha",
+            background=template.background,
+            systematic=believed,
+            background_scale=posterior.likelihood.background.scale,
+        )
+        for place, (data, (template, believed)) in enumerate(zip(posterior.data, detectors, strict=True))
+    ]
+
+
+def _setup(posterior: Posterior, believed: float | str, energies: Sequence[tuple[float, float]]) -> FitSetup:
+    """What is asked of a simulated spectrum."""
+    return FitSetup(
+        model=posterior.model,
+        prior=Prior(posterior.prior.marginals[: len(posterior.model.names)]),
+        systematic=believed,
+        energies=energies,
+        grouping=GROUPING,
+        likelihood=posterior.likelihood.background.kind,
+        background_scale=posterior.likelihood.background.scale,
+    )
+
+
+def _jointly(observations: Sequence[Observation], setups: Sequence[FitSetup], seed: int) -> Posterior | NoAnswer:
+    """The answer of several data sets of one source."""
+    model, prior = setups[0].model_and_prior()
+    try:
+        sets = [
+            problem_of([setup.bin(one)], model, prior, setup).sets[0]
+            for one, setup in zip(observations, setups, strict=True)
+        ]
+        return infer_problem(Problem.of(model, prior, sets), seed=seed)[0]
+    except XrayflowError as error:
+        return NoAnswer(observations[0].pha.path, error)
+
+
+def _told(
+    faked: Sequence[list[Observation]], progress: Callable[[str, float], None] | None
+) -> Iterator[list[Observation]]:
+    """Each in turn, and how far it is."""
+    for number, one in enumerate(faked):
+        if progress is not None:
+            progress("answering", number / len(faked))
+        yield one
+
+
+def _detector(posterior: Posterior, data: ObservedData, plan: Plan) -> tuple[Observation, float | str]:
     """The instrument without counts, and what is believed of its errors: those of modes are one instrument's own."""
-    data = posterior.data[0]
     if plan.rmf is not None:
         fraction = 0.0 if posterior.likelihood.calibration is not None else posterior.likelihood.systematic
         return Instrument(plan.rmf, plan.arf, plan.background).read(), fraction
@@ -203,8 +257,9 @@ def forecast_table(found: Forecast) -> RenderableType:
         table.add_row(*(Text(cell) for cell in (row["name"], now, then, ends, gain, row["unit"])))
     posterior, number = found.posterior, len(found.verdicts)
     certified = sum(one == "certified" for one in found.verdicts)
+    files = " + ".join(data.pha.name for data in posterior.data)
     words = [
-        f"{posterior.data[0].pha.name}: {posterior.model.text}; widths of 90 % intervals, now and with "
+        f"{files}: {posterior.model.text}; widths of 90 % intervals, now and with "
         f"{significant(found.exposure, 4)} s (about {np.median(found.counts):.4g} counts)",
         f"from {number} spectra simulated with draws of the answer and answered like any other; {certified} certified",
     ]
