@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from answer_zoo import toy_posterior
 from xrayflow.inference import Microscope, Missing
+from xrayflow.models import parse_model
+from xrayflow.prior import Prior
 from xrayflow.products import microscope_table
 
 LINE = Missing("narrow line", "6.4 keV", "equivalent width 90 +- 9 eV", 31.26, 0.000999, "powerlaw+gaussian")
@@ -16,7 +19,7 @@ COVERED = Missing("partial covering", "nH 3 10^22 cm^-2, fraction 0.6", "", 33.0
 
 
 def shown(found: Microscope) -> str:
-    console = Console(width=100, record=True, file=StringIO())
+    console = Console(width=140, record=True, file=StringIO())
     console.print(microscope_table(toy_posterior(), found))
     return console.export_text()
 
@@ -28,7 +31,24 @@ def test_the_likeliest_is_proposed_if_there_are_words_for_it() -> None:
     assert "< 0.1 %" in text
     assert "6.4 keV: equivalent width 90 +- 9 eV" in text
     assert "the model lacks something" in text
-    assert "--models 'powerlaw+gaussian'" in text
+    assert "fit PHA --model 'powerlaw+gaussian' --prior 'gaussian.LineE=6.08:6.72' --out with-it" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "expression", "prior"),
+    [
+        ("broad line", "6.35 keV, sigma 0.3 keV", "TBabs*(gaussian+powerlaw)+gaussian", "gaussian_4.LineE=6.03:6.67"),
+        ("dip", "2 keV", "gabs*(gabs*powerlaw)", "gabs.LineE=1.9:2.1"),
+        ("edge", "0.87 keV", "edge*(TBabs*edge*powerlaw)", "edge.edgeE=0.827:0.913"),
+        ("absorber", "nH 3 10^22 cm^-2", "TBabs*(powerlaw)", None),
+    ],
+)
+def test_what_is_proposed_is_held_where_it_was_found(kind: str, where: str, expression: str, prior: str | None) -> None:
+    text = shown(Microscope((Missing(kind, where, "", 12.0, 0.001, expression),), 0.001, 1000))
+    held = "" if prior is None else f" --prior '{prior}'"
+    assert f"try it: xrayflow fit PHA --model '{expression}'{held} --out with-it" in text
+    if prior is not None:
+        assert Prior.of(parse_model(expression), [prior])
 
 
 def test_where_chance_does_as_much_nothing_is_proposed() -> None:

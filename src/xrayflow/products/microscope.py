@@ -10,10 +10,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from xrayflow.inference import Microscope, Posterior, find_missing
+from xrayflow.inference import Microscope, Missing, Posterior, find_missing
+from xrayflow.models import parse_model
 
 STRIKING = 0.01
 """Share of simulated spectra below which what was found is told as more than chance."""
+
+ENERGY_OF = {"narrow line": ("LineE", -1), "broad line": ("LineE", -1), "dip": ("LineE", 0), "edge": ("edgeE", 0)}
+"""The parameter that says where a component of a kind is; of those of this name in the model, the first or the last."""
+
+NEAR = 0.05
+"""A fit looks for a component this part of its energy around where it was found."""
 
 
 def look_closely(
@@ -63,6 +70,24 @@ def _words(found: Microscope) -> Sequence[Text]:
     lines = [Text(f"the model lacks something: {share} look as much so")]
     best = next((one for one in found.missing if one.expression and one.log_bayes > 0), None)
     if best is not None:
-        lines.append(Text(f"try it: xrayflow compare PHA --models ... --models '{best.expression}'"))
-    lines.append(Text("ln B is that of a linear fit; evidences of fits with the component decide", style="dim"))
+        place = _held_near(best)
+        held = f" --prior '{place}'" if place else ""
+        lines.append(Text(f"try it: xrayflow fit PHA --model '{best.expression}'{held} --out with-it"))
+        lines.append(Text("        xrayflow compare RESULT with-it"))
+    lines.append(
+        Text("ln B is that of a linear fit, and too large for strong lines; evidences of fits decide", style="dim")
+    )
     return lines
+
+
+def _held_near(one: Missing) -> str:
+    """A prior that holds the energy of a component near the place where it was found; "" where it has none.
+
+    A fit whose line may lie anywhere in the band may end on any bump of it.
+    """
+    if one.kind not in ENERGY_OF:
+        return ""
+    parameter, place = ENERGY_OF[one.kind]
+    names = [name for name in parse_model(one.expression).names if name.endswith(f".{parameter}")]
+    energy = float(one.where.split()[0])
+    return f"{names[place]}={(1.0 - NEAR) * energy:.3g}:{(1.0 + NEAR) * energy:.3g}"
