@@ -49,7 +49,7 @@ class HeldCluster(Cluster):
         super().__init__(address)
         self.pipe, self.of, self.ready, self.killed = pipe, of, ready, 0
         os.mkfifo(pipe)
-        self._killer = threading.Thread(target=self._kill)
+        self._killer = threading.Thread(target=self._kill, daemon=True)
         self._killer.start()
 
     def run(

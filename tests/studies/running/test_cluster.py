@@ -146,7 +146,7 @@ def test_a_scheduler_that_is_lost_is_one_line(monkeypatch: pytest.MonkeyPatch) -
         Cluster(found.scheduler_address, 1.0) as workers,
     ):
         done = workers.run((Moody(), [number]) for number in range(9))
-        assert next(done).outcomes == [0]
+        assert len(next(done).outcomes) == 1
         found.close()
         with pytest.raises(DataError, match=r"--scheduler \S+: is lost; the same command goes on"):
             list(done)
