@@ -18,7 +18,7 @@ from xrayflow.inference import infer
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation
 from xrayflow.prior import Marginal, Prior
-from xrayflow.setup import DEFAULT_MODEL, FitSetup, build_problem, problem_of
+from xrayflow.setup import DEFAULT_MODEL, FitSetup, build_problem, joint_problem, problem_of
 from xrayflow.statistics import GaussianLikelihood, choose
 
 
@@ -141,3 +141,11 @@ def test_changes_of_a_prior_may_come_from_an_iterator() -> None:
     setup = FitSetup(model="powerlaw", prior=iter(["powerlaw.PhoIndex=1:2"]))
     assert setup.model_and_prior() == setup.model_and_prior()
     assert setup.model_and_prior()[1].marginals[0].hi == 2.0
+
+
+def test_several_instruments_add_their_likelihoods(toy: Observation) -> None:
+    setups = [FitSetup(model="powerlaw", energies=[band]) for band in ((1.0, 3.0), (2.0, 6.0))]
+    theta = torch.tensor([[[1.7, 0.05], [2.0, 0.1]]], dtype=torch.float64)
+    both = joint_problem([toy, toy], setups)
+    each = [build_problem([toy], setup).log_likelihood(theta) for setup in setups]
+    torch.testing.assert_close(both.log_likelihood(theta), each[0] + each[1])

@@ -200,6 +200,21 @@ def problem_of(
     return Problem.of(model, prior, [DataSet(tuple(spectra), choices, forward, likelihood, treatment, systematic)])
 
 
+def joint_problem(observations: Sequence[Observation], setups: Sequence[FitSetup]) -> Problem:
+    """The problem of one source that several instruments saw.
+
+    Args:
+        observations: One of each instrument.
+        setups: What is asked of each; model and prior are those of the first.
+
+    Raises:
+        XrayflowError: As `build_problem`.
+    """
+    model, prior = setups[0].model_and_prior()
+    each = [problem_of([setup.bin(one)], model, prior, setup) for one, setup in zip(observations, setups, strict=True)]
+    return Problem.of(model, prior, [data for one in each for data in one.sets])
+
+
 def _can_be_split(spectrum: Spectrum, choice: StatisticChoice, treatment: BackgroundTreatment) -> bool:
     """Whether the likelihood stands bins of few counts.
 

@@ -14,9 +14,8 @@ from ogip_zoo import toy_files, write_arf, write_rmf
 from xrayflow.errors import DataError, FileError
 from xrayflow.inference import Posterior, infer, infer_problem
 from xrayflow.ogip import read_observation
-from xrayflow.problem import Problem
 from xrayflow.products import Plan, forecast, forecast_table
-from xrayflow.setup import FitSetup, problem_of
+from xrayflow.setup import FitSetup, joint_problem
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +61,11 @@ def test_another_instrument_has_its_own_files(answer: Posterior, tmp_path: Path)
 def both(tmp_path_factory: pytest.TempPathFactory) -> Posterior:
     """One source in two spectra of different bands and exposures, answered together."""
     setups = [FitSetup(model="powerlaw", energies=[band], grouping="min:20") for band in ((1.0, 3.0), (2.0, 6.0))]
-    model, prior = setups[0].model_and_prior()
-    sets = []
-    for number, setup in enumerate(setups):
-        path = toy_files(tmp_path_factory.mktemp("toy"), exposure=100.0 + 100.0 * number, seed=number)
-        sets += problem_of([setup.bin(read_observation(path))], model, prior, setup).sets
-    return infer_problem(Problem.of(model, prior, sets))[0]
+    paths = [
+        toy_files(tmp_path_factory.mktemp("toy"), exposure=seconds, seed=seed)
+        for seed, seconds in enumerate((100.0, 200.0))
+    ]
+    return infer_problem(joint_problem([read_observation(path) for path in paths], setups))[0]
 
 
 def test_several_data_sets_are_longer_together(both: Posterior) -> None:

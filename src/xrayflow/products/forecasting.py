@@ -25,9 +25,8 @@ from xrayflow.errors import DataError, XrayflowError
 from xrayflow.inference import NoAnswer, Posterior, infer_batch, infer_problem
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
-from xrayflow.problem import Problem
 from xrayflow.products.numbers import significant
-from xrayflow.setup import FitSetup, problem_of
+from xrayflow.setup import FitSetup, joint_problem
 from xrayflow.simulate import Instrument, simulate
 
 GROUPING = "optimal"
@@ -207,13 +206,8 @@ def _setup(posterior: Posterior, believed: float | str, energies: Sequence[tuple
 
 def _jointly(observations: Sequence[Observation], setups: Sequence[FitSetup], seed: int) -> Posterior | NoAnswer:
     """The answer of several data sets of one source."""
-    model, prior = setups[0].model_and_prior()
     try:
-        sets = [
-            problem_of([setup.bin(one)], model, prior, setup).sets[0]
-            for one, setup in zip(observations, setups, strict=True)
-        ]
-        return infer_problem(Problem.of(model, prior, sets), seed=seed)[0]
+        return infer_problem(joint_problem(observations, setups), seed=seed)[0]
     except XrayflowError as error:
         return NoAnswer(observations[0].pha.path, error)
 
