@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -28,9 +29,13 @@ from xrayflow.errors import DataError, ModelError, PriorError
 from xrayflow.folding import EXACT, MANY_DRAWS, PIECE, SEARCH, Fidelity, Grid
 from xrayflow.linear_set import LinearSet
 from xrayflow.models import Model, additive_components
+from xrayflow.ogip import resolved_energies
 from xrayflow.prior import FAR, Prior, log_standard_normal
 from xrayflow.seeds import generator_for
 from xrayflow.statistics import BackgroundTreatment, Curvature, FitStatistic, background_in_source
+
+PLACE_STEP, MOST_PLACES = 0.5, 400
+"""Between places where a feature could stand, in full widths at half maximum; and how many of a spectrum, at most."""
 
 Theta = Float[Tensor, "source draw parameter"]
 V = Float[Tensor, "source draw parameter"]
@@ -343,6 +348,16 @@ class Problem:
                 )
             )
         return tuple(found)
+
+    def places(self) -> Float[Tensor, " place"]:
+        """Where in the band of a batch of one a narrow feature could stand, half a resolution element apart [keV]."""
+        found = []
+        for data in self.sets:
+            (spectrum,) = data.spectra
+            lo, hi = float(spectrum.energy_lo.min()), float(spectrum.energy_hi.max())
+            rmf = spectrum.observation.rmf
+            found.append(resolved_energies(rmf, lo, hi, PLACE_STEP, MOST_PLACES))
+        return torch.from_numpy(np.unique(np.concatenate(found)))
 
     def observed(self) -> tuple[ObservedData, ...]:
         """What an answer of a batch of one keeps of its data sets."""

@@ -1,5 +1,7 @@
 """Where the fits end: independent starts of many sources, each run to its optimum.
 
+Where the model has lines or edges, the band is scanned for places where they could stand (`scan`), as more starts.
+
 The search is coarse first: most of a start's way is run at the fidelity SEARCH, where a call costs a fifteenth. Starts
 that arrive at the same place become one, and every place that is left is followed to its optimum, on the problem's own
 grid (`minimise`) or on the search's, made exact at the best of them (`corrected_modes`). No place is dropped for being
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from xrayflow.fitting.levenberg_marquardt import Late, LevenbergMarquardt
 from xrayflow.fitting.objective import Objective
+from xrayflow.fitting.scan import place_parameters, scanned_starts
 from xrayflow.folding import SEARCH
 from xrayflow.problem import Problem
 
@@ -66,6 +69,26 @@ class Minima:
     information: Float[Tensor, "source start parameter parameter"]
     converged: Bool[Tensor, "source start"]
     evaluations: Int[Tensor, " source"]
+
+    @property
+    def best(self) -> Float[Tensor, "source parameter"]:
+        """The place of the lowest end of each source."""
+        return self.x[torch.arange(self.x.shape[0]), self.value.argmin(-1)]
+
+    def beside(self, others: Minima, spent: Int[Tensor, " source"]) -> Minima:
+        """These, then the ends of other starts.
+
+        Args:
+            others: Of the same sources.
+            spent: Evaluations that it took to find those starts.
+        """
+        return Minima(
+            x=torch.cat([self.x, others.x], dim=1),
+            value=torch.cat([self.value, others.value], dim=1),
+            information=torch.cat([self.information, others.information], dim=1),
+            converged=torch.cat([self.converged, others.converged], dim=1),
+            evaluations=self.evaluations + others.evaluations + spent,
+        )
 
 
 @dataclass(frozen=True)
@@ -130,6 +153,9 @@ def minimise(
     """
     goal = Objective.of(problem, objective)
     ends = find_minima(goal, goal.from_theta(problem.prior.to_theta(starts)), coarse=not near)
+    if not near and place_parameters(problem.model):
+        looks, spent = scanned_starts(problem.at(SEARCH), objective, ends.best)
+        ends = ends.beside(find_minima(goal, looks), spent)
     return Modes(goal.to_probit(ends.x), ends.value, goal.in_probit(ends.x, ends.information), ends.evaluations)
 
 
@@ -149,6 +175,10 @@ def corrected_modes(
     goal = Objective.of(problem.at(SEARCH), "probit")
     x = goal.from_theta(problem.prior.to_theta(starts))
     found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE, late)
+    if place_parameters(problem.model) and not (late is not None and late()):
+        looks, spent = scanned_starts(problem.at(SEARCH), "probit", found.best)
+        held = torch.zeros_like(looks, dtype=torch.bool)
+        found = found.beside(descend(goal, looks, held, COARSE_ITERATIONS, COARSE_TOLERANCE, late), spent)
     information = goal.in_probit(found.x, found.information)
     v = _rounded(goal, found)
     ends = Modes(v, found.value, information, found.evaluations)

@@ -18,7 +18,7 @@ from torch import Tensor
 from xrayflow.models.component import Bound, Component, OnGrid, without_abund
 from xrayflow.models.disk import bind_disk, disk_table, ring_temperature_diskbb, ring_temperature_zero_torque
 from xrayflow.models.edges import EnergyBins, nodes_needed
-from xrayflow.models.parameter import declare, declare_norm
+from xrayflow.models.parameter import declare, declare_norm, declare_place
 
 
 def expm1_over(y: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -335,7 +335,7 @@ COMPONENTS = (
         "additive",
         "Gaussian line",
         (
-            declare("LineE", "keV", 6.5, (0.0, 1e6), (0.0, 1e6), (0.1, 20.0), meaning="energy of the line"),
+            declare_place("LineE", 6.5, (0.0, 1e6), (0.1, 20.0), "energy of the line"),
             declare("Sigma", "keV", 0.1, (0.0, 20.0), (0.0, 10.0), (1e-3, 10.0), "log", "width of the line"),
             declare_norm("ph/cm^2/s", (1e-9, 1e3), "photons in the line"),
         ),

@@ -13,7 +13,7 @@ from torch import Tensor
 from xrayflow.models.absorption import phabs_cross_section, tbabs_cross_section
 from xrayflow.models.component import Binding, Bound, Component, OnGrid, without_abund
 from xrayflow.models.edges import LOG2_E, EnergyBins
-from xrayflow.models.parameter import declare
+from xrayflow.models.parameter import declare, declare_place
 
 
 def absorb(column_density: Float[Tensor, "*batch"], sigma: Float[Tensor, " energy"]) -> Float[Tensor, "*batch energy"]:
@@ -192,7 +192,7 @@ COMPONENTS = (
         "multiplicative",
         "absorption edge",
         (
-            declare("edgeE", "keV", 7.0, (0.0, 100.0), (0.0, 100.0), (0.1, 20.0), meaning="energy of the edge"),
+            declare_place("edgeE", 7.0, (0.0, 100.0), (0.1, 20.0), "energy of the edge"),
             declare("MaxTau", "", 1.0, (0.0, 10.0), (0.0, 5.0), meaning="optical depth at the edge"),
         ),
         without_abund(bind_edge),
@@ -204,7 +204,7 @@ COMPONENTS = (
         "multiplicative",
         "Gaussian absorption line",
         (
-            declare("LineE", "keV", 1.0, (0.0, 1e6), (0.0, 1e6), (0.1, 20.0), meaning="energy of the line"),
+            declare_place("LineE", 1.0, (0.0, 1e6), (0.1, 20.0), "energy of the line"),
             # XSPEC allows 0, where its library has no defined depth
             declare("Sigma", "keV", 0.01, (1e-4, 20.0), (1e-4, 10.0), (1e-3, 10.0), "log", "width of the line"),
             declare("Strength", "keV", 1.0, (0.0, 1e6), (0.0, 1e6), (1e-4, 10.0), "log", "integrated optical depth"),

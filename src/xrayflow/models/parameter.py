@@ -28,6 +28,7 @@ class Parameter:
         scale: In what the prior is uniform.
         is_norm: Whether the photon flux of its component is proportional to it.
         is_switch: Whether it selects a formula: such a parameter is always frozen.
+        is_place: Whether it is where a narrow feature stands [keV]: noise makes a mode of it all along the band.
         meaning: One line for people.
         gap: Values strictly inside are refused; the two sides of it have different formulas.
         link: What a linked parameter equals; it is neither frozen nor free.
@@ -44,6 +45,7 @@ class Parameter:
     scale: Scale
     is_norm: bool = False
     is_switch: bool = False
+    is_place: bool = False
     meaning: str = ""
     gap: Range | None = None
     link: Link | None = None
@@ -191,6 +193,22 @@ def declare_norm(unit: str, box: Range, meaning: str) -> Parameter:
     """
     norm = declare("norm", unit, 1.0, (0.0, 1e24), (0.0, 1e20), box, "log", meaning)
     return replace(norm, is_norm=True)
+
+
+def declare_place(name: str, value: float, limits: Range, box: Range, meaning: str) -> Parameter:
+    """The energy of a line or an edge.
+
+    Args:
+        name: XSPEC's name.
+        value: XSPEC's default [keV].
+        limits: XSPEC's, hard and soft [keV].
+        box: The prior's range [keV].
+        meaning: One line for people.
+
+    Returns:
+        The free parameter, not yet in a model.
+    """
+    return replace(declare(name, "keV", value, limits, limits, box, meaning=meaning), is_place=True)
 
 
 def declare_switch(name: str, value: float, hard: Range, meaning: str) -> Parameter:

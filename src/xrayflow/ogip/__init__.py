@@ -9,6 +9,7 @@ from xrayflow.ogip.locate import how_found
 from xrayflow.ogip.observation import DEFAULT_BAND, Observation, Spectrum
 from xrayflow.ogip.oddities import Oddity
 from xrayflow.ogip.pha import PHA, read_pha
+from xrayflow.ogip.regroup import resolved_energies
 from xrayflow.ogip.rewrite import GroupedFile, group_file
 from xrayflow.ogip.rmf import RMF, read_rmf
 from xrayflow.ogip.write import Origin, write_pha
@@ -35,6 +36,7 @@ __all__ = [
     "read_observation",
     "read_pha",
     "read_rmf",
+    "resolved_energies",
     "write_arf",
     "write_pha",
     "write_rmf",

@@ -219,6 +219,28 @@ def _resolution(rmf: RMF) -> FloatArray:
     return widths[of_channel]
 
 
+def resolved_energies(rmf: RMF, lo: float, hi: float, step: float, most: int) -> FloatArray:
+    """Energies a part of the response's full width at half maximum apart.
+
+    Args:
+        rmf: The response.
+        lo, hi: The first, and what the last does not pass [keV].
+        step: The part.
+        most: So many energies at most; they are wider apart then.
+
+    Returns:
+        Ascending [keV].
+    """
+    nominal, order = (rmf.e_min + rmf.e_max) / 2, np.argsort(rmf.e_min)
+    width = np.abs(np.asarray(rmf.e_max - rmf.e_min, dtype=np.float64)) * resolution(rmf)
+    # elements from the lowest energy on, counted along a fine grid
+    fine = np.geomspace(max(lo, 1e-6), hi, 4096)
+    apart = step * np.maximum(np.interp(fine, nominal[order], width[order]), 1e-9 * hi)
+    elements = np.concatenate([[0.0], np.cumsum(np.diff(fine) / (0.5 * (apart[1:] + apart[:-1])))])
+    count = int(np.clip(np.ceil(elements[-1]) + 1, 2, most))
+    return np.asarray(np.interp(np.linspace(0.0, elements[-1], count), elements, fine))
+
+
 def row_fwhm(rmf: RMF, row: int) -> float:
     """Distance of the half-maximum crossings on both sides of the peak of one matrix row, interpolated [channels].
 
