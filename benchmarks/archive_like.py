@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from xrayflow.prior import Prior
 from xrayflow.simulate import Layout, TrainingPrior
 
 MODEL = "TBabs*simplcutx*ezdiskbb"
-SOURCES = 25
+SPECTRA, SOURCES, SEED = 10800, 25, 53
 DETECTORS, SHARES = (52, 51, 50, 49, 44, 38, 26, 17), (0.35, 0.1, 0.2, 0.15, 0.08, 0.06, 0.04, 0.02)
 FULL = 52
 RATE, EXPOSURE = (30.0, 3e4), (100.0, 5000.0)
@@ -170,16 +171,20 @@ def write_areas(folder: Path) -> dict[int, Path]:
     return found
 
 
-def main() -> None:
-    """Draw, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--spectra", type=int, default=10800)
-    parser.add_argument("--seed", type=int, default=53)
-    options = parser.parse_args()
-    folder, count = options.folder, options.spectra
+def write_archive(folder: Path, count: int, seed: int, only: Collection[int] | None = None) -> Path:
+    """Draw all spectra, write them or some of them.
+
+    Args:
+        folder: Where to.
+        count: How many are drawn.
+        seed: Decides everything.
+        only: Numbers of those that are written; None: all.
+
+    Returns:
+        The list of what was written.
+    """
     (folder / "pha").mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(options.seed)
+    rng = np.random.default_rng(seed)
     model = parse_model(MODEL)
     rmf, arf = read_rmf(bundled_rmf()), read_arf(bundled_arf())
     shutil.copyfile(bundled_rmf(), folder / "nicer.rmf.gz")
@@ -202,12 +207,14 @@ def main() -> None:
         seen = sky.counts(theta[rows], unmodelled(rng, sky.edges, size))
         seen, rms[rows], gain[rows] = miscalibrated(rng, seen, energy)
         seen *= (exposure[rows] * detectors[rows] / FULL)[:, None]
-        generator = torch.Generator().manual_seed(options.seed + start)
+        generator = torch.Generator().manual_seed(seed + start)
         below = backgrounds.draw_background(rmf.e_min, rmf.e_max, size, generator).numpy()
         below *= (exposure[rows] * detectors[rows] / FULL)[:, None]
         counts = rng.poisson(seen + below)
         estimate = below * np.maximum(1.0 + BACKGROUND_ERROR * rng.standard_normal(below.shape), 0.05)
         for i, row in enumerate(range(rows.start, rows.stop)):
+            if only is not None and row not in only:
+                continue
             name, alike = f"pha/{row:05d}", {"quality": bad, "grouping": marks}
             origin = Origin("NICER", "XTI", f"archive-like {source[row] + 1:02d}", background_file=f"{row:05d}.bg")
             where = folder / f"{name}.pha"
@@ -217,9 +224,21 @@ def main() -> None:
             write_pha(beside, rmf.channel, estimate[i], exposure[row], stat_err=error, origin=of_it)
             lines.append(f"{name}.pha {areas[int(detectors[row])].name} {name}.bg")
         print(f"{rows.stop} of {count}", flush=True)
-    (folder / "list.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    listed = folder / "list.txt"
+    listed.write_text("\n".join(lines) + "\n", encoding="utf-8")
     told = {"theta": theta, "source": source, "state": state, "detectors": detectors, "exposure": exposure}
-    np.savez_compressed(folder / "truth.npz", **told, calibration=rms, gain=gain, seed=options.seed)
+    np.savez_compressed(folder / "truth.npz", **told, calibration=rms, gain=gain, seed=seed)
+    return listed
+
+
+def main() -> None:
+    """Write the whole."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--spectra", type=int, default=SPECTRA)
+    parser.add_argument("--seed", type=int, default=SEED)
+    options = parser.parse_args()
+    write_archive(options.folder, options.spectra, options.seed)
 
 
 if __name__ == "__main__":

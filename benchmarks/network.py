@@ -2,11 +2,12 @@
 verdicts, missed basins, seconds.
 
     OMP_NUM_THREADS=1 python benchmarks/network.py [--spectra 400] [--first N] [--seed 2028] [--network nicer-bhb]
-        [--batch 40]
+        [--beside none] [--plain N] [--batch 40]
 
 Every spectrum of the set counts, failed ones included. Spectra come from the training prior of the network
 (`simulated_set.py`), a third without a background; where there is one, it comes from a model that is off in level and
-in every bin, and is integrated over.
+in every bin, and is integrated over. `--beside` answers each batch a second time, with another network or none, so that
+prices compare: CPU seconds of one process, each batch by both in turn.
 
 * coverage: largest difference between the level of a central interval and the share of truths inside, over the five
   parameters and all levels. A perfect system reaches 0.090 at 400 spectra in one case of a hundred.
@@ -40,7 +41,6 @@ from xrayflow.inference import Posterior, find_network, infer_problem
 from xrayflow.networks import load_network
 
 HERE = Path(__file__).resolve().parent
-MODEL = "TBabs*simpl*ezdiskbb"
 BETTER = 1.0
 """In -2 log posterior."""
 
@@ -116,6 +116,16 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def prices(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """CPU milliseconds per certified spectrum, by background: batches of both kinds are answered apart."""
+    found = {}
+    for kind, chosen in (("without_background", False), ("with_background", True)):
+        some = [row for row in rows if row["background"] == chosen]
+        certified = sum(row["computation"] == "certified" for row in some)
+        found[kind] = 1e3 * sum(row["cpu_seconds"] for row in some) / certified if certified else None
+    return found
+
+
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Of some of the spectra."""
     if not rows:
@@ -149,50 +159,75 @@ def answer(batch: SimulatedSet, chosen: torch.Tensor, network: str) -> list[Post
     return infer_problem(problem, find_network(network, problem, problem.sets[0].spectra), seed=0)
 
 
+def answered(batch: SimulatedSet, chosen: torch.Tensor, network: str) -> list[dict[str, Any]]:
+    """Some of the spectra answered as a batch, each with its share of the CPU seconds."""
+    cpu = time.process_time()
+    answers = answer(batch, chosen, network)
+    cpu = time.process_time() - cpu
+    part = SimulatedSet(
+        batch.problem.select(chosen),
+        *(getattr(batch, name)[chosen] for name in ("theta", "systematic", "has_background", "rate")),
+    )
+    return [row | {"cpu_seconds": cpu / len(answers)} for row in rows_of(answers, part)]
+
+
+def told(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The answers with one network."""
+    return {
+        "cpu_seconds": sum(row["cpu_seconds"] for row in rows),
+        "cpu_ms_per_certified": prices(rows),
+        "summary": summary(rows),
+        "rows": rows,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spectra", type=int, default=400)
     parser.add_argument("--first", type=int, default=None, help="answer the first so many of them only")
+    parser.add_argument("--plain", type=int, default=None, help="so many without a background, instead of a third")
     parser.add_argument("--seed", type=int, default=2028)
     parser.add_argument("--network", default="nicer-bhb", help="a name, a path, or none")
+    parser.add_argument("--beside", default=None, help="another one that answers the same spectra")
     parser.add_argument("--batch", type=int, default=40)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     warnings.simplefilter("ignore", XrayflowWarning)
-    label = Path(options.network).stem
-    out = options.out or HERE / "results" / f"network-{label}.json"
+    out = options.out or HERE / "results" / f"network-{Path(options.network).stem}.json"
     saved = out.with_suffix(".rows.json")
-    named = "nicer-bhb" if options.network == "none" else options.network
-    prior = load_network(named).training_prior
-    plain = options.spectra // 3
+    made_for = load_network("nicer-bhb" if options.network == "none" else options.network)
+    plain = options.spectra // 3 if options.plain is None else options.plain
     sets = [
-        simulated_set(prior, MODEL, count, options.seed + number, background=bool(number))
+        simulated_set(
+            made_for.training_prior,
+            made_for.recipe.model.expression,
+            count,
+            options.seed + number,
+            background=bool(number),
+        )
         for number, count in enumerate((plain, options.spectra - plain))
     ]
-    state = json.loads(saved.read_text()) if saved.exists() else {"rows": [], "cpu": 0.0, "wall": 0.0}
+    ways = [options.network, *([] if options.beside is None else [options.beside])]
+    state = json.loads(saved.read_text()) if saved.exists() else {way: [] for way in ways}
     wanted = min(options.first or options.spectra, options.spectra)
-    while len(state["rows"]) < wanted:
-        done = len(state["rows"])
+    while (done := min(len(state[way]) for way in ways)) < wanted:
         whole, first, last = (sets[0], 0, plain) if done < plain else (sets[1], plain, options.spectra)
         chosen = torch.arange(done - first, min(done + options.batch, last, wanted) - first)
-        cpu, wall = time.process_time(), time.perf_counter()
-        answers = answer(whole, chosen, options.network)
-        state["cpu"] += time.process_time() - cpu
-        state["wall"] += time.perf_counter() - wall
-        part = SimulatedSet(
-            whole.problem.select(chosen),
-            *(getattr(whole, name)[chosen] for name in ("theta", "systematic", "has_background", "rate")),
-        )
-        state["rows"] += rows_of(answers, part)
+        for way in ways:
+            state[way] = state[way][:done] + answered(whole, chosen, way)
+            print(way, len(state[way]), prices(state[way]), json.dumps(figures(state[way])), flush=True)
         saved.write_text(json.dumps(state))
-        print(len(state["rows"]), json.dumps(figures(state["rows"])), flush=True)
     found = {
         **provenance(__file__),
-        "settings": {"spectra": options.spectra, "answered": wanted, "seed": options.seed, "network": options.network},
-        "cpu_seconds": state["cpu"],
-        "wall_seconds": state["wall"],
-        "summary": summary(state["rows"]),
-        "rows": state["rows"],
+        "settings": {
+            "spectra": options.spectra,
+            "without_background": plain,
+            "answered": wanted,
+            "seed": options.seed,
+            "network": options.network,
+        },
+        **told(state[options.network]),
+        "beside": {} if options.beside is None else {options.beside: told(state[options.beside])},
     }
     out.write_text(json.dumps(found, indent=1) + "\n")
     saved.unlink()

@@ -73,6 +73,37 @@ def test_an_archive_like_set_is_what_it_says(tmp_path: Path, monkeypatch: pytest
         assert abs(net.sum() / expected.sum() - 1.0) < 0.06 + 5.0 / np.sqrt(spectrum.counts.sum())
 
 
+def test_some_spectra_of_an_archive_are_those_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = benchmark("archive_like", monkeypatch)
+    whole, some = tmp_path / "whole", tmp_path / "some"
+    room.write_archive(whole, 25, 3)
+    assert [source.pha.stem for source in read_list(room.write_archive(some, 25, 3, {7, 20}))] == ["00007", "00020"]
+    for name in ("00007.pha", "00007.bg", "00020.pha"):
+        assert (some / "pha" / name).read_bytes() == (whole / "pha" / name).read_bytes()
+    assert len(list((some / "pha").iterdir())) == 4
+
+
+def test_the_certified_row_takes_the_tables_first_spectra(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = benchmark("paper_certified", monkeypatch)
+    some, whole = room.in_the_tables_order(60)
+    more, _ = room.in_the_tables_order(100)
+    assert more[:60] == some
+    assert whole == 2160
+    assert len({number * 25 // 10800 for number in more}) == 5  # all of five sources that no network has seen
+    row = {
+        "computation": "certified",
+        "fit": "acceptable",
+        "cpu_seconds": 2.0,
+        "final_efficiency": 0.5,
+        "efficiency": 0.1,
+    }
+    told = room.told([row, row, row | {"computation": "approximate", "cpu_seconds": 5.0}])
+    assert told["certified"] == 2
+    assert (told["cpu_seconds_per_spectrum"], told["cpu_seconds_per_certified"]) == (3.0, 4.5)
+    apart = room.shift([{"mean": [1.0, 3.0]}], [{"mean": [1.0, 2.0], "sd": [1.0, 0.5]}])
+    assert (apart["median"], apart["largest"]) == (1.0, 2.0)
+
+
 def test_a_wrong_area_and_gain_keep_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     room = benchmark("archive_like", monkeypatch)
     energy = 0.005 + 0.01 * np.arange(1501)
