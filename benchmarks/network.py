@@ -79,6 +79,7 @@ def rows_of(answers: list[Posterior], batch: SimulatedSet) -> list[dict[str, Any
                 "flags": list(answer.flags),
                 "network": answer.network,
                 "ess": answer.ess,
+                "final_efficiency": answer.ess / answer.draws.shape[0],
                 "efficiency": answer.efficiency,
                 "pareto_k": answer.pareto_k,
                 "evaluations": dict(answer.weighing.evaluations),
@@ -130,7 +131,6 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Of some of the spectra."""
     if not rows:
         return {"spectra": 0}
-    efficiency = np.array([row["efficiency"] for row in rows])
     totals = {part: float(np.mean([row["seconds"].get(part, 0.0) for row in rows])) for part in rows[0]["seconds"]}
     return {
         "spectra": len(rows),
@@ -141,7 +141,10 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "missed": float(np.mean([row["missed"] for row in rows])),
         "missed_and_certified": float(np.mean([row["missed"] and row["computation"] == "certified" for row in rows])),
         "uncovered": float(np.mean([row["uncovered"] for row in rows])),
-        "efficiency_10_50_90": np.quantile(efficiency, [0.1, 0.5, 0.9]).tolist(),
+        **{
+            f"{name}_10_50_90": np.quantile([row[name] for row in rows], [0.1, 0.5, 0.9]).tolist()
+            for name in ("efficiency", "final_efficiency")
+        },
         "evaluations_draws_median": float(np.median([row["evaluations"]["draws"] for row in rows])),
         "evaluations_optimise_median": float(np.median([row["evaluations"]["optimise"] for row in rows])),
         "seconds_mean": totals,

@@ -1,4 +1,5 @@
-"""The paper's network as it ships: alone with its reconstruction, as a start of the exact answer, and calibrated.
+"""The networks of the paper's model as they ship: its own alone with its reconstruction, calibrated, and as a start of
+the exact answer, which by itself takes ours.
 
 `benchmarks/paper_network.py` measures the same on more spectra.
 """
@@ -25,7 +26,7 @@ from xrayflow.simulate import Simulator, simulate
 from xrayflow.studies.validation import TruthAndDraws, calibrate
 
 MODEL = "TBabs*simplcutx*ezdiskbb"
-NETWORK = "nicer-bhb-paper"
+NETWORK, OURS = "nicer-bhb-paper", "nicer-bhb-cutoff"
 TRUTH = {
     "TBabs.nH": 0.4,
     "simplcutx.Gamma": 2.2,
@@ -64,9 +65,12 @@ def test_its_reconstruction_is_near_what_the_model_expects(alone: Posterior) -> 
     assert np.median(np.abs(made.density[1] / model - 1.0)) < 0.15
 
 
-def test_by_itself_it_starts_the_exact_answer_of_its_model(observation: Observation, alone: Posterior) -> None:
-    exact = infer(observation, MODEL, systematic=0.0)
-    assert exact.network == NETWORK
+@pytest.mark.parametrize(("asked", "taken"), [(None, OURS), (NETWORK, NETWORK)])
+def test_the_exact_answer_starts_with_ours_or_with_the_papers_where_asked(
+    observation: Observation, alone: Posterior, asked: str | None, taken: str
+) -> None:
+    exact = infer(observation, MODEL, systematic=0.0, network=asked)
+    assert exact.network == taken
     assert exact.computation.status == "certified"
     assert exact.reconstruction is None
     low, middle, high = exact.quantile([0.05, 0.5, 0.95])
