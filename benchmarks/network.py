@@ -200,18 +200,13 @@ def main() -> None:
     saved = out.with_suffix(".rows.json")
     made_for = load_network("nicer-bhb" if options.network == "none" else options.network)
     plain = options.spectra // 3 if options.plain is None else options.plain
+    prior, model = made_for.training_prior, made_for.recipe.model.expression
     sets = [
-        simulated_set(
-            made_for.training_prior,
-            made_for.recipe.model.expression,
-            count,
-            options.seed + number,
-            background=bool(number),
-        )
+        simulated_set(prior, model, count, options.seed + number, background=bool(number))
         for number, count in enumerate((plain, options.spectra - plain))
     ]
     ways = [options.network, *([] if options.beside is None else [options.beside])]
-    state = json.loads(saved.read_text()) if saved.exists() else {way: [] for way in ways}
+    state = {way: [] for way in ways} | (json.loads(saved.read_text()) if saved.exists() else {})
     wanted = min(options.first or options.spectra, options.spectra)
     while (done := min(len(state[way]) for way in ways)) < wanted:
         whole, first, last = (sets[0], 0, plain) if done < plain else (sets[1], plain, options.spectra)

@@ -9,6 +9,7 @@ import json
 import re
 import textwrap
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 from xrayflow.models.listing import HEADINGS, describe, limits, prior_text
@@ -21,7 +22,9 @@ BACKGROUNDS = DOCS / "guides" / "backgrounds.md"
 FILES = DOCS / "guides" / "which-files.md"
 BRIGHT = DOCS / "guides" / "bright-spectra.md"
 NETWORKS = DOCS / "guides" / "networks.md"
-PASSPORT = DOCS.parent / "src" / "xrayflow" / "data" / "nicer-bhb.passport.json"
+SHIPPED = DOCS.parent / "src" / "xrayflow" / "data"
+PASSPORTS = {"passport": "nicer-bhb"}
+"""Name of a part of the page: network."""
 BACKGROUND_MODES = {"none": "none", "modelled": "modelled, off"}
 IRON = 6.1, 7.2
 """keV"""
@@ -314,9 +317,10 @@ def reading_table() -> list[str]:
     return [paragraph(note), "", *table(headings, rows)]
 
 
-def passport_table() -> list[str]:
-    """What the passport of the shipped network says, by decade of counts and background."""
-    passport = json.loads(PASSPORT.read_text(encoding="utf-8"))
+def passport_table(network: str) -> list[str]:
+    """What the passport of a shipped network says, by decade of counts and background."""
+    path = SHIPPED / f"{network}.passport.json"
+    passport = json.loads(path.read_text(encoding="utf-8"))
 
     def row_of(counts: str, background: str, cell: dict[str, Any]) -> list[str]:
         good = " / ".join(f"{value:.2f}" for value in cell["final_efficiency_10_50_90"])
@@ -329,9 +333,9 @@ def passport_table() -> list[str]:
         if "width_ratio_median" in cell
     ]
     rows.append(row_of("all", "both", passport["all"]))
-    note = f"`nicer-bhb`, {passport['spectra']} fresh spectra ({passport['date']}; [all of it]"
+    note = f"`{network}`, {passport['spectra']} fresh spectra ({passport['date']}; [all of it]"
     lines = [
-        f"{note}(../../src/xrayflow/data/{PASSPORT.name})):",
+        f"{note}(../../src/xrayflow/data/{path.name})):",
         "",
         *table(
             [
@@ -365,6 +369,39 @@ def passport_table() -> list[str]:
     return lines
 
 
+def beside_table() -> list[str]:
+    """The same fresh spectra answered with a network and without, of `benchmarks/network.py`."""
+    measured = json.loads((RESULTS / "network-nicer-bhb-cutoff.json").read_text(encoding="utf-8"))
+    ways = {measured["settings"]["network"]: measured} | measured["beside"]
+    rows = [
+        [f"`{name}`", mode, *beside_cells([row for row in way["rows"] if row["background"] == chosen])]
+        for chosen, mode in ((False, "none"), (True, "modelled, off"))
+        for name, way in ways.items()
+    ]
+    deciles = "10 / 50 / 90 %"
+    headings = ["`--network`", "background", "certified", f"draws that count, {deciles}", f"efficiency, {deciles}"]
+    return [
+        f"`benchmarks/network.py`, {measured['date']}, {measured['machine']}.",
+        "",
+        *table([*headings, "CPU s per certified spectrum"], rows),
+    ]
+
+
+def beside_cells(rows: list[dict[str, Any]]) -> list[str]:
+    """Some answers of one network."""
+    certified = sum(row["computation"] == "certified" for row in rows)
+    spent = sum(row["cpu_seconds"] for row in rows)
+    shares = [deciles([row[name] for row in rows]) for name in ("final_efficiency", "efficiency")]
+    cells = [" / ".join(f"{value:.2f}" for value in one) for one in shares]
+    return [f"{certified} of {len(rows)}", *cells, f"{spent / certified:.1f}" if certified else "-"]
+
+
+def deciles(values: list[float]) -> list[float]:
+    """The first, the fifth and the ninth."""
+    found = quantiles(values, n=10, method="inclusive")
+    return [found[0], found[4], found[8]]
+
+
 def with_tables(text: str, tables: dict[str, list[str]]) -> str:
     """A page with the parts between its markers made anew."""
     for name, lines in tables.items():
@@ -388,7 +425,8 @@ def make() -> dict[Path, str]:
     pages[GUIDE] = with_tables(GUIDE.read_text(encoding="utf-8"), tables)
     pages[BACKGROUNDS] = with_tables(BACKGROUNDS.read_text(encoding="utf-8"), {"backgrounds": background_table()})
     pages[BRIGHT] = with_tables(BRIGHT.read_text(encoding="utf-8"), calibration_tables())
-    pages[NETWORKS] = with_tables(NETWORKS.read_text(encoding="utf-8"), {"passport": passport_table()})
+    tables = {part: passport_table(network) for part, network in PASSPORTS.items()} | {"beside": beside_table()}
+    pages[NETWORKS] = with_tables(NETWORKS.read_text(encoding="utf-8"), tables)
     tables = {"hostile": hostile_table(), "reading": reading_table()}
     pages[FILES] = with_tables(FILES.read_text(encoding="utf-8"), tables)
     return pages
