@@ -23,7 +23,7 @@ FILES = DOCS / "guides" / "which-files.md"
 BRIGHT = DOCS / "guides" / "bright-spectra.md"
 NETWORKS = DOCS / "guides" / "networks.md"
 SHIPPED = DOCS.parent / "src" / "xrayflow" / "data"
-PASSPORTS = {"passport": "nicer-bhb"}
+PASSPORTS = {"passport": "nicer-bhb", "passport of nicer-bhb-cutoff": "nicer-bhb-cutoff"}
 """Name of a part of the page: network."""
 BACKGROUND_MODES = {"none": "none", "modelled": "modelled, off"}
 IRON = 6.1, 7.2
