@@ -52,7 +52,7 @@ def passport_figure(
             if ax.get_legend_handles_labels()[0]:
                 ax.legend(loc="best")
         figure.suptitle(title, fontsize=12, y=0.985)
-        figure.subplots_adjust(0.05, 0.13, 0.985, 0.9, wspace=0.24)
+        figure.subplots_adjust(0.065, 0.13, 0.985, 0.9, wspace=0.24)
     return figure
 
 
@@ -63,7 +63,8 @@ def _coverage(ax: Axes, levels: Numbers, curves: Mapping[str, Numbers], band: tu
         for number, column in enumerate(share.T):
             ax.plot(levels, column - levels, color=colour, lw=1.2, label=name if number == 0 else None)
     reach = 1.1 * max([0.06, *(float(np.abs(share - levels[:, None]).max()) for share in curves.values())])
-    ax.set(xlim=(0, 1), ylim=(-reach, reach), xlabel="credible level", ylabel="truths inside $-$ level")
+    above = 1.5 * reach  # the legend stands there
+    ax.set(xlim=(0, 1), ylim=(-reach, above), xlabel="credible level", ylabel="truths inside $-$ level")
     ax.legend(loc="upper left", title="a line for each parameter", alignment="left", title_fontsize=9)
 
 
