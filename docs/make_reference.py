@@ -324,7 +324,7 @@ def passport_table(network: str) -> list[str]:
 
     def row_of(counts: str, background: str, cell: dict[str, Any]) -> list[str]:
         good = " / ".join(f"{value:.2f}" for value in cell["final_efficiency_10_50_90"])
-        own = [str(cell["spectra"]), f"{cell['certified']:.0%}", good, f"{cell['width_ratio_median']:.1f}"]
+        own = [str(cell["spectra"]), f"{100.0 * cell['certified']:.3g} %", good, f"{cell['width_ratio_median']:.1f}"]
         return [counts, background, *own]
 
     rows = [

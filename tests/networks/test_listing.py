@@ -41,10 +41,12 @@ def test_a_passport_beside_the_weights_is_told(tmp_path: Path, monkeypatch: pyte
     path = save_network(network, tmp_path / "toy.safetensors")
     monkeypatch.setattr(room, "shipped_networks", lambda: {"toy": path})
     assert room.describe_networks()["networks"][0]["passport"] is None
-    whole = {"certified": 0.99, "final_efficiency_10_50_90": [0.3, 0.81, 0.9], "width_ratio_median": 1.62}
+    whole = {"certified": 0.997, "final_efficiency_10_50_90": [0.3, 0.81, 0.9], "width_ratio_median": 1.62}
     passport = {"spectra": 160, "all": whole, "rows": [{"counts": 3.0}]}
     (tmp_path / "toy.passport.json").write_text(json.dumps(passport))
     (one,) = room.describe_networks()["networks"]
     assert one["passport"] == {"spectra": 160, "all": whole}
-    told = "checked on 160 fresh spectra: 99% certified, 81% of the draws count (median); alone, its intervals are 1.6"
+    told = (
+        "checked on 160 fresh spectra: 99.7 % certified, 81 % of the draws count (median); alone, its intervals are 1.6"
+    )
     assert told in "\n".join(room.list_network_lines())

@@ -67,7 +67,7 @@ def _print(summary: dict[str, Any]) -> None:
         table.add_column(column, justify="right")
     for cell in [*summary["cells"], summary["all"] | {"decade": None, "background": "all"}]:
         answered = [
-            f"{cell['certified']:.0%}" if "certified" in cell else "",
+            f"{100.0 * cell['certified']:.3g} %" if "certified" in cell else "",
             " ".join(f"{value:.2f}" for value in cell.get("final_efficiency_10_50_90", ())),
             f"{cell['width_ratio_median']:.2f}" if "width_ratio_median" in cell else "",
         ]

@@ -82,7 +82,7 @@ def _checked(passport: Mapping[str, Any]) -> str:
     """What a passport says, in a line."""
     whole = passport["all"]
     return (
-        f"  checked on {passport['spectra']} fresh spectra: {whole['certified']:.0%} certified, "
-        f"{whole['final_efficiency_10_50_90'][1]:.0%} of the draws count (median); alone, its intervals are "
+        f"  checked on {passport['spectra']} fresh spectra: {100.0 * whole['certified']:.3g} % certified, "
+        f"{100.0 * whole['final_efficiency_10_50_90'][1]:.0f} % of the draws count (median); alone, its intervals are "
         f"{whole['width_ratio_median']:.1f} times as wide as exact ones"
     )

@@ -44,7 +44,12 @@ def passport_figure(
             colour, label = COLOURS.get(background, INK), LABELS.get(background, background)
             _efficiency(efficiency, own, colour, label, 0.12 * number)
             _width(width, own, colour, label)
-        efficiency.set(ylim=(0, 1), xlabel="log10 counts", ylabel="part of the final draws that counts")
+        efficiency.set(
+            ylim=(0, 1.19),
+            yticks=np.arange(0.0, 1.01, 0.2),
+            xlabel="log10 counts",
+            ylabel="part of the final draws that counts",
+        )
         efficiency.text(0.03, 0.03, "bars: 10 to 90 %", transform=efficiency.transAxes, color=GREY, fontsize=9)
         width.axhline(1.0, color=INK, lw=1.0, ls=(0, (4, 3)))
         width.set(yscale="log", xlabel="log10 counts", ylabel="network's width / exact width")
