@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -351,13 +350,12 @@ class Problem:
 
     def places(self) -> Float[Tensor, " place"]:
         """Where in the band of a batch of one a narrow feature could stand, half a resolution element apart [keV]."""
-        found = []
-        for data in self.sets:
-            (spectrum,) = data.spectra
-            lo, hi = float(spectrum.energy_lo.min()), float(spectrum.energy_hi.max())
-            rmf = spectrum.observation.rmf
-            found.append(resolved_energies(rmf, lo, hi, PLACE_STEP, MOST_PLACES))
-        return torch.from_numpy(np.unique(np.concatenate(found)))
+        bands = [
+            (one.observation.rmf, float(one.energy_lo.min()), float(one.energy_hi.max()))
+            for data in self.sets
+            for one in data.spectra
+        ]
+        return torch.from_numpy(resolved_energies(bands, PLACE_STEP, MOST_PLACES))
 
     def observed(self) -> tuple[ObservedData, ...]:
         """What an answer of a batch of one keeps of its data sets."""

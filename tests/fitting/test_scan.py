@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from xrayflow.data import bundled_pha
-from xrayflow.fitting import minimise, multistart, scan, starting_points
+from xrayflow.fitting import Objective, minimise, multistart, scan, starting_points
+from xrayflow.folding import SEARCH
 from xrayflow.inference import infer
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, read_observation, resolved_energies
@@ -96,6 +97,27 @@ def test_places_outside_the_prior_are_left_out() -> None:
     assert spent.tolist() == [0]
 
 
+def test_a_line_whose_norm_has_a_narrow_prior_is_found_from_a_broad_one() -> None:
+    """A normal prior may be a speck of its box, where combinations drawn from the box have no sense."""
+    setup = FitSetup(model=MODEL, prior=PRIOR, grouping="optimal", systematic=0.0)
+    problem = build_problem([with_line(6.4, 120.0, 3)], setup).at(SEARCH)
+    goal = Objective.of(problem, "probit")
+    broad = {**TRUTH, "gaussian.LineE": 3.0, "gaussian.Sigma": 10.0, "gaussian.norm": 1e-5}
+    theta = torch.tensor([[broad[name] for name in problem.prior.names]], dtype=torch.float64)
+    starts, _ = scan.scanned_starts(problem, "probit", goal.from_theta(theta))
+    lowest = dict(zip(problem.prior.names, goal.to_theta(starts[0, 0]).tolist(), strict=True))
+    assert lowest["gaussian.LineE"] == pytest.approx(6.4, abs=0.1)
+    assert lowest["gaussian.Sigma"] < 0.2
+
+
+def test_no_feature_is_scanned_for_when_there_is_no_time_left() -> None:
+    problem = asked(with_line(6.4, 120.0, 3, counts=2e3))
+    best = torch.full((1, problem.parameters), 0.5, dtype=torch.float64)
+    starts, spent = scan.scanned_starts(problem, "probit", best, lambda: True)
+    assert torch.equal(starts, best[:, None].expand(-1, scan.LOOKS, -1))
+    assert spent.tolist() == [0]
+
+
 def test_valleys_are_lower_than_their_neighbours_the_lowest_first() -> None:
     values = torch.tensor([3.0, 1.0, 2.0, 0.5, torch.inf, 7.0, torch.nan, 6.0], dtype=torch.float64)
     assert scan._valleys(values).tolist() == [3, 1, 7, 5]
@@ -104,11 +126,20 @@ def test_valleys_are_lower_than_their_neighbours_the_lowest_first() -> None:
 
 def test_places_are_half_a_resolution_element_apart() -> None:
     rmf = read_observation(bundled_pha()).rmf
-    energies = resolved_energies(rmf, 0.4, 9.0, 0.5, 1000)
+    energies = resolved_energies([(rmf, 0.4, 9.0)], 0.5, 1000)
     assert energies[0] == pytest.approx(0.4)
     assert energies[-1] == pytest.approx(9.0)
     width = resolution(rmf) * (rmf.e_max - rmf.e_min)
     middle = 0.5 * (energies[1:] + energies[:-1])
     fwhm = np.interp(middle, 0.5 * (rmf.e_min + rmf.e_max), width)
     np.testing.assert_allclose(np.diff(energies) / fwhm, 0.5, atol=0.03)
-    assert len(resolved_energies(rmf, 0.4, 9.0, 0.5, 30)) == 30
+    assert len(resolved_energies([(rmf, 0.4, 9.0)], 0.5, 30)) == 30
+
+
+def test_several_instruments_have_the_places_of_the_one_that_resolves_best() -> None:
+    rmf = read_observation(bundled_pha()).rmf
+    alone = resolved_energies([(rmf, 0.4, 9.0)], 0.5, 1000)
+    np.testing.assert_array_equal(resolved_energies([(rmf, 0.4, 9.0)] * 3, 0.5, 1000), alone)
+    parts = resolved_energies([(rmf, 0.4, 2.0), (rmf, 1.0, 3.0), (rmf, 6.0, 9.0)], 0.5, 1000)
+    assert not np.any((parts > 3.01) & (parts < 5.99))
+    assert len(parts) < len(alone)

@@ -176,7 +176,7 @@ def corrected_modes(
     x = goal.from_theta(problem.prior.to_theta(starts))
     found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE, late)
     if place_parameters(problem.model) and not (late is not None and late()):
-        looks, spent = scanned_starts(problem.at(SEARCH), "probit", found.best)
+        looks, spent = scanned_starts(problem.at(SEARCH), "probit", found.best, late)
         held = torch.zeros_like(looks, dtype=torch.bool)
         found = found.beside(descend(goal, looks, held, COARSE_ITERATIONS, COARSE_TOLERANCE, late), spent)
     information = goal.in_probit(found.x, found.information)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from xrayflow.fitting.levenberg_marquardt import LevenbergMarquardt
+from xrayflow.fitting.levenberg_marquardt import Late, LevenbergMarquardt
 from xrayflow.fitting.objective import Objective
 from xrayflow.models import Model
 from xrayflow.problem import Problem
@@ -39,7 +39,7 @@ def place_parameters(model: Model) -> list[int]:
 
 
 def scanned_starts(
-    problem: Problem, objective: str, best: Float[Tensor, "source parameter"]
+    problem: Problem, objective: str, best: Float[Tensor, "source parameter"], late: Late | None = None
 ) -> tuple[Float[Tensor, "source start parameter"], Int[Tensor, " source"]]:
     """The lowest places of every feature along the band.
 
@@ -47,9 +47,11 @@ def scanned_starts(
         problem: The batch, at the fidelity of searches.
         objective: As for `Objective.of`.
         best: Coordinates of the best fit so far, in the box.
+        late: Whether a limit of time has been reached: features that are left are not scanned for.
 
     Returns:
-        Coordinates in the box, `LOOKS` for each feature, and the evaluations of each source.
+        Coordinates in the box, `LOOKS` for each feature (the best fit's where it has fewer valleys), and the
+        evaluations of each source.
     """
     places = place_parameters(problem.model)
     starts = best[:, None, :].repeat(1, LOOKS * len(places), 1)
@@ -58,7 +60,9 @@ def scanned_starts(
         alone = problem.select(torch.tensor([source]))
         lowest = best[source]
         for number, place in enumerate(places):
-            ends, values, spent = _scan(alone, objective, lowest, place)
+            if late is not None and late():
+                break
+            ends, values, spent = _scan(alone, objective, lowest, place, late)
             evaluations[source] += spent
             chosen = _valleys(values)[:LOOKS]
             rows = LOOKS * number + torch.arange(chosen.numel())
@@ -69,7 +73,7 @@ def scanned_starts(
 
 
 def _scan(
-    problem: Problem, objective: str, start: Float[Tensor, " parameter"], place: int
+    problem: Problem, objective: str, start: Float[Tensor, " parameter"], place: int, late: Late | None
 ) -> tuple[Float[Tensor, "place parameter"], Float[Tensor, " place"], int]:
     """Where all but the place come to rest, at each of a batch of one; the evaluations."""
     goal, own = Objective.of(problem, objective), problem.model.free[place].component
@@ -82,13 +86,9 @@ def _scan(
     if x.shape[0] == 0:
         return x, x[:, 0], 0
     others = [i for i, one in enumerate(problem.model.free) if one.component == own and i != place]
-    shapes = start.repeat(SHAPES, 1)
-    if others:
-        generator = torch.Generator().manual_seed(0)
-        drawn = torch.rand((SHAPES - 1, len(others)), generator=generator, dtype=x.dtype)
-        shapes[1:, others] = drawn  # the first is as in the best fit
     trial = x[:, None, :].repeat(1, SHAPES, 1)
-    trial[..., others] = shapes[None, :, others].expand(x.shape[0], -1, -1)
+    if others:  # the first is as in the best fit
+        trial[:, 1:, others] = _drawn(goal, problem, SHAPES - 1, others)
     of = torch.zeros(trial[..., 0].numel(), dtype=torch.int64)
     value = torch.cat([goal.select(of[: part.shape[0]]).value(part) for part in torch.split(trial.flatten(0, 1), 256)])
     value = torch.where(torch.isfinite(value), value, torch.inf).reshape(trial.shape[:2])
@@ -96,9 +96,17 @@ def _scan(
     held = torch.zeros_like(rows, dtype=torch.bool)
     held[:, place] = True
     ends = LevenbergMarquardt(goal, rows, held, torch.zeros(rows.shape[0], dtype=torch.int64)).run(
-        TOLERANCE, ITERATIONS
+        TOLERANCE, ITERATIONS, late
     )
     return ends.x, ends.value, value.numel() + int(ends.evaluations.sum())
+
+
+def _drawn(goal: Objective, problem: Problem, draws: int, columns: list[int]) -> Float[Tensor, "draw column"]:
+    """Draws of the prior of some parameters, always the same: a normal prior may be a speck of its box."""
+    u = torch.rand((draws, len(columns)), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    v = torch.zeros((draws, problem.parameters), dtype=torch.float64)
+    v[:, columns] = torch.special.ndtri(u)
+    return goal.from_theta(problem.prior.to_theta(v))[:, columns]
 
 
 def _valleys(values: Float[Tensor, " place"]) -> Int[Tensor, " valley"]:

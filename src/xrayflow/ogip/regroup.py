@@ -7,6 +7,7 @@ Source: Kaastra & Bleeker 2016, A&A 587, A151, equations 36, 37 and appendix B (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from weakref import WeakKeyDictionary
 
@@ -219,23 +220,26 @@ def _resolution(rmf: RMF) -> FloatArray:
     return widths[of_channel]
 
 
-def resolved_energies(rmf: RMF, lo: float, hi: float, step: float, most: int) -> FloatArray:
-    """Energies a part of the response's full width at half maximum apart.
+def resolved_energies(bands: Sequence[tuple[RMF, float, float]], step: float, most: int) -> FloatArray:
+    """Energies a part of the full width at half maximum apart, of the response that resolves best where several do.
 
     Args:
-        rmf: The response.
-        lo, hi: The first, and what the last does not pass [keV].
+        bands: A response, and where its band begins and ends [keV], of each instrument.
         step: The part.
         most: So many energies at most; they are wider apart then.
 
     Returns:
-        Ascending [keV].
+        From the lowest to the highest of the bands [keV]; none between bands with a gap between them.
     """
-    nominal, order = (rmf.e_min + rmf.e_max) / 2, np.argsort(rmf.e_min)
-    width = np.abs(np.asarray(rmf.e_max - rmf.e_min, dtype=np.float64)) * resolution(rmf)
-    # elements from the lowest energy on, counted along a fine grid
+    lo, hi = min(first for _, first, _ in bands), max(last for _, _, last in bands)
     fine = np.geomspace(max(lo, 1e-6), hi, 4096)
-    apart = step * np.maximum(np.interp(fine, nominal[order], width[order]), 1e-9 * hi)
+    apart = np.full(fine.shape, np.inf)
+    for rmf, first, last in bands:
+        nominal, order = (rmf.e_min + rmf.e_max) / 2, np.argsort(rmf.e_min)
+        width = np.abs(np.asarray(rmf.e_max - rmf.e_min, dtype=np.float64)) * resolution(rmf)
+        own = step * np.maximum(np.interp(fine, nominal[order], width[order]), 1e-4 * fine)
+        apart = np.where((fine >= first) & (fine <= last), np.minimum(apart, own), apart)
+    # elements from the lowest energy on, counted along the fine grid
     elements = np.concatenate([[0.0], np.cumsum(np.diff(fine) / (0.5 * (apart[1:] + apart[:-1])))])
     count = int(np.clip(np.ceil(elements[-1]) + 1, 2, most))
     return np.asarray(np.interp(np.linspace(0.0, elements[-1], count), elements, fine))
