@@ -22,6 +22,9 @@ from xrayflow.problem import Problem
 SHAPES = 24
 """Combinations of a feature's other parameters that are tried at each place."""
 
+DECADES = 6.0
+"""Below its upper edge, where the norms of those combinations lie that have a box on a linear scale."""
+
 ITERATIONS, TOLERANCE = 8, 0.1
 """Of the optimiser at each place: a rough value ranks them."""
 
@@ -102,11 +105,18 @@ def _scan(
 
 
 def _drawn(goal: Objective, problem: Problem, draws: int, columns: list[int]) -> Float[Tensor, "draw column"]:
-    """Draws of the prior of some parameters, always the same: a normal prior may be a speck of its box."""
+    """Draws of the prior of some parameters, always the same; norms of a linear box are spread over decades.
+
+    A normal prior may be a speck of its box, and what a line can be is one of a norm's linear box.
+    """
     u = torch.rand((draws, len(columns)), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     v = torch.zeros((draws, problem.parameters), dtype=torch.float64)
     v[:, columns] = torch.special.ndtri(u)
-    return goal.from_theta(problem.prior.to_theta(v))[:, columns]
+    theta, box = problem.prior.to_theta(v), problem.prior.box
+    for column, own in zip(columns, u.T, strict=True):
+        if problem.model.free[column].is_norm and not (box.is_log[column] or box.is_normal[column]):
+            theta[:, column] = box.hi[column] * 10.0 ** (-DECADES * own)
+    return goal.from_theta(theta)[:, columns]
 
 
 def _valleys(values: Float[Tensor, " place"]) -> Int[Tensor, " valley"]:
