@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from xrayflow.data import bundled_pha
-from xrayflow.fitting import Objective, minimise, multistart, scan, starting_points
+from xrayflow.fitting import Objective, corrected_modes, minimise, multistart, scan, starting_points
 from xrayflow.folding import SEARCH
 from xrayflow.inference import infer
 from xrayflow.models import parse_model
@@ -109,6 +109,25 @@ def test_a_narrow_line_is_found_from_a_broad_one(norm: tuple[str, ...]) -> None:
     lowest = dict(zip(problem.prior.names, goal.to_theta(starts[0, 0]).tolist(), strict=True))
     assert lowest["gaussian.LineE"] == pytest.approx(6.4, abs=0.1)
     assert lowest["gaussian.Sigma"] < 0.2
+
+
+def test_valleys_displace_no_wider_mode(data_folder: Path) -> None:
+    """A line beyond the band whose redistributed tail is seen in it: a worse optimum, and most of the posterior."""
+    home, name = data_folder / "nicer_MAXIJ1535-571", "js_ni1050360104_0mpu7_silver_GTI0.jsgrp.gz"
+    observation = read_observation(
+        home / "1050360104" / name,
+        rmf=data_folder / "nicer_response/nicer.rmf.gz",
+        arf=home / "nicer_d49_55575341.arf",
+    )
+    setup = FitSetup(
+        model="TBabs*(diskbb+powerlaw+gaussian)", freeze={"gaussian.Sigma": 0.05}, grouping="optimal", systematic=0.01
+    )
+    problem = build_problem([observation], setup)
+    modes, _ = corrected_modes(problem, starting_points(problem, 32, problem.generators(0))[0])
+    distinct = modes.distinct()[0]
+    widest = distinct[modes.log_evidence(0, distinct).argmax()]
+    theta = problem.prior.to_theta(modes.v)[0, widest]
+    assert float(theta[problem.prior.names.index("gaussian.LineE")]) > 11.0
 
 
 def test_no_feature_is_scanned_for_when_there_is_no_time_left() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from xrayflow.fitting.levenberg_marquardt import Late, LevenbergMarquardt
 from xrayflow.fitting.objective import Objective
-from xrayflow.fitting.scan import place_parameters, scanned_starts
+from xrayflow.fitting.scan import LOOKS, place_parameters, scanned_starts
 from xrayflow.folding import SEARCH
 from xrayflow.problem import Problem
 
@@ -37,7 +37,7 @@ DISTINCT = 1.0
 """Two modes closer than this Mahalanobis distance are one."""
 
 MADE_EXACT = 6
-"""Places where a corrected problem is exact, at most: the best that are distinct."""
+"""Places where a corrected problem is exact, at most, beside those of a scan: the best that are distinct."""
 
 SETTLING = 2
 """Steps after which what a batch adds to a mode is far below the grid that it is put on."""
@@ -182,7 +182,8 @@ def corrected_modes(
     information = goal.in_probit(found.x, found.information)
     v = _rounded(goal, found)
     ends = Modes(v, found.value, information, found.evaluations)
-    chosen = [index[:MADE_EXACT] for index in ends.distinct(math.inf)]
+    exact = MADE_EXACT + LOOKS * len(place_parameters(problem.model))  # what a scan finds displaces no other place
+    chosen = [index[:exact] for index in ends.distinct(math.inf)]
     best = torch.stack([v[source, index[0] if index.numel() else 0] for source, index in enumerate(chosen)])
     problem = centred(problem, best, late)
     known = torch.zeros((problem.sources, max(max(index.numel() for index in chosen), 1)), dtype=torch.bool)
