@@ -130,6 +130,14 @@ def test_valleys_displace_no_wider_mode(data_folder: Path) -> None:
     assert float(theta[problem.prior.names.index("gaussian.LineE")]) > 11.0
 
 
+def test_two_counts_have_an_answer() -> None:
+    """Beyond the places where a coarse grid is exact, its expected counts were below zero, and none could be drawn."""
+    observation = with_line(6.4, 120.0, 3, counts=3.0)
+    answer = infer(observation, MODEL, network="none", grouping="optimal")
+    assert observation.pha.counts.sum() < 10
+    assert answer.computation.status == "certified"
+
+
 def test_no_feature_is_scanned_for_when_there_is_no_time_left() -> None:
     problem = asked(with_line(6.4, 120.0, 3, counts=2e3))
     best = torch.full((1, problem.parameters), 0.5, dtype=torch.float64)
