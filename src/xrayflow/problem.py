@@ -291,8 +291,7 @@ class Problem:
             theta: For its nuisances.
             generator: Source of randomness.
         """
-        # on a corrected grid few counts may come out as less than none
-        parts = zip(self.sets, self._split(expected.clamp(min=0.0)), self._nuisances(theta), strict=True)
+        parts = zip(self.sets, self._split(expected), self._nuisances(theta), strict=True)
         sets = [
             replace(data, likelihood=data.likelihood.replicate(part, generator, nuisance))
             for data, part, nuisance in parts

@@ -187,6 +187,23 @@ def test_beyond_its_reach_a_line_is_not_followed(corrected: Forward) -> None:
     assert not bool(by_index[3:].any())
 
 
+def test_a_line_that_falls_below_zero_is_held_above_it() -> None:
+    """Expected counts of a few counts' posterior, far from the place where the grid is exact, were below 0."""
+    counts, slope = torch.ones((1, 1, 2), dtype=torch.float64), torch.zeros((1, 1, 2, 3), dtype=torch.float64)
+    steep = slope.clone()
+    steep[0, 0, 1, 1] = -20.0  # of the second bin, by the photon index
+    correction = Correction.of(
+        parameters(), PLACES[None, :1], torch.ones((1, 1), dtype=torch.bool), (counts, steep), (counts, slope)
+    )
+    theta = PLACES[:1].repeat(3, 1)
+    theta[:, 1] += torch.tensor([0.0, 0.02, 0.2], dtype=torch.float64)
+    factor, bend = correction.factor_and_slope(theta[None])
+    assert factor[0, :, 0].tolist() == [1.0, 1.0, 1.0]
+    assert factor[0, :, 1].tolist() == pytest.approx([1.0, 0.6, 1.0 / MOST])
+    assert bend[0, :, 1, 1].tolist() == pytest.approx([-20.0, -20.0, 0.0])
+    assert torch.equal(correction.factor(theta[None]), factor)
+
+
 def test_the_derivative_is_that_of_the_corrected_counts(corrected: Forward) -> None:
     theta = (PLACES[:1] * torch.tensor([[1.0, 1.0, 1.0], [1.2, 1.05, 0.9], [0.8, 0.95, 1.1]]).double()).expand(
         3, -1, -1

@@ -31,7 +31,8 @@ REACH = 0.15
 """In box lengths: how far from its place a slope is trusted."""
 
 MOST = 10.0
-"""A factor beyond this, or below its inverse, comes from a bin that hardly any photon reaches: it is left alone."""
+"""A factor beyond this, or below its inverse, comes from a bin that hardly any photon reaches: it is left alone. A line
+is not followed below the inverse either: expected counts stay above 0."""
 
 CLOSE = 1e-6
 """In box lengths: nearer than this is at the place."""
@@ -141,7 +142,7 @@ class Correction:
             theta: Free parameters of the model, one source a row.
         """
         columns, _ = self._seen(theta)
-        return 1.0 + self._times(columns, self.table.flatten(1, 2))
+        return (1.0 + self._times(columns, self.table.flatten(1, 2))).clamp_(min=1.0 / MOST)
 
     def factor_and_slope(self, theta: Theta) -> tuple[Expected, Float[Tensor, "source draw bin parameter"]]:
         """The factor, and its derivative by theta; that of the weights is left out.
@@ -152,7 +153,9 @@ class Correction:
         columns, followed = self._seen(theta)
         lines = self._times(followed, self.table[:, :, 1:].flatten(2))
         slope = lines.reshape(*theta.shape, self.table.shape[-1]).mT * self.lengths.slope(theta)[:, :, None, :]
-        return 1.0 + self._times(columns, self.table.flatten(1, 2)), slope
+        factor = 1.0 + self._times(columns, self.table.flatten(1, 2))
+        low = factor < 1.0 / MOST
+        return factor.masked_fill(low, 1.0 / MOST), slope.masked_fill_(low[..., None], 0.0)
 
     def select(self, rows: Int[Tensor, " chosen"], bins: int) -> Correction:
         """That of some rows.
