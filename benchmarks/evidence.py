@@ -24,7 +24,7 @@ import torch
 
 from provenance import provenance
 from xrayflow.errors import XrayflowWarning
-from xrayflow.files import write_file
+from xrayflow.files import to_json, write_file
 from xrayflow.inference import Posterior, infer_batch
 from xrayflow.networks import load_network, read_response
 from xrayflow.problem import Problem
@@ -120,7 +120,7 @@ def main() -> None:
     if options.into is not None:
         passport = json.loads(options.into.read_text(encoding="utf-8"))
         passport["evidence"] = summary(rows)
-        options.into.write_text(json.dumps(passport, indent=1) + "\n", encoding="utf-8")
+        write_file(options.into, to_json(passport).encode() + b"\n")
         return
     warnings.simplefilter("ignore", XrayflowWarning)
     logging.getLogger("ultranest").setLevel(logging.ERROR)
