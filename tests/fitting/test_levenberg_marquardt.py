@@ -96,7 +96,7 @@ def test_a_quadratic_in_a_box_ends_where_scipys_bounded_least_squares_does() -> 
 
 
 def test_rows_share_functions_and_more_rows_than_fit_together_are_all_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xrayflow.fitting.levenberg_marquardt.TOGETHER", 5)
+    monkeypatch.setattr("xrayflow.fitting.levenberg_marquardt.ROWS_TOGETHER", 5)
     goal, of = quadratics(4), torch.arange(4).repeat_interleave(6)
     x = torch.rand((24, 3), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     held = torch.zeros_like(x, dtype=torch.bool)

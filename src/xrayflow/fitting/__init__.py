@@ -2,7 +2,7 @@
 
 from xrayflow.fitting.fit import BestFit, best_of, optimise, optimise_batch, optimise_problem
 from xrayflow.fitting.intervals import Errors, Interval, error
-from xrayflow.fitting.levenberg_marquardt import LevenbergMarquardt
+from xrayflow.fitting.levenberg_marquardt import ROWS_TOGETHER, LevenbergMarquardt
 from xrayflow.fitting.multistart import Minima, Modes, centred, corrected_modes, descend, minimise, settle
 from xrayflow.fitting.objective import FAR, Objective
 from xrayflow.fitting.parameter_grid import Profile, steppar
@@ -10,6 +10,7 @@ from xrayflow.fitting.starts import StartingProposal, starting_points
 
 __all__ = [
     "FAR",
+    "ROWS_TOGETHER",
     "BestFit",
     "Errors",
     "Interval",

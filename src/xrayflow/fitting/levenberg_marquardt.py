@@ -28,7 +28,7 @@ Rows = Float[Tensor, "row parameter"]
 Late = Callable[[], bool]
 """Whether a limit of time has been reached."""
 
-TOGETHER = 256
+ROWS_TOGETHER = 256
 """Rows that are computed together: what fits into a processor's cache."""
 
 FIRST_DAMPING = 1e-3
@@ -120,14 +120,14 @@ class LevenbergMarquardt:
             late: Whether there is no more time: rows stay where they are.
         """
         everything = torch.arange(self.x.shape[0])
-        for part in torch.split(everything, TOGETHER):
+        for part in torch.split(everything, ROWS_TOGETHER):
             self.value[part] = self._value(part, self.x[part])
             self._linearise(part[torch.isfinite(self.value[part])])
         active = everything[torch.isfinite(self.value)]
         for _ in range(iterations):
             if active.numel() == 0 or (late is not None and late()):
                 break
-            active = torch.cat([self._advance(part, tolerance) for part in torch.split(active, TOGETHER)])
+            active = torch.cat([self._advance(part, tolerance) for part in torch.split(active, ROWS_TOGETHER)])
         return self
 
     def _advance(self, active: Int[Tensor, " active"], tolerance: float) -> Int[Tensor, " on"]:

@@ -175,14 +175,15 @@ def corrected_modes(
     goal = Objective.of(problem.at(SEARCH), "probit")
     x = goal.from_theta(problem.prior.to_theta(starts))
     found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE, late)
-    if place_parameters(problem.model) and not (late is not None and late()):
+    features = len(place_parameters(problem.model))
+    if features and not (late is not None and late()):
         looks, spent = scanned_starts(problem.at(SEARCH), "probit", found.best, late)
         held = torch.zeros_like(looks, dtype=torch.bool)
         found = found.beside(descend(goal, looks, held, COARSE_ITERATIONS, COARSE_TOLERANCE, late), spent)
     information = goal.in_probit(found.x, found.information)
     v = _rounded(goal, found)
     ends = Modes(v, found.value, information, found.evaluations)
-    exact = MADE_EXACT + LOOKS * len(place_parameters(problem.model))  # what a scan finds displaces no other place
+    exact = MADE_EXACT + LOOKS * features  # what a scan finds displaces no other place
     chosen = [index[:exact] for index in ends.distinct(math.inf)]
     best = torch.stack([v[source, index[0] if index.numel() else 0] for source, index in enumerate(chosen)])
     problem = centred(problem, best, late)
@@ -199,14 +200,9 @@ def corrected_modes(
 
 def _at_rest(problem: Problem, modes: Modes, leader: Int[Tensor, "source start"], late: Late | None) -> Modes:
     """Leading places followed to where they come to rest, all sources together; the others take over what they find."""
-    sources, count = leader.shape
-    of, at = ((leader == torch.arange(count)) & torch.isfinite(modes.objective)).nonzero(as_tuple=True)
-    goal, v = Objective.of(problem, "probit"), modes.v[of, at]
-    x = goal.from_theta(problem.prior.to_theta(v))
-    ends = LevenbergMarquardt(goal, x, torch.zeros_like(x, dtype=torch.bool), of).run(TOLERANCE, AT_REST, late)
-    row = torch.full((sources, count), -1)
-    row[of, at] = torch.arange(of.numel())
-    row = row.gather(1, leader)
+    goal = Objective.of(problem, "probit")
+    x = goal.from_theta(problem.prior.to_theta(modes.v))
+    ends, of, row = _led(goal, x, leader, torch.isfinite(modes.objective), AT_REST, late)
     led = (row >= 0)[..., None]
     value = torch.where(torch.isfinite(ends.value), ends.value, torch.inf)
     return Modes(
@@ -215,6 +211,24 @@ def _at_rest(problem: Problem, modes: Modes, leader: Int[Tensor, "source start"]
         torch.where(led[..., None], goal.in_probit(ends.x, ends.hessian)[row], modes.information),
         modes.evaluations.index_add(0, of, ends.evaluations),
     )
+
+
+def _led(
+    goal: Objective,
+    x: Float[Tensor, "source start parameter"],
+    leader: Int[Tensor, "source start"],
+    able: Bool[Tensor, "source start"],
+    iterations: int,
+    late: Late | None = None,
+) -> tuple[LevenbergMarquardt, Int[Tensor, " row"], Int[Tensor, "source start"]]:
+    """One row for each place that leads and is able: the rows, their sources, the row of every start (-1: none)."""
+    of, at = ((leader == torch.arange(leader.shape[1])) & able).nonzero(as_tuple=True)
+    rows = x[of, at]
+    ends = LevenbergMarquardt(goal, rows, torch.zeros_like(rows, dtype=torch.bool), of)
+    ends.run(TOLERANCE, iterations, late)
+    row = torch.full(leader.shape, -1)
+    row[of, at] = torch.arange(of.numel())
+    return ends, of, row.gather(1, leader)
 
 
 def centred(problem: Problem, v: Float[Tensor, "source parameter"], late: Late | None = None) -> Problem:
@@ -306,20 +320,13 @@ def find_minima(goal: Objective, starts: Float[Tensor, "source start parameter"]
         both = torch.cat([starts, found.x], dim=1)
         found = descend(cheap, both, torch.zeros_like(both, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
         evaluations = evaluations + found.evaluations
-    sources, count, _ = found.x.shape
     leader = _leaders(found)
-    # one row per place that is left; the others take over what it finds
-    of, at = (leader == torch.arange(count)).nonzero(as_tuple=True)
-    rows = found.x[of, at][:, None]
-    ends = descend(goal.select(of), rows, torch.zeros_like(rows, dtype=torch.bool), ITERATIONS, TOLERANCE)
-    row = torch.zeros((sources, count), dtype=torch.int64)
-    row[of, at] = torch.arange(of.numel())
-    row = row.gather(1, leader)
+    ends, of, row = _led(goal, found.x, leader, torch.ones_like(leader, dtype=torch.bool), ITERATIONS)
     return Minima(
-        x=ends.x[row, 0],
-        value=ends.value[row, 0],
-        information=ends.information[row, 0],
-        converged=ends.converged[row, 0],
+        x=ends.x[row],
+        value=torch.where(torch.isfinite(ends.value), ends.value, torch.inf)[row],
+        information=ends.hessian[row],
+        converged=ends.converged[row],
         evaluations=evaluations.index_add(0, of, ends.evaluations),
     )
 

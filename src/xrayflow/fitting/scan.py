@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from xrayflow.fitting.levenberg_marquardt import Late, LevenbergMarquardt
+from xrayflow.fitting.levenberg_marquardt import ROWS_TOGETHER, Late, LevenbergMarquardt
 from xrayflow.fitting.objective import Objective
 from xrayflow.models import Model
 from xrayflow.problem import Problem
@@ -93,14 +93,13 @@ def _scan(
     if others:  # the first is as in the best fit
         trial[:, 1:, others] = _drawn(goal, problem, SHAPES - 1, others)
     of = torch.zeros(trial[..., 0].numel(), dtype=torch.int64)
-    value = torch.cat([goal.select(of[: part.shape[0]]).value(part) for part in torch.split(trial.flatten(0, 1), 256)])
+    parts = torch.split(trial.flatten(0, 1), ROWS_TOGETHER)
+    value = torch.cat([goal.select(of[: part.shape[0]]).value(part) for part in parts])
     value = torch.where(torch.isfinite(value), value, torch.inf).reshape(trial.shape[:2])
     rows = trial[torch.arange(x.shape[0]), value.argmin(-1)]
     held = torch.zeros_like(rows, dtype=torch.bool)
     held[:, place] = True
-    ends = LevenbergMarquardt(goal, rows, held, torch.zeros(rows.shape[0], dtype=torch.int64)).run(
-        TOLERANCE, ITERATIONS, late
-    )
+    ends = LevenbergMarquardt(goal, rows, held, of[: rows.shape[0]]).run(TOLERANCE, ITERATIONS, late)
     return ends.x, ends.value, value.numel() + int(ends.evaluations.sum())
 
 

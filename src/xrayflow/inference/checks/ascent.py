@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from xrayflow.fitting import ROWS_TOGETHER
 from xrayflow.inference.proposals.counts_coordinates import Coordinates
 from xrayflow.inference.proposals.profiles import FINEST
 from xrayflow.inference.proposals.student import StudentMixture
@@ -32,9 +33,6 @@ V = Float[Tensor, "source draw parameter"]
 Rows = Float[Tensor, "row parameter"]
 
 STEPS = 20
-TOGETHER = 256
-"""Rows that are computed together: what fits into a processor's cache."""
-
 FIRST, LONGEST, SHORTEST = 0.3, 0.7, 0.01
 """Radius, in prior standard deviations: the first, the largest, and the one at which a row rests."""
 
@@ -149,7 +147,7 @@ class Ascent:
     def run(self) -> list[Places]:
         """Every place that a row comes to."""
         every = torch.arange(self.x.shape[0])
-        active = torch.cat([self._set_out(part) for part in torch.split(every, TOGETHER)])
+        active = torch.cat([self._set_out(part) for part in torch.split(every, ROWS_TOGETHER)])
         highest = self.x.new_full((int(self.source.max()) + 1,), -torch.inf)
         highest = highest.scatter_reduce(0, self.source[active], self.log_target[active], "amax")
         deepest = highest[self.source] - LOST
@@ -158,7 +156,7 @@ class Ascent:
             if active.numel() == 0:
                 break
             going = []
-            for part in torch.split(active, TOGETHER):
+            for part in torch.split(active, ROWS_TOGETHER):
                 on, places = self._advance(part, deepest)
                 going.append(on)
                 found.append(places)
