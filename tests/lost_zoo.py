@@ -59,7 +59,9 @@ class HeldCluster(Cluster):
         yield from super().run(held, stopping)
 
     def _kill(self) -> None:
-        worker = int(self.pipe.read_text())
+        while not (told := self.pipe.read_text()):
+            pass  # it opened the pipe and was lost before it wrote
+        worker = int(told)
         self.pipe.unlink()
         self.ready()
         os.kill(worker, signal.SIGKILL)

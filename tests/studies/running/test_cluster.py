@@ -142,7 +142,7 @@ def test_the_recipe_for_slurm_makes_a_job_of_single_threads() -> None:
 def test_a_scheduler_that_is_lost_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "SECONDS", 0.5)
     with (
-        LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=":0") as found,
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as found,
         Cluster(found.scheduler_address, 1.0) as workers,
     ):
         done = workers.run((Moody(), [number]) for number in range(9))
@@ -160,7 +160,9 @@ def mortal(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCluster]:
     light = f"from xrayflow.studies.running import children; children.SERVE = {LIGHT.format(path=child.__file__)!r}"
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
-        LocalCluster(1, threads_per_worker=1, processes=True, dashboard_address=":0", preload=[light]) as found,
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0", preload=[light]
+        ) as found,
     ):
         yield found
 
