@@ -33,7 +33,8 @@ from xrayflow.models import parse_model
 from xrayflow.ogip import Observation
 from xrayflow.setup import FitSetup
 from xrayflow.statistics import CalibratedLikelihood, CountLikelihood
-from xrayflow.statistics.mode_basis import Seen
+from xrayflow.statistics.mode_peak import find_peak
+from xrayflow.statistics.seen import Seen
 
 HERE = Path(__file__).resolve().parent
 MODEL = "TBabs*(powerlaw+bbodyrad)"
@@ -50,8 +51,8 @@ def exact(
     basis: Any, inner: CountLikelihood, expected: torch.Tensor, amplitude: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """ln L, z, the modes and H by Newton's method in full."""
-    peak = basis.peak(expected, amplitude, Seen.of(inner))
-    psi, z = amplitude[..., None] * basis.psi_at(peak), peak.z.clone()
+    peak = find_peak(basis, expected[None], amplitude[None], Seen.of(inner))
+    psi, z = amplitude[..., None] * basis.psi_at(peak)[0], peak.z[0].clone()
     unit = torch.eye(z.shape[1], dtype=torch.float64)
     for _ in range(30):
         mean = expected * torch.exp((psi @ z[..., None])[..., 0])
@@ -111,7 +112,7 @@ def likelihood_row(detector: Detector, total: float, grouping: str, draws: int) 
     nuisance = 0.3 * torch.randn((1, draws, 1), generator=generator, dtype=torch.float64)
     expected = scale * forward.expected(places)
     found = likelihood.log_density(expected, nuisance)[0]
-    value, z, psi, curved = exact(likelihood.bases[0], inner, expected[0], torch.exp(nuisance[0]))
+    value, z, psi, curved = exact(likelihood.basis, inner, expected[0], torch.exp(nuisance[0]))
     near = value > value.max() - NEAR
     error = (found - value)[near]
     laplace = [
@@ -126,7 +127,7 @@ def likelihood_row(detector: Detector, total: float, grouping: str, draws: int) 
     return {
         "counts": total,
         "bins": spectrum.counts.size,
-        "modes": likelihood.bases[0].strength.numel(),
+        "modes": likelihood.basis.strength.shape[1],
         "set_up_ms": 1e3 * setting_up,
         "ms_per_draw": {"photons and fold": 1e3 * photons, "modes": 1e3 * modes, "Poisson": 1e3 * plain},
         "price": (photons + modes) / (photons + plain),

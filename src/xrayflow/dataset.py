@@ -113,13 +113,36 @@ class DataSet:
         forward = Forward.of(self.forward.family.model, spectra, self.forward.family.grid)
         return replace(self, spectra=spectra, forward=forward, likelihood=likelihood)
 
+    def folded_off(self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None) -> list[int]:
+        """Sources whose energy scale is another one where a model fits than the one in their fold.
+
+        Args:
+            theta: Of the model, for each source.
+            nuisance: Of the likelihood.
+        """
+        if not isinstance(self.likelihood, CalibratedLikelihood):
+            return []
+        found = []
+        for i in range(len(self.spectra)):
+            own, at = self.select(torch.tensor([i])), slice(i, i + 1)
+            if own._energy_scale(theta[at], None if nuisance is None else nuisance[at]) is not None:
+                found.append(i)
+        return found
+
+    def _energy_scale(self, theta: Tensor, nuisance: Tensor | None) -> tuple[float, float] | None:
+        """That of one source where the fold has to follow it; None where the fold is right, or the fit hopeless."""
+        likelihood = self.likelihood
+        assert isinstance(likelihood, CalibratedLikelihood)
+        scale, sd = likelihood.energy_scale(self.forward.expected(theta), nuisance)
+        return scale if _is_off(scale, self.spectra[0]) and sd <= FARTHEST else None
+
     def _centred(self, theta: Tensor, nuisance: Tensor | None) -> DataSet:
         """Of one source."""
         likelihood = self.likelihood
         assert isinstance(likelihood, CalibratedLikelihood)
         forward, (spectrum,) = self.forward, self.spectra
-        scale, sd = likelihood.energy_scale(forward.expected(theta), nuisance)
-        if _is_off(scale, spectrum) and sd <= FARTHEST:
+        scale = self._energy_scale(theta, nuisance)
+        if scale is not None:
             # what is off by much is not linear: the spectrum is folded with its own edges
             spectrum = replace(spectrum, gain=scale)
             forward = Forward.of(forward.family.model, [spectrum], forward.family.grid)

@@ -274,6 +274,16 @@ class Problem:
         sets = tuple(data.centred(own, nuisance, wanted) for data, nuisance in pairs)
         return self if all(new is old for new, old in zip(sets, self.sets, strict=True)) else replace(self, sets=sets)
 
+    def folded_off(self, theta: Float[Tensor, "source one parameter"]) -> list[int]:
+        """Sources whose energy scale is another one where a model fits than the one that they are folded with.
+
+        Args:
+            theta: Where, of each source.
+        """
+        own = theta[..., : len(self.model.free)]
+        pairs = zip(self.sets, self._nuisances(theta), strict=True)
+        return sorted({source for data, nuisance in pairs for source in data.folded_off(own, nuisance)})
+
     def folds_like(self, other: Problem, source: int) -> bool:
         """Whether the expected counts of a source are folded with the same edges.
 

@@ -69,7 +69,7 @@ def test_the_energy_scale_moves_counts_as_shifted_edges_do(
     spectrum = one.spectrum
     found = BinModes.of(spectrum, find_mode_set("nicer-v1"))
     expected = one.expected()
-    moved = gain_moved(expected, torch.from_numpy(found.gain)[None])[:, 0, 0].numpy()
+    moved = gain_moved(expected, torch.from_numpy(found.gain)[None])[0, 0].numpy()
     whole = detector().bin(energies=[(0.0, 15.0)], grouping="none")
     channels = one.scale * Forward.of(one.model, [whole]).expected(one.theta[None, None])[0, 0].numpy()
     running = CubicSpline(np.append(whole.energy_lo, whole.energy_hi[-1]), np.concatenate([[0.0], np.cumsum(channels)]))
@@ -155,7 +155,7 @@ def test_about_a_fit_the_energy_scale_is_exact(nh: float, gain: tuple[float, flo
     modes = find_mode_set("nicer-v1")
     fit = BinModes.of_fit(spectrum, modes, centre.native_counts(theta), plain.numpy(), 1.0)
     np.testing.assert_array_equal(fit.psi, BinModes.of(spectrum, modes, 1.0).psi)
-    moved = gain_moved(plain[None, None], torch.from_numpy(fit.gain)[None])[:, 0, 0].numpy()
+    moved = gain_moved(plain[None, None], torch.from_numpy(fit.gain)[None])[0, 0].numpy()
     step, sd = 1e-2, np.sqrt(1e7 * plain.numpy() / float(plain.sum()))
     for row, further in zip(moved, ((step * 0.01, 0.0), (0.0, step * 0.005)), strict=True):
         exact = (forward(*further).expected(theta)[0, 0] - plain).numpy() / step

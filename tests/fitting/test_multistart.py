@@ -12,10 +12,10 @@ from torch import Tensor
 
 from fit_zoo import BAND, observation
 from xrayflow.data import bundled_pha
-from xrayflow.fitting import Modes, Objective, corrected_modes, descend, minimise, settle, starting_points
-from xrayflow.fitting.multistart import FINEST, MADE_EXACT, NEAR, distances, find_minima
+from xrayflow.fitting import Modes, Objective, descend, minimise, starting_points
+from xrayflow.fitting.multistart import NEAR, distances, find_minima
 from xrayflow.fitting.objective import OBJECTIVES
-from xrayflow.folding import SEARCH, Fidelity, Grid
+from xrayflow.folding import SEARCH, Fidelity
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, read_observation
 from xrayflow.setup import FitSetup, build_problem
@@ -44,27 +44,6 @@ def test_a_start_without_a_likelihood_does_not_touch_the_others(toy: Observation
     torch.testing.assert_close(spoilt.objective[0, [0, 2]], clean.objective[0, [0, 2]])
     torch.testing.assert_close(spoilt.objective[1, :2], clean.objective[1, :2])
     torch.testing.assert_close(spoilt.v[0, [0, 2]], clean.v[0, [0, 2]])
-
-
-def test_settled_modes_are_the_same_bits_in_any_company(
-    toy: Observation, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """What the batch adds in the last digits of a mode is gone, and the mode is where it was."""
-    other = observation(tmp_path_factory.mktemp("other"), exposure=30.0)
-    problem = build_problem([toy, other], FitSetup(model="powerlaw", energies=BAND))
-    starts, _ = starting_points(problem, 6, generators(2))
-    together = minimise(problem, starts)
-    settled = settle(problem, together)
-    for source in (0, 1):
-        at = torch.tensor([source])
-        shaken = replace(together.select(at), v=together.v[at] * (1.0 + 1e-9))
-        alone = settle(problem.select(at), shaken)
-        for name in ("v", "objective", "information"):
-            assert torch.equal(getattr(alone, name)[0], getattr(settled, name)[source]), name
-    assert torch.equal(settled.v * FINEST, torch.round(settled.v * FINEST))
-    off = (settled.v - together.v)[..., None, :] @ together.information @ (settled.v - together.v)[..., None]
-    assert float(off.max()) < 0.01
-    assert bool((settled.evaluations > together.evaluations).all())
 
 
 def test_all_modes_of_an_ambiguous_model_are_found(toy: Observation) -> None:
@@ -96,64 +75,6 @@ def test_the_coarse_search_ends_at_the_minima_of_the_exact_grid() -> None:
         coarse, exact = find_minima(goal, x), find_minima(goal, x, coarse=False)
         assert float(coarse.value.min()) == pytest.approx(float(exact.value.min()), abs=2e-3)
         assert int(coarse.evaluations) > 0
-
-
-def test_corrected_modes_are_those_of_the_exact_grid(
-    toy: Observation, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Of two spectra, where two blackbodies change places: the same objective to 2e-3, the same places to a
-    tenth of a standard deviation; there the corrected problem is the exact one to a thousandth in ln L."""
-    other = observation(tmp_path_factory.mktemp("other"), exposure=30.0)
-    problem = build_problem([toy, other], FitSetup(model="bbodyrad+bbodyrad", energies=BAND))
-    starts, _ = starting_points(problem, 8, generators(2))
-    modes, corrected = corrected_modes(problem, starts)
-    assert corrected.fidelity == SEARCH
-    assert modes.v.shape == starts.shape
-    exact = minimise(problem, modes.v, near=True)
-    for source, index in enumerate(modes.distinct()):
-        assert index.numel() == 2
-        assert float((modes.objective - exact.objective)[source, index].abs().max()) < 2e-3
-        off = (modes.v - exact.v)[source, index]
-        assert float((off[:, None] @ exact.information[source, index] @ off[..., None]).max()) < 1e-2
-        at = problem.prior.to_theta(modes.v[[source]][:, index])
-        one = torch.tensor([source])
-        change = corrected.select(one).log_likelihood(at) - problem.select(one).log_likelihood(at)
-        assert float(change.abs().max()) < 1e-3
-        cheap = problem.select(one).at(SEARCH).log_likelihood(at) - problem.select(one).log_likelihood(at)
-        assert float(cheap.abs().max()) > 10.0 * float(change.abs().max())
-
-
-def test_a_corrected_problem_is_exact_at_few_places_and_that_is_counted(toy: Observation) -> None:
-    """Starts that end far above the best are places too, but no more than some of all."""
-    problem = build_problem([toy], FitSetup(model="bbodyrad+bbodyrad", energies=BAND))
-    starts, _ = starting_points(problem, 40, generators(1))
-    modes, corrected = corrected_modes(problem, starts)
-    correction = corrected.sets[0].forward.correction
-    assert correction is not None
-    assert 2 <= int(correction.known.sum()) <= MADE_EXACT
-    assert int(modes.evaluations) > 40 * (1 + problem.parameters)
-
-
-def test_without_a_coarser_grid_corrected_modes_are_the_exact_ones(toy: Observation) -> None:
-    setup = FitSetup(model="powerlaw", energies=BAND, grid=Grid.log(0.3, 11.0, 150))
-    problem = build_problem([toy], setup)
-    starts, _ = starting_points(problem, 4, generators(1))
-    modes, corrected = corrected_modes(problem, starts)
-    assert corrected.is_exact
-    known = minimise(problem, starts)
-    assert float(modes.objective.min()) == pytest.approx(float(known.objective.min()), abs=1e-3)
-
-
-def test_a_start_that_ends_nowhere_is_no_place_to_be_exact_at(toy: Observation) -> None:
-    problem = build_problem([toy, toy], FitSetup(model="powerlaw", energies=BAND))
-    starts, _ = starting_points(problem, 3, generators(2))
-    starts[0] = torch.nan
-    modes, corrected = corrected_modes(problem, starts)
-    assert bool(torch.isinf(modes.objective[0]).all())
-    assert bool(torch.isfinite(modes.objective[1]).all())
-    correction = corrected.sets[0].forward.correction
-    assert correction is not None
-    assert correction.known.any(-1).tolist() == [False, True]
 
 
 @dataclass(frozen=True)
@@ -195,22 +116,6 @@ class TwoValleys:
         """Halves."""
         middle = torch.stack([torch.where(x[:, 0] > 0.5, 0.75, 0.25), torch.full_like(x[:, 0], 0.5)], dim=-1)
         return 1e4 * (x - middle), 1e4 * torch.eye(2, dtype=x.dtype).expand(x.shape[0], 2, 2)
-
-
-def test_a_limit_of_time_leaves_the_starts_where_they_are(toy: Observation) -> None:
-    problem = build_problem([toy], FitSetup(model="powerlaw", energies=BAND))
-    starts, _ = starting_points(problem, 6, generators(1))
-    asked = []
-
-    def late() -> bool:
-        asked.append(True)
-        return len(asked) > 1
-
-    whole, _ = corrected_modes(problem, starts)
-    stopped, _ = corrected_modes(problem, starts, late)
-    assert int(stopped.evaluations[0]) < int(whole.evaluations[0])
-    assert bool(torch.isfinite(stopped.objective).all())
-    assert float(stopped.objective.max()) > float(whole.objective.max()) + 0.01, "one had not arrived"
 
 
 def test_starts_that_arrive_at_one_place_become_one() -> None:

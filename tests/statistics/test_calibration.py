@@ -22,6 +22,8 @@ from xrayflow.statistics import (
     likelihood_of,
 )
 from xrayflow.statistics.calibration import AMPLITUDE_SPREAD
+from xrayflow.statistics.mode_peak import find_peak
+from xrayflow.statistics.seen import Seen
 
 CSTAT, WSTAT = (StatisticChoice(name, "", gaussian=False) for name in ("cstat", "wstat"))
 NOMINAL = torch.zeros((1, 1, 1), dtype=torch.float64)
@@ -33,16 +35,13 @@ def centred(one: Bright, nominal: float = 1.0) -> CalibratedLikelihood:
 
 def sampled(one: Bright, likelihood: CalibratedLikelihood, expected: Tensor, amplitude: float, draws: int) -> float:
     """ln of the mean over z of p(counts | mu exp(eta)): normal draws about the peak, weighed."""
-    (basis,) = likelihood.bases
-    from xrayflow.statistics.mode_basis import Seen
-
-    a = torch.full((1, 1), amplitude, dtype=torch.float64)
-    peak = basis.peak(expected[0], a, Seen.of(one.inner))
-    psi = amplitude * basis.psi_at(peak)[0]
-    curved = psi.T @ (peak.expected[0][:, None] * psi) + torch.eye(psi.shape[1], dtype=torch.float64)
+    basis = likelihood.basis
+    peak = find_peak(basis, expected, torch.full((1, 1, 1), amplitude, dtype=torch.float64), Seen.of(one.inner))
+    psi = amplitude * basis.psi_at(peak)[0, 0]
+    curved = psi.T @ (peak.expected[0, 0][:, None] * psi) + torch.eye(psi.shape[1], dtype=torch.float64)
     root = torch.linalg.cholesky(curved)
     unit = torch.randn((draws, psi.shape[1]), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    z = peak.z + torch.linalg.solve_triangular(root.T, unit.T, upper=True).T
+    z = peak.z[0] + torch.linalg.solve_triangular(root.T, unit.T, upper=True).T
     log_p = one.inner.log_density((expected[0] * torch.exp(z @ psi.T))[None])[0] - 0.5 * (z**2).sum(-1)
     log_q = -0.5 * (unit**2).sum(-1) + root.diagonal().log().sum()
     weight = log_p - log_q
@@ -90,9 +89,9 @@ def test_the_gradient_is_the_slope_of_the_density() -> None:
     nuisance = torch.full((1, 1, 1), 0.2, dtype=torch.float64)
     found = likelihood.curvature(expected[:, :1], jacobian[None, None], nuisance)
 
-    (run,) = likelihood._runs(expected, nuisance.expand(1, 2 * n + 1, 1))
-    peak = run.peak()
-    value = one.inner.log_density(peak.expected[None])[0] - 0.5 * (peak.z**2).sum(-1)
+    amplitude = torch.exp(nuisance)
+    peak = find_peak(likelihood.basis, expected, amplitude, Seen.of(one.inner))
+    value = (one.inner.log_density(peak.expected) - 0.5 * (peak.z**2).sum(-1))[0]
     slope = (value[1 : n + 1] - value[n + 1 :]) / (2 * step)
     scale = torch.sqrt(found.information[0, 0].diagonal())
     assert torch.allclose(found.gradient[0, 0, :n] / scale[:n], slope / scale[:n], atol=0.05)
@@ -122,11 +121,11 @@ def test_information_of_parameters_is_what_modes_leave() -> None:
     near, n = one.expected(about), theta.numel()
     jacobian = ((near[0, :n] - near[0, n:]) / (2 * step[:, None])).T
     found = likelihood.curvature(expected, jacobian[None, None], NOMINAL).information[0, 0, :n, :n]
-    (run,) = likelihood._runs(expected, NOMINAL)
-    peak = run.peak()
-    bent = run.basis.bent_jacobian(peak, jacobian[None], run.amplitude)[0]
-    modes = run.basis.psi_at(peak)[0] * peak.expected[0][:, None]
-    covariance = torch.diag(peak.expected[0]) + modes @ modes.T
+    basis, amplitude = likelihood.basis, torch.exp(NOMINAL)
+    peak = find_peak(basis, expected, amplitude, Seen.of(one.inner))
+    bent = basis.bent_jacobian(peak, jacobian[None, None], amplitude)[0, 0]
+    modes = basis.psi_at(peak)[0, 0] * peak.expected[0, 0][:, None]
+    covariance = torch.diag(peak.expected[0, 0]) + modes @ modes.T
     wanted = bent.T @ torch.linalg.solve(covariance, bent)
     assert torch.allclose(found, wanted, rtol=0.02)
 

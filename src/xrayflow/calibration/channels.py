@@ -138,8 +138,8 @@ class BinModes:
         z = torch.randn((rows, modes + self.gain.shape[0]), generator=generator, dtype=expected.dtype)
         eta = z[:, :modes] @ torch.from_numpy(self.psi)
         if self.modes.has_gain:
-            moved = gain_moved(expected[None], torch.from_numpy(self.gain)[None])[:, 0]
-            eta = eta + (z[:, modes:].T[..., None] * moved).sum(0) / expected.clamp(min=1e-300)
+            moved = gain_moved(expected[None], torch.from_numpy(self.gain)[None])[0]
+            eta = eta + (z[:, modes:, None] * moved).sum(1) / expected.clamp(min=1e-300)
         return torch.exp((amplitude[:, None] * eta).clamp(-MOST_ETA, MOST_ETA))
 
 
@@ -250,7 +250,7 @@ def _of_cubic(size: int) -> Array:
 
 def gain_moved(
     counts: Float[Tensor, "source draw bin"], gain: Float[Tensor, "source gain bin three"]
-) -> Float[Tensor, "gain source draw bin"]:
+) -> Float[Tensor, "source draw gain bin"]:
     """T m: what one standard deviation of each part of the energy scale changes.
 
     Args:
@@ -259,8 +259,5 @@ def gain_moved(
     """
     before = torch.nn.functional.pad(counts, (1, 0))[..., :-1]
     after = torch.nn.functional.pad(counts, (0, 1))[..., 1:]
-    parts = [
-        before * gain[:, None, k, :, 0] + counts * gain[:, None, k, :, 1] + after * gain[:, None, k, :, 2]
-        for k in range(gain.shape[1])
-    ]
-    return torch.stack(parts) if parts else counts.new_zeros((0, *counts.shape))
+    below, own, above = gain[:, None].unbind(-1)
+    return before[:, :, None] * below + counts[:, :, None] * own + after[:, :, None] * above

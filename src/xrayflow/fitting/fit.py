@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from xrayflow.errors import DataError, XrayflowWarning, nearest
-from xrayflow.fitting.multistart import Minima, centred, find_minima
+from xrayflow.fitting.corrected import centred
+from xrayflow.fitting.multistart import Minima, find_minima
 from xrayflow.fitting.objective import Objective
 from xrayflow.fitting.starts import StartingProposal, starting_points
 from xrayflow.folding import Grid

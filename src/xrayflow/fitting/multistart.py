@@ -4,13 +4,12 @@ Where the model has lines or edges, the band is scanned for places where they co
 
 The search is coarse first: most of a start's way is run at the fidelity SEARCH, where a call costs a fifteenth. Starts
 that arrive at the same place become one, and every place that is left is followed to its optimum, on the problem's own
-grid (`minimise`) or on the search's, made exact at the best of them (`corrected_modes`). No place is dropped for being
+grid (`minimise`) or on the search's, made exact at the best of them (`corrected`). No place is dropped for being
 bad: the starts that end there are the evidence that there is no other.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +18,9 @@ from torch import Tensor
 
 from xrayflow.fitting.levenberg_marquardt import Late, LevenbergMarquardt
 from xrayflow.fitting.objective import Objective
-from xrayflow.fitting.scan import LOOKS, place_parameters, scanned_starts
+from xrayflow.fitting.scan import place_parameters, scanned_starts
 from xrayflow.folding import SEARCH
 from xrayflow.problem import Problem
-
-CENTRES = 8
-"""How often an energy scale that is off moves the fold, at most."""
 
 COARSE_ITERATIONS, COARSE_TOLERANCE = 60, 0.01
 ITERATIONS, TOLERANCE = 60, 1e-3
@@ -35,18 +31,6 @@ NEAR = 20.0
 
 DISTINCT = 1.0
 """Two modes closer than this Mahalanobis distance are one."""
-
-MADE_EXACT = 6
-"""Places where a corrected problem is exact, at most, beside those of a scan: the best that are distinct."""
-
-SETTLING = 2
-"""Steps after which what a batch adds to a mode is far below the grid that it is put on."""
-
-AT_REST = 12
-"""Steps that bring the rounded end of a coarse search to rest; one that needs more is far above the best."""
-
-FINEST = 2.0**22
-"""Places of that grid in one prior standard deviation."""
 
 SAME, SAME_VALUE = 0.3, 0.05
 """Two starts closer than this Mahalanobis distance, and in the goal's value, have arrived at one place."""
@@ -159,61 +143,7 @@ def minimise(
     return Modes(goal.to_probit(ends.x), ends.value, goal.in_probit(ends.x, ends.information), ends.evaluations)
 
 
-def corrected_modes(
-    problem: Problem, starts: Float[Tensor, "source start parameter"], late: Late | None = None
-) -> tuple[Modes, Problem]:
-    """Run every start to its optimum on the search's grid, made exact where the best starts arrive.
-
-    Args:
-        problem: The batch.
-        starts: Probit coordinates.
-        late: Whether a limit of time has been reached: the starts end where they are then.
-
-    Returns:
-        The modes of the corrected problem, settled, and that problem.
-    """
-    goal = Objective.of(problem.at(SEARCH), "probit")
-    x = goal.from_theta(problem.prior.to_theta(starts))
-    found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE, late)
-    features = len(place_parameters(problem.model))
-    if features and not (late is not None and late()):
-        looks, spent = scanned_starts(problem.at(SEARCH), "probit", found.best, late)
-        held = torch.zeros_like(looks, dtype=torch.bool)
-        found = found.beside(descend(goal, looks, held, COARSE_ITERATIONS, COARSE_TOLERANCE, late), spent)
-    information = goal.in_probit(found.x, found.information)
-    v = _rounded(goal, found)
-    ends = Modes(v, found.value, information, found.evaluations)
-    exact = MADE_EXACT + LOOKS * features  # what a scan finds displaces no other place
-    chosen = [index[:exact] for index in ends.distinct(math.inf)]
-    best = torch.stack([v[source, index[0] if index.numel() else 0] for source, index in enumerate(chosen)])
-    problem = centred(problem, best, late)
-    known = torch.zeros((problem.sources, max(max(index.numel() for index in chosen), 1)), dtype=torch.bool)
-    at = torch.zeros(known.shape, dtype=torch.int64)
-    for source, index in enumerate(chosen):
-        known[source, : index.numel()], at[source, : index.numel()] = True, index
-    places = v.gather(1, at[..., None].expand(-1, -1, problem.parameters))
-    corrected = problem.corrected(problem.prior.to_theta(places), known)
-    made = 0 if corrected.is_exact else known.sum(-1) * (1 + problem.parameters)
-    ends = Modes(v, found.value, information, found.evaluations + made)
-    return settle(corrected, _at_rest(corrected, ends, _leaders(found), late), late=late), corrected
-
-
-def _at_rest(problem: Problem, modes: Modes, leader: Int[Tensor, "source start"], late: Late | None) -> Modes:
-    """Leading places followed to where they come to rest, all sources together; the others take over what they find."""
-    goal = Objective.of(problem, "probit")
-    x = goal.from_theta(problem.prior.to_theta(modes.v))
-    ends, of, row = _led(goal, x, leader, torch.isfinite(modes.objective), AT_REST, late)
-    led = (row >= 0)[..., None]
-    value = torch.where(torch.isfinite(ends.value), ends.value, torch.inf)
-    return Modes(
-        torch.where(led, goal.to_probit(ends.x)[row], modes.v),
-        torch.where(led[..., 0], value[row], modes.objective),
-        torch.where(led[..., None], goal.in_probit(ends.x, ends.hessian)[row], modes.information),
-        modes.evaluations.index_add(0, of, ends.evaluations),
-    )
-
-
-def _led(
+def follow_leaders(
     goal: Objective,
     x: Float[Tensor, "source start parameter"],
     leader: Int[Tensor, "source start"],
@@ -229,71 +159,6 @@ def _led(
     row = torch.full(leader.shape, -1)
     row[of, at] = torch.arange(of.numel())
     return ends, of, row.gather(1, leader)
-
-
-def centred(problem: Problem, v: Float[Tensor, "source parameter"], late: Late | None = None) -> Problem:
-    """The problem whose likelihoods are exact at a fit, its fold moved until the energy scale stands.
-
-    Args:
-        problem: The batch, on the answer's own grid.
-        v: Probit coordinates of a fit of each source; where the fold moves, a better one is looked for from there.
-        late: Whether a limit of time has been reached: the fold stays where it is then.
-    """
-    v, moving = v.clone(), list(range(problem.sources))
-    for _ in range(CENTRES):
-        before = problem
-        problem = before.centred(problem.prior.to_theta(v[:, None]), moving)
-        moving = [source for source in moving if not problem.folds_like(before, source)]
-        if not moving or (late is not None and late()):
-            break
-        for source in moving:  # each alone: the same digits in any company
-            own = problem.select(torch.tensor([source]))
-            goal = Objective.of(own.at(SEARCH), "probit")
-            x = goal.from_theta(own.prior.to_theta(v[source][None, None]))
-            found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
-            v[source] = _rounded(goal, found)[0, 0]
-    return problem
-
-
-def _rounded(goal: Objective, found: Minima) -> Tensor:
-    """Ends in probit coordinates, on a grid a quarter as wide as the posterior: last digits depend on the company."""
-    curvature = goal.in_probit(found.x, found.information).diagonal(dim1=-2, dim2=-1)
-    step = torch.exp2(torch.floor(-0.5 * torch.log2(curvature.clamp(min=1.0)))) / 4.0
-    return torch.round(goal.to_probit(found.x) / step) * step
-
-
-def settle(problem: Problem, modes: Modes, late: Late | None = None) -> Modes:
-    """The modes of each source with a last few steps without its company, and put on a fine grid.
-
-    In a batch the last digits of a sum depend on what else is summed; a search that draws its random numbers by what it
-    has found turns them into another answer. From here on a source has the same digits in any company.
-
-    Args:
-        problem: The batch.
-        modes: Of `minimise`, or anything near; those at the same place are one.
-        late: Whether a limit of time has been reached.
-    """
-    v, objective, information = modes.v.clone(), modes.objective.clone(), modes.information.clone()
-    evaluations = modes.evaluations.clone()
-    for source in range(problem.sources):
-        alone = problem.select(torch.tensor([source]))
-        goal = Objective.of(alone, "probit")
-        at: dict[bytes, list[int]] = {}
-        for start in torch.isfinite(objective[source]).nonzero()[:, 0].tolist():
-            at.setdefault(v[source, start].numpy().tobytes(), []).append(start)
-        if not at:
-            continue
-        places = v[source, [starts[0] for starts in at.values()]][None]
-        held = torch.zeros_like(places, dtype=torch.bool)
-        near = descend(goal, goal.from_theta(alone.prior.to_theta(places)), held, SETTLING, 0.0, late)
-        rounded = torch.round(goal.to_probit(near.x) * FINEST) / FINEST
-        ends = descend(goal, goal.from_theta(alone.prior.to_theta(rounded)), held, 0, TOLERANCE)
-        bends = goal.in_probit(ends.x, ends.information)
-        for number, starts in enumerate(at.values()):
-            v[source, starts], objective[source, starts] = rounded[0, number], ends.value[0, number]
-            information[source, starts] = bends[0, number]
-        evaluations[source] += near.evaluations[0] + ends.evaluations[0]
-    return Modes(v, objective, information, evaluations)
 
 
 def find_minima(goal: Objective, starts: Float[Tensor, "source start parameter"], coarse: bool = True) -> Minima:
@@ -320,8 +185,8 @@ def find_minima(goal: Objective, starts: Float[Tensor, "source start parameter"]
         both = torch.cat([starts, found.x], dim=1)
         found = descend(cheap, both, torch.zeros_like(both, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
         evaluations = evaluations + found.evaluations
-    leader = _leaders(found)
-    ends, of, row = _led(goal, found.x, leader, torch.ones_like(leader, dtype=torch.bool), ITERATIONS)
+    leader = leaders_of(found)
+    ends, of, row = follow_leaders(goal, found.x, leader, torch.ones_like(leader, dtype=torch.bool), ITERATIONS)
     return Minima(
         x=ends.x[row],
         value=torch.where(torch.isfinite(ends.value), ends.value, torch.inf)[row],
@@ -365,7 +230,7 @@ def distances(
     return found
 
 
-def _leaders(ends: Minima) -> Int[Tensor, "source start"]:
+def leaders_of(ends: Minima) -> Int[Tensor, "source start"]:
     """For each start the best one that arrived at its place (often itself)."""
     sources, count, _ = ends.x.shape
     value = ends.value

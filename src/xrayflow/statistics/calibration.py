@@ -5,7 +5,7 @@ The source's counts mu are those of the response times exp(eta), in all bins tog
     eta = A Psi z,      z ~ N(0, I),      ln A ~ N(ln A0, AMPLITUDE_SPREAD),
 
 Psi the modes of `xrayflow.calibration` in the bins of the spectrum, A their amplitude, which is a nuisance; the
-background is not touched. z is integrated out about its peak (Laplace; `mode_basis` has peak and determinant),
+background is not touched. z is integrated out about its peak (Laplace; `mode_peak`, `mode_basis`),
 
     ln L(theta, A) = max_z [ln p(counts | mu exp(eta)) - |z|^2 / 2] - 1/2 ln det (I + A^2 Psi' W Psi),
 
@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -31,10 +32,12 @@ from torch import Tensor
 
 from xrayflow.calibration import BinModes, ModeSet
 from xrayflow.prior import Marginal
-from xrayflow.rows import runs
-from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance, trimmed
+from xrayflow.rows import Layout
+from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance
 from xrayflow.statistics.linear import LinearFit
-from xrayflow.statistics.mode_basis import ModeBasis, Peak, Seen
+from xrayflow.statistics.mode_basis import ModeBasis, Peak
+from xrayflow.statistics.mode_peak import drawn_errors, find_peak, gradient
+from xrayflow.statistics.seen import Seen, behind_slopes
 from xrayflow.statistics.shortfall import Shortfall
 
 AMPLITUDE = "calibration.lnA"
@@ -48,33 +51,36 @@ MOST_DECREMENT = 1.0
 
 
 @dataclass(frozen=True)
-class _Run:
-    """Rows of one source that follow each other, all their draws in one axis.
+class _Together:
+    """Rows of some sources, all draws of a source in one axis.
 
     Attributes:
-        part: The rows.
-        basis: Of the source.
-        seen: The source without errors of its response.
-        expected: (draw, bin) mu of all rows.
-        amplitude: (draw, 1) A.
-        shape: (row, draw) of what belongs to the batch.
+        layout: Which rows.
+        basis: Of the sources.
+        inner: The likelihood of the sources behind a response without errors.
+        seen: The same, as the search for a peak sees it.
+        expected: (source, draw, bin) mu.
+        amplitude: (source, 1 or draw, 1) A.
+        nuisance: (source, 1 or draw, nuisance) of the inner likelihood; None where it has none.
     """
 
-    part: slice
+    layout: Layout
     basis: ModeBasis
+    inner: Likelihood
     seen: Seen
-    expected: Float[Tensor, "draw bin"]
-    amplitude: Float[Tensor, "draw one"]
-    shape: tuple[int, int]
+    expected: Expected
+    amplitude: Tensor
+    nuisance: Tensor | None
 
+    @cached_property
     def peak(self) -> Peak:
         """The likeliest errors of the response."""
-        return self.basis.peak(self.expected, self.amplitude, self.seen)
+        return find_peak(self.basis, self.expected, self.amplitude, self.seen)
 
-    @property
-    def bins(self) -> int:
-        """How many the source has."""
-        return self.expected.shape[1]
+    @cached_property
+    def told(self) -> Expected:
+        """W at the peak."""
+        return self.seen.weight(self.peak.expected)
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,8 @@ class CalibratedLikelihood(Likelihood):
         shortfalls: What the inner likelihood of each lacks.
         inner: The likelihood behind a response without errors.
         modes: The set of modes.
-        bases: Of every source of the whole batch.
-        rows: (source,) places in `bases`.
+        basis: Of every source of the whole batch.
+        rows: (source,) places in `basis`.
     """
 
     counts: Tensor
@@ -98,7 +104,7 @@ class CalibratedLikelihood(Likelihood):
     shortfalls: tuple[Shortfall, ...]
     inner: Likelihood
     modes: ModeSet
-    bases: tuple[ModeBasis, ...]
+    basis: ModeBasis
     rows: Int[Tensor, " source"]
 
     @classmethod
@@ -110,14 +116,12 @@ class CalibratedLikelihood(Likelihood):
             modes: Of each source, all of one set.
         """
         every = range(len(modes))
-        bases = tuple(ModeBasis.of(modes[i], inner.select(torch.tensor([i]))) for i in every)
-        return cls._about(inner, modes[0].modes, bases, torch.arange(len(modes)))
+        bases = [ModeBasis.of(modes[i], inner.select(torch.tensor([i]))) for i in every]
+        return cls._about(inner, modes[0].modes, ModeBasis.joined(bases), torch.arange(len(modes)))
 
     @classmethod
-    def _about(
-        cls, inner: Likelihood, modes: ModeSet, bases: tuple[ModeBasis, ...], rows: Tensor
-    ) -> CalibratedLikelihood:
-        return cls(inner.counts, inner.systematic, inner.used, inner.shortfalls, inner, modes, bases, rows)
+    def _about(cls, inner: Likelihood, modes: ModeSet, basis: ModeBasis, rows: Tensor) -> CalibratedLikelihood:
+        return cls(inner.counts, inner.systematic, inner.used, inner.shortfalls, inner, modes, basis, rows)
 
     @property
     def name(self) -> str:
@@ -147,7 +151,7 @@ class CalibratedLikelihood(Likelihood):
     @property
     def nominal(self) -> Float[Tensor, " source"]:
         """A0."""
-        return torch.tensor([self.bases[row].nominal for row in self.rows.tolist()], dtype=torch.float64)
+        return self.basis.nominal[self.rows]
 
     def as_judged(self, nuisance: Nuisance) -> Nuisance:
         """At the nominal amplitude: a larger one would take in what the model lacks."""
@@ -168,15 +172,14 @@ class CalibratedLikelihood(Likelihood):
     def log_density(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
         """ln p(counts | expected, nuisance) with z integrated out."""
         found = expected.new_empty(expected.shape[:2])
-        for run in self._runs(expected, nuisance):
-            peak, basis, seen = run.peak(), run.basis, run.seen
-            gradient = basis.gradient(peak, seen.pull(peak.expected), run.amplitude)
+        for each in self._together(expected, nuisance):
+            peak, basis = each.peak, each.basis
+            slope = gradient(basis, peak, each.seen.by_eta(peak.expected), each.amplitude)
             # a draw that the data rule out may not have settled: what is there bounds its ln p from below
-            decrement = (gradient**2 * basis.inverse(run.amplitude)).sum(-1).clamp(max=MOST_DECREMENT)
-            determinant = basis.log_determinant(peak, seen.weight(peak.expected), run.amplitude)
-            value = seen.likelihood.log_density(peak.expected[None], seen.nuisance)[0]
-            value = value + 0.5 * (decrement - (peak.z**2).sum(-1) - determinant)
-            found[run.part] = value.reshape(run.shape)
+            decrement = (slope**2 * basis.inverse(each.amplitude)).sum(-1).clamp(max=MOST_DECREMENT)
+            determinant = basis.log_determinant(peak, each.told, each.amplitude)
+            value = each.inner.log_density(peak.expected, each.nuisance)
+            each.layout.put(found, value + 0.5 * (decrement - (peak.z**2).sum(-1) - determinant))
         return found
 
     def log_density_per_bin(self, expected: Expected) -> Expected:
@@ -190,19 +193,17 @@ class CalibratedLikelihood(Likelihood):
     def deviance(self, expected: Expected, nuisance: Nuisance | None = None) -> Float[Tensor, "source draw"]:
         """min_z (deviance of the inner likelihood + |z|^2)."""
         found = expected.new_empty(expected.shape[:2])
-        for run in self._runs(expected, nuisance):
-            peak = run.peak()
-            value = run.seen.likelihood.deviance(peak.expected[None], run.seen.nuisance)[0] + (peak.z**2).sum(-1)
-            found[run.part] = value.reshape(run.shape)
+        for each in self._together(expected, nuisance):
+            value = each.inner.deviance(each.peak.expected, each.nuisance) + (each.peak.z**2).sum(-1)
+            each.layout.put(found, value)
         return found
 
     def slope(self, expected: Expected, nuisance: Nuisance | None = None) -> Expected:
         """d ln L / d mu, bin by bin, z following mu; the determinant is held."""
         found = torch.zeros_like(expected)
-        for run in self._runs(expected, nuisance):
-            peak = run.peak()
-            own = run.seen.slope(peak.expected) * peak.bent
-            found[run.part, :, : run.bins] = own.reshape(*run.shape, -1)
+        for each in self._together(expected, nuisance):
+            own = each.inner.slope(each.peak.expected, each.nuisance) * each.peak.bent
+            each.layout.put(found[..., : own.shape[-1]], own)
         return found
 
     def curvature(
@@ -215,11 +216,11 @@ class CalibratedLikelihood(Likelihood):
         parameters = jacobian.shape[-1] + len(self.nuisances)
         gradient = expected.new_empty((*expected.shape[:2], parameters))
         information = expected.new_empty((*expected.shape[:2], parameters, parameters))
-        for run in self._runs(expected, nuisance):
-            own = jacobian[run.part, :, : run.bins].flatten(0, 1)
-            found = _curvature(run, own)
-            gradient[run.part] = found.gradient.reshape(*run.shape, -1)
-            information[run.part] = found.information.reshape(*run.shape, parameters, parameters)
+        for each in self._together(expected, nuisance):
+            own = each.layout.together(jacobian)[:, :, : each.expected.shape[-1]]
+            found = _curvature(each, own)
+            each.layout.put(gradient, found.gradient)
+            each.layout.put(information, found.information)
         return Curvature(gradient, information)
 
     def score(
@@ -232,12 +233,16 @@ class CalibratedLikelihood(Likelihood):
 
         It is 0 for the amplitude, which is not free where a fit is judged.
         """
-        found = expected.new_zeros((*expected.shape[:2], jacobian.shape[-1] + len(self.nuisances)))
-        for run in self._runs(expected, nuisance):
-            peak, slope = run.peak(), jacobian[run.part, : run.bins]
-            own = ((run.seen.pull(peak.expected) * peak.bent).reshape(*run.shape, -1)) @ slope
-            behind = run.seen.likelihood.score(peak.expected[None], slope[:1], run.seen.nuisance)[0, :, own.shape[-1] :]
-            found[run.part, :, :-1] = torch.cat([own, behind.reshape(*run.shape, -1)], dim=-1)
+        free = jacobian.shape[-1]
+        pulled = torch.zeros_like(expected)
+        found = expected.new_zeros((*expected.shape[:2], free + len(self.nuisances)))
+        for each in self._together(expected, nuisance):
+            own = each.seen.by_eta(each.peak.expected) / each.expected.clamp(min=1e-300)
+            each.layout.put(pulled[..., : own.shape[-1]], own)
+            first = jacobian[each.layout.places[:, 0], : own.shape[-1]]
+            behind = each.inner.score(each.peak.expected, first, each.nuisance)[..., free:]
+            each.layout.put(found[..., free:-1], behind)
+        found[..., :free] = pulled @ jacobian
         return found
 
     def linear(
@@ -248,18 +253,19 @@ class CalibratedLikelihood(Likelihood):
         nuisance: Nuisance | None = None,
     ) -> LinearFit:
         """A fit of a batch of one as linear, the modes among its columns."""
-        (run,) = self._runs(expected, nuisance)
-        peak, basis, seen = run.peak(), run.basis, run.seen
-        modes = run.amplitude[..., None] * basis.psi_at(peak) * peak.expected[..., None]
-        total = seen.likelihood.total(peak.expected[None], seen.nuisance)
+        (each,) = self._together(expected, nuisance)
+        peak, basis = each.peak, each.basis
+        modes = each.amplitude[..., None] * basis.psi_at(peak) * peak.expected[..., None]
+        total = each.inner.total(peak.expected, each.nuisance)
+        unit = float(basis.nominal) * self.modes.gain_offset, float(basis.nominal) * self.modes.gain_slope
         return LinearFit(
             residual=((self.counts - total) * self.used[:, None])[0, 0],
-            variance=seen.likelihood.variance(peak.expected[None], seen.nuisance)[0, 0],
-            columns=torch.cat([basis.bent_jacobian(peak, jacobian[0], run.amplitude), modes], -1)[0],
-            at=torch.cat([coordinates[0, 0], peak.z[0]]),
-            expected=peak.expected[0],
-            gain=(run.amplitude[0] * basis.gain_at(peak)[:, 0] * peak.expected[0]).T,
-            unit=(self.modes.gain_offset * basis.nominal, self.modes.gain_slope * basis.nominal),
+            variance=each.inner.variance(peak.expected, each.nuisance)[0, 0],
+            columns=torch.cat([basis.bent_jacobian(peak, jacobian, each.amplitude), modes], -1)[0, 0],
+            at=torch.cat([coordinates[0, 0], peak.z[0, 0]]),
+            expected=peak.expected[0, 0],
+            gain=(each.amplitude[0] * basis.gain_at(peak)[0, 0] * peak.expected[0, 0]).T,
+            unit=unit,
         )
 
     def replicate(
@@ -267,24 +273,21 @@ class CalibratedLikelihood(Likelihood):
     ) -> CalibratedLikelihood:
         """Another detector, and another observation with it: z drawn anew, then the counts."""
         seen = torch.zeros_like(expected)
-        for run in self._runs(expected, nuisance):
-            own = run.basis.replicated(run.expected, run.amplitude, generator)
-            seen[run.part, :, : run.bins] = own.reshape(*run.shape, -1)
+        for each in self._together(expected, nuisance):
+            own = drawn_errors(each.basis, each.expected, each.amplitude, generator)
+            each.layout.put(seen[..., : own.shape[-1]], own)
         inner = self.inner.replicate(seen, generator, self._inner(nuisance))
-        return self._about(inner, self.modes, self.bases, self.rows)
+        return self._about(inner, self.modes, self.basis, self.rows)
 
-    def centred(
-        self, expected: Float[Tensor, "source one bin"], nuisance: Nuisance | None = None
-    ) -> CalibratedLikelihood:
-        """With the bases that are exact where a model fits.
+    def centred(self, expected: Float[Tensor, "one one bin"], nuisance: Nuisance | None = None) -> CalibratedLikelihood:
+        """With the basis that is exact where a model of one source fits.
 
         Args:
-            expected: mu there, of each source of the whole batch.
+            expected: mu there.
             nuisance: As for `log_density`.
         """
-        runs = self._runs(expected, nuisance)
-        bases = tuple(run.basis.centred(run.expected[:1], run.amplitude[:1], run.seen) for run in runs)
-        return replace(self, bases=bases, rows=torch.arange(len(bases)))
+        (each,) = self._together(expected, nuisance)
+        return self._about(self.inner, self.modes, each.basis.about(each.peak, each.seen), torch.tensor([0]))
 
     def energy_scale(
         self, expected: Float[Tensor, "one one bin"], nuisance: Nuisance | None = None
@@ -298,10 +301,10 @@ class CalibratedLikelihood(Likelihood):
         Returns:
             Both, and the larger of them in standard deviations of what is believed at the nominal amplitude.
         """
-        (run,) = self._runs(expected, nuisance)
-        own = run.basis.scale_of(run.expected[:1], run.amplitude[:1], run.seen)
+        (each,) = self._together(expected, nuisance)
+        own = (each.amplitude[:, 0] * (each.peak.z @ each.basis.mixing.mT)[:, 0])[0]
         offset, slope = own.tolist() if own.numel() else (0.0, 0.0)
-        sd = max(abs(offset), abs(slope)) / run.basis.nominal
+        sd = max(abs(offset), abs(slope)) / float(each.basis.nominal)
         return (offset * self.modes.gain_offset, slope * self.modes.gain_slope), sd
 
     def told(self, modes: BinModes, scale: tuple[float, float]) -> CalibratedLikelihood:
@@ -313,8 +316,8 @@ class CalibratedLikelihood(Likelihood):
         """
         basis = ModeBasis.of(modes, self.inner)
         unit = torch.tensor([self.modes.gain_offset, self.modes.gain_slope], dtype=torch.float64).clamp(min=1e-30)
-        held = (torch.tensor(scale, dtype=torch.float64) / unit)[: basis.held.numel()]
-        return replace(self, bases=(replace(basis, held=held),), rows=torch.zeros(1, dtype=torch.int64))
+        held = (torch.tensor(scale, dtype=torch.float64) / unit)[: basis.held.shape[1]]
+        return self._about(self.inner, self.modes, replace(basis, held=held[None]), torch.tensor([0]))
 
     @classmethod
     def joined(cls, inner: Likelihood, each: Sequence[Likelihood]) -> CalibratedLikelihood:
@@ -325,62 +328,71 @@ class CalibratedLikelihood(Likelihood):
             each: One of each source.
         """
         own = [one for one in each if isinstance(one, CalibratedLikelihood)]
-        bases = tuple(one.bases[int(one.rows[0])] for one in own)
-        return cls._about(inner, own[0].modes, bases, torch.arange(len(bases)))
+        basis = ModeBasis.joined([one.basis.select(one.rows, one.used.shape[-1]) for one in own])
+        return cls._about(inner, own[0].modes, basis, torch.arange(len(own)))
 
     def select(self, sources: Int[Tensor, " chosen"]) -> CalibratedLikelihood:
         """The likelihood of some of the sources."""
-        return self._about(self.inner.select(sources), self.modes, self.bases, self.rows[sources])
+        return self._about(self.inner.select(sources), self.modes, self.basis, self.rows[sources])
 
     def _inner(self, nuisance: Nuisance | None) -> Tensor | None:
         """The nuisances of the inner likelihood."""
         return None if nuisance is None or nuisance.shape[-1] == 1 else nuisance[..., :-1]
 
-    def _runs(self, expected: Expected, nuisance: Nuisance | None) -> Iterator[_Run]:
-        """Rows of one source that follow each other, and have the same data, as draws of that source."""
-        is_replica = self.counts.shape[1] > 1  # each row has data of its own then
-        alike = ((row, slice(i, i + 1)) for i, row in enumerate(self.rows.tolist())) if is_replica else runs(self.rows)
-        for source, part in alike:
-            one = torch.tensor([part.start])
-            basis, bins, inner = self.bases[source], trimmed(self.used, one), self.inner.select(one)
-            own = None if nuisance is None else nuisance[part].flatten(0, 1)
-            amplitude = torch.full((1, 1), basis.nominal, dtype=torch.float64)
-            if own is not None:
-                amplitude = amplitude * torch.exp(own[:, -1:])
-            seen = Seen.of(inner, None if own is None or own.shape[-1] == 1 else own[None, :, :-1])
-            mu = expected[part, :, :bins].flatten(0, 1)
-            yield _Run(part, basis, seen, mu, amplitude, (part.stop - part.start, expected.shape[1]))
+    @cached_property
+    def _placed(self) -> tuple[tuple[Layout, ModeBasis, Likelihood], ...]:
+        """Rows that have the same source and data, together; and what those sources are."""
+        if self.counts.shape[1] > 1:  # a replica: each row has data of its own
+            layouts: tuple[Layout, ...] = (Layout.apart(self.rows),)
+        else:
+            layouts = Layout.of(self.rows)
+        found = []
+        for layout in layouts:
+            inner = self.inner.select(layout.places[:, 0])
+            found.append((layout, self.basis.select(layout.sources, inner.used.shape[-1]), inner))
+        return tuple(found)
+
+    def _together(self, expected: Expected, nuisance: Nuisance | None) -> Iterator[_Together]:
+        """All rows, those of a source as its draws."""
+        for layout, basis, inner in self._placed:
+            bins = inner.used.shape[-1]
+            mu, own, amplitude = layout.together(expected)[..., :bins], None, basis.nominal[:, None, None]
+            if nuisance is not None:
+                own = layout.together(nuisance.expand(-1, expected.shape[1], -1))
+                amplitude, own = amplitude * torch.exp(own[..., -1:]), self._inner(own)
+            yield _Together(layout, basis, inner, Seen.of(inner, own), mu, amplitude, own)
 
     def _at_peaks(self, expected: Expected, nuisance: Nuisance | None) -> Expected:
         """mu exp(eta) at the peaks."""
         found = torch.zeros_like(expected)
-        for run in self._runs(expected, nuisance):
-            found[run.part, :, : run.bins] = run.peak().expected.reshape(*run.shape, -1)
+        for each in self._together(expected, nuisance):
+            own = each.peak.expected
+            each.layout.put(found[..., : own.shape[-1]], own)
         return found
 
 
-def _curvature(run: _Run, jacobian: Float[Tensor, "draw bin parameter"]) -> Curvature:
-    """Of one source.
+def _curvature(each: _Together, jacobian: Float[Tensor, "source draw bin parameter"]) -> Curvature:
+    """Of some sources.
 
     Args:
-        run: Its rows.
+        each: Their rows.
         jacobian: d mu / d parameter.
     """
-    peak, basis, seen, amplitude = run.peak(), run.basis, run.seen, run.amplitude
+    peak, basis, amplitude, weight = each.peak, each.basis, each.amplitude, each.told
     bent = basis.bent_jacobian(peak, jacobian, amplitude)
-    told = basis.told(amplitude).expand(peak.z.shape[0], -1)
-    found = seen.likelihood.curvature(peak.expected[None], bent[None], seen.nuisance)
-    gradient, columns = found.gradient[0], bent
-    if seen.likelihood.nuisances:
-        columns = torch.cat([bent, seen.behind_slopes().expand(bent.shape[0], -1, -1)], -1)
+    found, columns = each.inner.curvature(peak.expected, bent, each.nuisance), bent
+    if each.nuisance is not None:
+        behind = behind_slopes(each.inner, each.nuisance)
+        columns = torch.cat([bent, behind.expand(-1, bent.shape[1], -1, -1)], -1)
     relative = columns / peak.expected.clamp(min=1e-300)[..., None]
-    information = basis.projected(relative, seen.weight(peak.expected), amplitude)
+    information = basis.projected(relative, weight, amplitude)
     # what is known of the nuisances beside the counts of the source's region
     own = jacobian.shape[-1]
-    weight = seen.weight(peak.expected)[..., None] / peak.expected.clamp(min=1e-300)[..., None] ** 2
-    beside = found.information[0, :, own:, own:] - columns[..., own:].mT @ (weight * columns[..., own:])
-    information[:, own:, own:] += beside
+    by_mean = weight[..., None] / peak.expected.clamp(min=1e-300)[..., None] ** 2
+    beside = found.information[..., own:, own:] - columns[..., own:].mT @ (by_mean * columns[..., own:])
+    information[..., own:, own:] += beside
+    told = basis.told(amplitude).expand(-1, peak.z.shape[1], -1)
     by_amplitude = (peak.z**2).sum(-1, keepdim=True) - told.sum(-1, keepdim=True)
     wide = torch.nn.functional.pad(information, (0, 1, 0, 1))
-    wide[:, -1, -1] = 2.0 * (told**2).sum(-1)
-    return Curvature(torch.cat([gradient, by_amplitude], -1), wide)
+    wide[..., -1, -1] = 2.0 * (told**2).sum(-1)
+    return Curvature(torch.cat([found.gradient, by_amplitude], -1), wide)
