@@ -55,7 +55,7 @@ def first_rows(network: Network, fresh: FreshSpectra) -> list[dict[str, float]]:
         rows.append(
             {
                 "counts": float(fresh.counts[source]),
-                "behind": float(corrected.facts.background[source] / fresh.counts[source].clamp(min=1.0)),
+                "behind": float(corrected.data.facts.background[source] / fresh.counts[source].clamp(min=1.0)),
                 "systematic": fresh.setup.believed.fraction,
                 "first": float(effective_sample_size(target - density)) / DRAWS,
                 "draw_us": 1e6 * (drawn - started) / DRAWS,

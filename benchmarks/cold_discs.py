@@ -51,7 +51,7 @@ BUDGET = SamplingBudget()
 
 def answered(problem: Problem, seed: int, rungs: Any = None) -> State:
     """At the top of the ladder, or of a part of it."""
-    guide = find_network(None, problem, problem.sets[0].spectra).posterior
+    guide = find_network(None, problem, problem.data.sets[0].spectra).posterior
     return climbed(problem, seed, BUDGET, guide, **({} if rungs is None else {"rungs": rungs}))
 
 
@@ -100,7 +100,7 @@ def rows_of(seeds: list[int]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "seed": seed,
-                "counts": float(problem.facts.counts[i]),
+                "counts": float(problem.data.facts.counts[i]),
                 "log_evidence": [known, known_error],
                 "cold_part": part,
                 "reference_good": all(is_good(one.drawn(i), BUDGET.ess) for one in (cold, warm)),

@@ -125,7 +125,7 @@ def ours(observations: Sequence[Observation], truths: np.ndarray, grouping: str,
 def optimism(observations: Sequence[Observation]) -> dict[str, float]:
     """Efficiency of first pilots over that of the fresh draws that follow, where no further round was asked for."""
     problem = build_problem(observations, FitSetup(systematic=0.0, model=MODEL))
-    guide = find_network(None, problem, problem.sets[0].spectra).posterior
+    guide = find_network(None, problem, problem.data.sets[0].spectra).posterior
     generators, budget = problem.generators(0), SamplingBudget()
     modes, corrected = find_modes(problem, budget.starts, generators, guide)
     first, guided = first_proposal(corrected, modes, guide)
@@ -196,7 +196,7 @@ def compiled(problem: Problem, theta: np.ndarray) -> dict[str, float]:
 
     from xrayflow.models.xspec import XspecLibrary
 
-    data = problem.sets[0]
+    data = problem.data.sets[0]
     edges, fold = data.forward.grid.energy_edges, data.forward.fold
     with XspecLibrary() as library:
 
@@ -241,7 +241,7 @@ def rivals(observations: Sequence[Observation], truths: np.ndarray, count: int) 
     rows = []
     for i in chosen.tolist():
         problem = build_problem([observations[i]], FitSetup(systematic=0.0, model=MODEL))
-        row: dict[str, Any] = {"counts": float(problem.facts.counts[0])}
+        row: dict[str, Any] = {"counts": float(problem.data.facts.counts[0])}
         for name, work in (
             ("laplace", partial(laplace, problem)),
             ("ultranest", partial(ultranest, problem)),

@@ -54,7 +54,7 @@ def efficiency(problem: Problem, proposal: Proposal, seed: int) -> tuple[list[fl
 
 def local_alone(problem: Problem, modes: Modes, network: Network) -> Proposal:
     """What a network's local flow sees from the modes, and nearly nothing else."""
-    said = find_network(network, problem, problem.sets[0].spectra).posterior
+    said = find_network(network, problem, problem.data.sets[0].spectra).posterior
     if said is None:
         raise TypeError("the network says nothing of these spectra")
     parts = []
@@ -72,14 +72,14 @@ def rows_of(whole: Problem, chosen: torch.Tensor, networks: list[Network], behin
     problem = whole.select(chosen)
     modes, corrected = find_modes(problem, 32, problem.generators(0), None)
     plain = Proposal(laplace_mixture(modes), tuple(Components.none() for _ in range(problem.sources)))
-    facts = corrected.facts
+    facts = corrected.data.facts
     rows: list[dict[str, Any]] = [
         {"counts": float(counts), "background": behind, "systematic": float(systematic), "modes": int(one.numel())}
         for counts, systematic, one in zip(facts.counts, facts.systematic, modes.distinct(), strict=True)
     ]
     proposals = {"laplace": (corrected, plain)}
     for network in networks:
-        said = find_network(network, problem, problem.sets[0].spectra).posterior
+        said = find_network(network, problem, problem.data.sets[0].spectra).posterior
         first, _, there = first_proposal(corrected, modes, said)
         proposals[f"{network.source} local"] = corrected, local_alone(corrected, modes, network)
         proposals[f"{network.source} first"] = there, first

@@ -166,7 +166,7 @@ def strip_cases(
             blind = stripped[i].modes
         rows.append(
             {
-                "counts": float(problem.facts.counts[i]),
+                "counts": float(problem.data.facts.counts[i]),
                 "parameter": problem.prior.names[side.coordinate],
                 "valley": split.depth,
                 "mass": split.above if side.sign > 0 else 1.0 - split.above,
@@ -199,7 +199,7 @@ def holds_a_mode(problem: Problem, source: int, drawn: WeightedDraws, modes: Mod
 def try_batch(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of those of some spectra that have two modes."""
     problem, truths = planted(FAMILIES[name], seeds)
-    guide = find_network(None, problem, problem.sets[0].spectra).posterior
+    guide = find_network(None, problem, problem.data.sets[0].spectra).posterior
     known = climbed(problem, 10, KNOWN, guide)
     kept, splits, sides = [], [], []
     for i, one in enumerate(exact.drawn for exact in candidates(known, problem)):

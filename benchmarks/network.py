@@ -159,7 +159,7 @@ def good_numbers(row: dict[str, Any]) -> bool:
 def answer(batch: SimulatedSet, chosen: torch.Tensor, network: str) -> list[Posterior]:
     """Some of the spectra, as a batch."""
     problem = batch.problem.select(chosen)
-    return infer_problem(problem, find_network(network, problem, problem.sets[0].spectra), seed=0)
+    return infer_problem(problem, find_network(network, problem, problem.data.sets[0].spectra), seed=0)
 
 
 def answered(batch: SimulatedSet, chosen: torch.Tensor, network: str) -> list[dict[str, Any]]:

@@ -148,7 +148,7 @@ def box_of(prior: Prior) -> tuple[Tensor, Tensor]:
 
 def statistic_of(problem: Problem) -> FitStatistic:
     """XSPEC's, of all sources."""
-    (data,) = problem.sets
+    (data,) = problem.data.sets
     return FitStatistic.of(data.spectra, data.choices)
 
 
@@ -220,7 +220,7 @@ def time_library(problem: Problem, sources: list[int], grid: Grid) -> dict[str, 
         cpu, child, wall = time.process_time(), child_seconds(library.pid), time.perf_counter()
         for source in sources:
             own = problem.select(torch.tensor([source]))
-            fold = Fold.of(own.sets[0].spectra, grid)
+            fold = Fold.of(own.data.sets[0].spectra, grid)
             result = pegged_lm(
                 lambda rows, at, fold=fold: fold(torch.from_numpy(photons(at[0].numpy()))[None])[:, 0],  # type: ignore[misc]
                 statistic_of(own),
@@ -268,7 +268,7 @@ def main() -> None:
         optimise_problem(few.select(torch.tensor([i])), "statistic", STARTS)
     alone = (time.process_time() - cpu) / few.sources
     library = {}
-    for name, grid in (("same_grid", problem.sets[0].forward.grid), ("1000_bins", Grid.log(0.01, 200.0, 1000))):
+    for name, grid in (("same_grid", problem.data.sets[0].forward.grid), ("1000_bins", Grid.log(0.01, 200.0, 1000))):
         own = time_library(problem, timed, grid)
         batched = float(str(simulated["ours_cpu_seconds_per_fit"]))
         # the library alone: what its models cost, without fold and loop, the most that can be said for it

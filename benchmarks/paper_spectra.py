@@ -52,7 +52,7 @@ def inputs_of(spectra: SimulatedSet, network: Network) -> dict[str, NetworkInput
         spectra: The noisy set.
         network: Whose bins.
     """
-    noisy = NetworkInput.stack([network.inputs(spectrum) for spectrum in spectra.problem.sets[0].spectra])
+    noisy = NetworkInput.stack([network.inputs(spectrum) for spectrum in spectra.problem.data.sets[0].spectra])
     expected = spectra.problem.expected(spectra.theta[:, None])[:, 0]
     counts = torch.zeros_like(noisy.counts)
     seen = noisy.noticed[0] > 0

@@ -81,7 +81,7 @@ def clean_set(folder: Path, count: int) -> tuple[Path, list[Source], str]:
     network = load_network("nicer-bhb-paper")
     counts = inputs_of(spectra, network)["clean"].counts
     sources = []
-    for number, spectrum in enumerate(spectra.problem.sets[0].spectra):
+    for number, spectrum in enumerate(spectra.problem.data.sets[0].spectra):
         pha, arf = spectrum.observation.pha, spectrum.observation.arf
         first = np.flatnonzero((pha.grouping == 1) & (pha.quality == 0))
         whole = np.zeros(pha.channel.size)

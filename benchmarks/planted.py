@@ -135,6 +135,6 @@ def planted(family: Family, seeds: Sequence[int]) -> tuple[Problem, list[dict[st
         found.append(simulate(template, source, truth, exposure, seed, f"planted-{seed}.pha"))
         truths.append({**truth, "exposure": exposure})
     problem = build_problem(found, family.setup)
-    own = problem.sets[0].forward.grid
+    own = problem.data.sets[0].forward.grid
     kept = np.unique(np.append(own.energy_edges[::THINNED], own.energy_edges[-1]))
     return problem.on(Grid(kept, f"every {THINNED}th edge of {own.description}")), truths

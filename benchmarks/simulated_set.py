@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from xrayflow.data import bundled_arf, bundled_pha, bundled_rmf
+from xrayflow.joint_data import JointData
 from xrayflow.ogip import Observation, read_arf, read_observation, read_rmf
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
@@ -90,14 +91,14 @@ def simulated_set(training_prior: TrainingPrior, model: str, count: int, seed: i
             _counted(template, layout, counts, float(exposure[i]), float(area[i]), f"{seed}:{i}", beta[i])
         )
     problem = build_problem(observations, setup)
-    data = replace(problem.sets[0], likelihood=_likelihood(problem, systematic))
+    data = replace(problem.data.sets[0], likelihood=_likelihood(problem, systematic))
     has_background = torch.from_numpy(beta.sum(axis=1) > 0)
-    return SimulatedSet(replace(problem, sets=(data,)), theta, systematic, has_background, rates.sum(-1))
+    return SimulatedSet(replace(problem, data=JointData((data,))), theta, systematic, has_background, rates.sum(-1))
 
 
 def _likelihood(problem: Problem, systematic: Tensor) -> CountLikelihood | MarginalisedCounts:
     """That of a problem, each source with a systematic error of its own."""
-    found, spectra = problem.sets[0].likelihood, problem.sets[0].spectra
+    found, spectra = problem.data.sets[0].likelihood, problem.data.sets[0].spectra
     if isinstance(found, MarginalisedCounts):
         priors = [modelled(spectrum) for spectrum in spectra]
         return MarginalisedCounts.of([spectrum.counts for spectrum in spectra], priors, systematic.tolist())

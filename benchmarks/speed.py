@@ -83,7 +83,7 @@ def problems() -> dict[tuple[str, str], Problem]:
 
 def forward_of(problem: Problem) -> Forward:
     """What makes expected counts."""
-    return problem.sets[0].forward
+    return problem.data.sets[0].forward
 
 
 def draws(problem: Problem, rows: int) -> Tensor:

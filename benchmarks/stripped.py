@@ -205,7 +205,7 @@ class StrippedDrawing:
 
 def keys_of(problem: Problem) -> list[str]:
     """The hash of each source's spectrum, which is the same in any company."""
-    return [spectrum.observation.pha.sha256 for spectrum in problem.sets[0].spectra]
+    return [spectrum.observation.pha.sha256 for spectrum in problem.data.sets[0].spectra]
 
 
 def without(modes: Modes, sides: Sequence[Side]) -> Modes:

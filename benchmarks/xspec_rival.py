@@ -67,7 +67,7 @@ class Rival:
             library: The library's process.
             problem: Of one source; gives response, data, statistic and box.
         """
-        (data,) = problem.sets
+        (data,) = problem.data.sets
         self.library, self.fold, self.counts = library, data.forward.fold, data.spectra[0].counts
         self.statistic = FitStatistic.of(data.spectra, data.choices)
         self.edges = data.forward.grid.energy_edges

@@ -44,12 +44,12 @@ def fitted(found: Observation, model: str = "powerlaw", statistic: str = "auto",
 
 def spectrum_of(problem: Problem, source: int = 0) -> Spectrum:
     """The bins of one source of one instrument."""
-    return problem.sets[0].spectra[source]
+    return problem.data.sets[0].spectra[source]
 
 
 def choice_of(problem: Problem, source: int = 0) -> StatisticChoice:
     """XSPEC's statistic of one source."""
-    return problem.sets[0].choices[source]
+    return problem.data.sets[0].choices[source]
 
 
 def statistic_per_bin(spectrum: Spectrum, choice: StatisticChoice, expected: Tensor, systematic: float = 0.0) -> Tensor:

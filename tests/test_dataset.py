@@ -12,6 +12,7 @@ from calibration_zoo import Bright, bright, detector, with_counts
 from xrayflow.calibration import BinModes
 from xrayflow.fitting import centred
 from xrayflow.folding import EXACT, Forward
+from xrayflow.joint_data import JointData
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
 from xrayflow.statistics import CalibratedLikelihood
@@ -34,10 +35,10 @@ def problem_of(one: Bright, offset: float = 0.0) -> tuple[Problem, torch.Tensor]
 def test_a_scale_that_is_off_goes_into_the_fold() -> None:
     problem, theta = problem_of(bright(3e6), 0.025)
     centred = problem.centred(theta)
-    offset, slope = centred.sets[0].spectra[0].gain
+    offset, slope = centred.data.sets[0].spectra[0].gain
     assert offset + 1.0 * slope == pytest.approx(0.025, abs=0.006)
-    before, after = (float(one.deviance(one.expected(theta), theta)) for one in (problem, centred))
-    bins = problem.sets[0].spectra[0].counts.size
+    before, after = (float(one.data.deviance(one.expected(theta), theta)) for one in (problem, centred))
+    bins = problem.data.sets[0].spectra[0].counts.size
     # what is left is no more than noise; linear in 25 eV it was
     assert after < before
     assert after < bins + 3.0 * np.sqrt(2.0 * bins)
@@ -46,21 +47,21 @@ def test_a_scale_that_is_off_goes_into_the_fold() -> None:
 def test_a_scale_that_is_right_leaves_the_fold_alone() -> None:
     problem, theta = problem_of(bright(1e6))
     centred = problem.centred(theta)
-    assert centred.sets[0].spectra[0].gain == (0.0, 0.0) or abs(centred.sets[0].spectra[0].gain[0]) < 0.006
+    assert centred.data.sets[0].spectra[0].gain == (0.0, 0.0) or abs(centred.data.sets[0].spectra[0].gain[0]) < 0.006
     assert centred.at(EXACT) is centred
 
 
 def test_the_prior_of_the_scale_stays_where_it_was() -> None:
     """Moving the edges changes no likelihood, but for what is not linear: the scale still pays for all of its shift."""
     problem, theta = problem_of(bright(3e5), 0.004)
-    data = problem.sets[0]
+    data = problem.data.sets[0]
     own = data.likelihood
     assert isinstance(own, CalibratedLikelihood)
     spectrum = replace(data.spectra[0], gain=(0.004, 0.0))
     forward = Forward.of(problem.model, [spectrum], data.forward.family.grid)
     modes = BinModes.of(data.spectra[0], own.modes, 1.0)
     shifted = replace(data, spectra=(spectrum,), forward=forward, likelihood=own.told(modes, spectrum.gain))
-    other = replace(problem, sets=(shifted,))
+    other = replace(problem, data=JointData((shifted,)))
     values = [float(one.centred(theta).log_likelihood(theta)) for one in (problem, other)]
     assert values[0] == pytest.approx(values[1], abs=0.1)
 
@@ -68,8 +69,8 @@ def test_the_prior_of_the_scale_stays_where_it_was() -> None:
 def test_what_is_asked_for_has_the_edges_of_its_file() -> None:
     problem, theta = problem_of(bright(3e6), 0.025)
     centred = problem.centred(theta)
-    assert centred.sets[0].spectra[0].gain != (0.0, 0.0)
-    assert centred.as_asked().sets[0].spectra[0].gain == (0.0, 0.0)
+    assert centred.data.sets[0].spectra[0].gain != (0.0, 0.0)
+    assert centred.as_asked().data.sets[0].spectra[0].gain == (0.0, 0.0)
 
 
 def test_a_fit_is_linear_in_the_priors_coordinates() -> None:
@@ -78,7 +79,7 @@ def test_a_fit_is_linear_in_the_priors_coordinates() -> None:
     (one,) = problem.linear(v)
     assert one.calibrated
     assert one.gain_offset == pytest.approx(0.010)
-    assert one.fit.columns.shape[0] == problem.sets[0].spectra[0].counts.size
+    assert one.fit.columns.shape[0] == problem.data.sets[0].spectra[0].counts.size
     step = torch.zeros_like(v)
     step[1] = 1e-4
     up, down = (problem.expected(problem.prior.to_theta((v + sign * step)[None, None]))[0, 0] for sign in (1, -1))
@@ -93,25 +94,16 @@ def test_a_fit_is_linear_in_the_priors_coordinates() -> None:
 def test_two_sources_get_edges_of_their_own() -> None:
     one = bright(3e6)
     problems = [problem_of(one, offset) for offset in (0.02, -0.02)]
-    observations = [p.sets[0].spectra[0].observation for p, _ in problems]
+    observations = [p.data.sets[0].spectra[0].observation for p, _ in problems]
     both = build_problem(observations, SETUP)
     theta = torch.cat([t for _, t in problems])
     together = centred(both, both.prior.to_probit(theta)[:, 0])
-    gains = [spectrum.gain[0] for spectrum in together.sets[0].spectra]
+    gains = [spectrum.gain[0] for spectrum in together.data.sets[0].spectra]
     assert gains[0] > 0.01
     assert gains[1] < -0.01
     # and what each would have alone, to the last digit
     for i, (problem, at) in enumerate(problems):
         alone = centred(problem, problem.prior.to_probit(at)[:, 0])
-        assert alone.sets[0].spectra[0].gain == together.sets[0].spectra[i].gain
+        assert alone.data.sets[0].spectra[0].gain == together.data.sets[0].spectra[i].gain
         own = together.select(torch.tensor([i]))
         assert torch.equal(own.log_likelihood(at), alone.log_likelihood(at))
-
-
-def test_the_amplitude_of_every_source_is_among_the_facts() -> None:
-    """Each by the year of its own response."""
-    one = bright(1e5).spectrum.observation
-    made = [replace(one, rmf=replace(one.rmf, year=year)) for year in (2018, 2024)]
-    assert build_problem(made, replace(SETUP, systematic="modes:nicer-v1")).facts.amplitude.tolist() == [2.0, 1.0]
-    assert build_problem(made, replace(SETUP, systematic="modes:3")).facts.amplitude.tolist() == [3.0, 3.0]
-    assert build_problem(made, replace(SETUP, systematic=0.0)).facts.amplitude.tolist() == [0.0, 0.0]

@@ -37,6 +37,8 @@ ROOMS = (
     "statistics",
     "linear_set",
     "dataset",
+    "facts",
+    "joint_data",
     "problem",
     "setup",
     "fitting",
@@ -192,7 +194,12 @@ def test_nothing_below_the_problem_looks_behind_it() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["problem.sets[0].forward", "self.problem.likelihood.variance(x)", "one.problem.spectra", "problem.select(i).fold"],
+    [
+        "problem.data.sets[0].forward",
+        "self.problem.likelihood.variance(x)",
+        "one.problem.spectra",
+        "problem.select(i).fold",
+    ],
 )
 def test_a_look_behind_the_problem_is_seen(tmp_path: Path, text: str) -> None:
     (tmp_path / "inference").mkdir()

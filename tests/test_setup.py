@@ -111,7 +111,7 @@ def test_wrong_names_are_refused_with_the_nearest(toy: Observation) -> None:
 def test_statistic_systematic_error_and_grid_reach_the_data(toy: Observation) -> None:
     grid = Grid.log(0.1, 12.0, 300)
     setup = FitSetup(model="powerlaw", statistic="chi2", grouping="min:20", systematic=0.03, grid=grid)
-    (data,) = build_problem([toy, toy], setup).sets
+    (data,) = build_problem([toy, toy], setup).data.sets
     assert isinstance(data.likelihood, GaussianLikelihood)
     assert data.likelihood.systematic.tolist() == [[0.03], [0.03]]
     assert data.forward.grid is grid
@@ -121,8 +121,8 @@ def test_statistic_systematic_error_and_grid_reach_the_data(toy: Observation) ->
 def test_spectra_that_are_binned_already_may_bring_their_statistics(toy: Observation) -> None:
     spectrum, model = toy.bin(((1.0, 6.0),), grouping="min:20"), parse_model("powerlaw")
     problem = problem_of([spectrum], model, Prior.of(model), FitSetup(), [choose(spectrum, "chi2")])
-    assert problem.statistic_names == ("chi2",)
-    assert isinstance(problem.sets[0].forward, Forward)
+    assert problem.data.statistic_names == ("chi2",)
+    assert isinstance(problem.data.sets[0].forward, Forward)
 
 
 def test_spectra_of_two_responses_are_no_batch(toy: Observation) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -203,34 +203,6 @@ class Calibration:
     name: str
     sha256: str
     amplitude: float
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of each source without its model.
-
-    Attributes:
-        names: (source,) file name of the first data set's spectrum.
-        counts: (source,) all noticed counts.
-        background: (source,) those that the background gives.
-        systematic: (source,) fractional error of the source model, the largest of the data sets.
-        amplitude: (source,) A0, at which calibration modes are believed, of the first data set; 0 without.
-        bins: (source,) noticed bins of all data sets.
-        are_counts: (source,) whether all data are counts, not numbers with Gaussian errors.
-    """
-
-    names: tuple[str, ...]
-    counts: Float[Tensor, " source"]
-    background: Float[Tensor, " source"]
-    systematic: Float[Tensor, " source"]
-    amplitude: Float[Tensor, " source"]
-    bins: Int[Tensor, " source"]
-    are_counts: Bool[Tensor, " source"]
-
-    @property
-    def net(self) -> Float[Tensor, " source"]:
-        """Counts above the background."""
-        return self.counts - self.background
 
 
 @dataclass(frozen=True)

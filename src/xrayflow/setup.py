@@ -212,7 +212,7 @@ def joint_problem(observations: Sequence[Observation], setups: Sequence[FitSetup
     """
     model, prior = setups[0].model_and_prior()
     each = [problem_of([setup.bin(one)], model, prior, setup) for one, setup in zip(observations, setups, strict=True)]
-    return Problem.of(model, prior, [data for one in each for data in one.sets])
+    return Problem.of(model, prior, [data for one in each for data in one.data.sets])
 
 
 def _can_be_split(spectrum: Spectrum, choice: StatisticChoice, treatment: BackgroundTreatment) -> bool:

@@ -57,7 +57,7 @@ def test_corrected_modes_are_those_of_the_exact_grid(
     problem = build_problem([toy, other], FitSetup(model="bbodyrad+bbodyrad", energies=BAND))
     starts, _ = starting_points(problem, 8, generators(2))
     modes, corrected = corrected_modes(problem, starts)
-    assert corrected.fidelity == SEARCH
+    assert corrected.data.fidelity == SEARCH
     assert modes.v.shape == starts.shape
     exact = minimise(problem, modes.v, near=True)
     for source, index in enumerate(modes.distinct()):
@@ -78,7 +78,7 @@ def test_a_corrected_problem_is_exact_at_few_places_and_that_is_counted(toy: Obs
     problem = build_problem([toy], FitSetup(model="bbodyrad+bbodyrad", energies=BAND))
     starts, _ = starting_points(problem, 40, generators(1))
     modes, corrected = corrected_modes(problem, starts)
-    correction = corrected.sets[0].forward.correction
+    correction = corrected.data.sets[0].forward.correction
     assert correction is not None
     assert 2 <= int(correction.known.sum()) <= MADE_EXACT
     assert int(modes.evaluations) > 40 * (1 + problem.parameters)
@@ -101,7 +101,7 @@ def test_a_start_that_ends_nowhere_is_no_place_to_be_exact_at(toy: Observation) 
     modes, corrected = corrected_modes(problem, starts)
     assert bool(torch.isinf(modes.objective[0]).all())
     assert bool(torch.isfinite(modes.objective[1]).all())
-    correction = corrected.sets[0].forward.correction
+    correction = corrected.data.sets[0].forward.correction
     assert correction is not None
     assert correction.known.any(-1).tolist() == [False, True]
 
@@ -141,8 +141,8 @@ def test_the_fold_has_the_energy_scale_of_the_best_fit(total: float, gain: tuple
     starts, _ = starting_points(problem, 6, generators(1))
     modes, corrected = corrected_modes(problem, starts)
     best = corrected.prior.to_theta(modes.v[:, modes.objective[0].argmin()][:, None])
-    assert corrected.folded_off(best) == []
-    (spectrum,) = corrected.sets[0].spectra
+    assert corrected.data.folded_off(best) == []
+    (spectrum,) = corrected.data.sets[0].spectra
     energy = np.array([1.0, 2.0, 6.0])
     wanted, found = (one[0] + one[1] * energy for one in (gain, spectrum.gain))
     assert np.abs(found - wanted).max() < 0.006
@@ -171,5 +171,5 @@ def test_a_centre_that_a_search_left_elsewhere_is_looked_at_again(monkeypatch: p
     assert asked[0] == [0, 1]
     assert asked[1] == [0]
     best = found.v[torch.arange(2), found.objective.argmin(-1)][:, None]
-    assert corrected.folded_off(corrected.prior.to_theta(best)) == []
+    assert corrected.data.folded_off(corrected.prior.to_theta(best)) == []
     assert torch.allclose(found.objective.amin(-1), wanted.objective.amin(-1), rtol=0, atol=0.3)

@@ -182,7 +182,7 @@ def test_a_systematic_error_is_said_to_have_no_place_in_a_statistic(toy: Observa
 
 def test_a_grid_can_be_given(toy: Observation) -> None:
     fit = optimise(toy, "powerlaw", energies=BAND, grid=Grid.log(0.1, 12.0, 300), starts=2)
-    assert "300 logarithmic bins" in fit.problem.grid
+    assert "300 logarithmic bins" in fit.problem.data.grid
     assert fit.dof == spectrum_of(fit.problem).counts.size - 2
 
 

@@ -64,7 +64,7 @@ def test_the_coarse_search_ends_at_the_minima_of_the_exact_grid() -> None:
     found = simulate(template, model, values, 300.0, 5)
     problem = build_problem([found], FitSetup(model=model))
     thin = problem.at(SEARCH)
-    edges, kept = (one.sets[0].forward.grid.energy_edges for one in (problem, thin))
+    edges, kept = (one.data.sets[0].forward.grid.energy_edges for one in (problem, thin))
     assert kept.size < 0.5 * edges.size
     assert set(kept) <= set(edges)
     assert thin.at(SEARCH) is thin

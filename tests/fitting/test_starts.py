@@ -41,7 +41,7 @@ def test_the_starting_points_meet_the_observed_counts(toy: Observation) -> None:
     problem = build_problem([toy], FitSetup(model="powerlaw", energies=BAND))
     starts, evaluations = starting_points(problem, 4, generators(1))
     expected = problem.expected(problem.prior.to_theta(starts)).sum(-1)
-    torch.testing.assert_close(expected, problem.facts.counts.expand_as(expected), rtol=5e-3, atol=0.0)
+    torch.testing.assert_close(expected, problem.data.facts.counts.expand_as(expected), rtol=5e-3, atol=0.0)
     assert evaluations.tolist() == [4 * CANDIDATES]
 
 

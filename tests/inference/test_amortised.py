@@ -74,7 +74,7 @@ def test_the_best_point_is_the_mode_next_to_the_likeliest_draw(problem: Problem,
     best = minimise(problem, place[None], objective="scale", near=True)
     np.testing.assert_allclose(answer.best, problem.prior.to_theta(best.v[0, 0]).numpy(), rtol=1e-3)
     draws = torch.from_numpy(answer.draws)[None]
-    assert answer.deviance.value < float(problem.deviance(problem.expected(draws), draws).min())
+    assert answer.deviance.value < float(problem.data.deviance(problem.expected(draws), draws).min())
 
 
 def test_with_a_normal_prior_the_best_point_is_the_posteriors_mode(problem: Problem, place: torch.Tensor) -> None:
@@ -94,7 +94,7 @@ def test_with_a_normal_prior_the_best_point_is_the_posteriors_mode(problem: Prob
     assert by_hand(np.array([answer.best[0], np.log10(answer.best[1])])) == pytest.approx(rival.fun, abs=1e-3)
     free = minimise(problem, place[None], objective="scale", near=True)
     assert abs(float(problem.prior.to_theta(free.v)[0, 0, 0]) - answer.best[0]) > 0.02
-    saturated = float(pulled.sets[0].likelihood.log_saturated())
+    saturated = float(pulled.data.sets[0].likelihood.log_saturated())
     at_best = float(pulled.log_likelihood(torch.from_numpy(answer.best)[None, None]))
     assert answer.deviance.value == pytest.approx(2.0 * (saturated - at_best), abs=1e-6)
     asked = np.isfinite(answer.log_likelihood)

@@ -80,14 +80,14 @@ def test_the_best_point_is_found_from_a_draw_where_the_modes_missed_it(candidate
     known = minimise(candidate.exact, candidate.modes.v[:, :4], objective="scale")
     at = candidate.exact.prior.to_theta(known.v[0, known.objective[0].argmin()])
     np.testing.assert_allclose(answer.best, at.numpy(), rtol=1e-3)
-    value = candidate.exact.deviance(candidate.exact.expected(at[None, None]), at[None, None])
+    value = candidate.exact.data.deviance(candidate.exact.expected(at[None, None]), at[None, None])
     assert answer.deviance.value == pytest.approx(float(value), abs=2e-3)
 
 
 def test_what_is_shown_of_the_best_point_is_of_the_answers_own_grid(candidate: Candidate, answer: Posterior) -> None:
     statistic, deviance = candidate.exact.shown_at(candidate.best.theta)
     assert (answer.statistic, answer.deviance) == (statistic, deviance)
-    assert answer.provenance.grid == candidate.exact.grid
+    assert answer.provenance.grid == candidate.exact.data.grid
     assert "thinned" not in answer.provenance.grid
 
 

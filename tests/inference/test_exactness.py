@@ -19,6 +19,7 @@ from xrayflow.inference.checks.verdict import GRID_SPREAD
 from xrayflow.inference.exactness import HIDDEN, MORE_PLACES, PARTS, SEEN, weighed_exactly
 from xrayflow.inference.ladder import State
 from xrayflow.inference.weights import log_mean_weight
+from xrayflow.joint_data import JointData
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
 
@@ -47,7 +48,7 @@ def never(source: int, problem: Problem, exactly: bool) -> State:
 
 def places(problem: Problem) -> int:
     """Where the first source of a corrected problem is exact."""
-    correction = problem.sets[0].forward.correction
+    correction = problem.data.sets[0].forward.correction
     assert correction is not None
     return int(correction.known[correction.rows[0]].sum())
 
@@ -56,11 +57,11 @@ def uncorrected(state: State, source: int = 0) -> State:
     """One source alone, with the same draws weighed on the search's grid, with nothing corrected."""
     at = torch.tensor([source])
     cheap = state.problem.select(at).at(SEARCH)
-    (data,) = cheap.sets
+    (data,) = cheap.data.sets
     correction = data.forward.correction
     assert correction is not None
     forward = replace(data.forward, correction=replace(correction, table=torch.zeros_like(correction.table)))
-    cheap = replace(cheap, sets=(replace(data, forward=forward),))
+    cheap = replace(cheap, data=JointData((replace(data, forward=forward),)))
     drawn = state.drawn(source)
     again = replace(drawn, log_target=cheap.log_target(drawn.v))
     generators = [torch.Generator().manual_seed(5)]
@@ -186,7 +187,7 @@ def assert_best(one: Candidate) -> None:
     known = minimise(one.exact, v, objective="scale", near=True)
     at = one.exact.prior.to_theta(known.v[0, known.objective[0].argmin()])
     places = (one.best.theta[None, None], at[None, None])
-    best, wanted = (one.exact.deviance(one.exact.expected(theta), theta) for theta in places)
+    best, wanted = (one.exact.data.deviance(one.exact.expected(theta), theta) for theta in places)
     assert float(best) == pytest.approx(float(wanted), abs=0.02)
 
 
@@ -203,7 +204,7 @@ def test_a_grid_of_ours_that_is_too_coarse_is_made_finer(bright: Problem, bins: 
 
     below = climbed(coarse)
     (one,) = weighed_exactly(below, coarse, True, climb_again)
-    assert one.exact.sets[0].forward.grid.energy_edges.size == PARTS[0] * bins + 1
+    assert one.exact.data.sets[0].forward.grid.energy_edges.size == PARTS[0] * bins + 1
     assert bool(again) == climbs
     assert float(change(one).abs().max()) <= FOLLOWS
     if climbs:
@@ -256,7 +257,7 @@ def test_a_line_narrower_than_the_searchs_bins_is_certified_like_any_other(narro
     for seed in (0, 1):
         (answer,) = infer_problem(narrow_line, seed=seed)
         assert answer.computation.status == "certified", answer.computation.reasons
-        saturated = float(narrow_line.sets[0].likelihood.log_saturated())
+        saturated = float(narrow_line.data.sets[0].likelihood.log_saturated())
         assert answer.deviance.value <= 2.0 * (saturated - answer.log_likelihood.max()) + 1e-4
 
 
@@ -267,13 +268,13 @@ def test_what_a_correction_hides_from_every_draw_is_seen_where_a_search_went(sta
     width = torch.linalg.inv(state.modes.information[0, state.modes.distinct()[0][0]])
     out = (mode + 3.0 * torch.linalg.cholesky(width)[:, -1])[None]
     further = own.corrected(own.prior.to_theta(out)[None], torch.ones((1, 1), dtype=torch.bool))
-    (data,) = further.sets
+    (data,) = further.data.sets
     correction = data.forward.correction
     assert correction is not None
     table = correction.table.clone()
     table[0, -1, 0] -= 0.003 * torch.linspace(-1.0, 1.0, table.shape[-1])
     forward = replace(data.forward, correction=replace(correction, table=table))
-    hiding = replace(further, sets=(replace(data, forward=forward),))
+    hiding = replace(further, data=JointData((replace(data, forward=forward),)))
     truth, seen = (float(of.log_target(out[None])) for of in (exact, hiding))
     assert seen < truth - HIDDEN
     assert truth > float(state.drawn(0).log_target.max()) - SEEN

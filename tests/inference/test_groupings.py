@@ -17,6 +17,7 @@ from xrayflow.errors import DataError
 from xrayflow.fitting import optimise, optimise_problem
 from xrayflow.inference import Posterior, infer
 from xrayflow.inference.checks.predictive import check
+from xrayflow.joint_data import JointData
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, blank_pha, read_observation, read_rmf
 from xrayflow.ogip.regroup import group_min
@@ -83,12 +84,12 @@ def test_chi2_and_a_counted_background_that_is_known_keep_their_groups(
     setup = FitSetup(model="powerlaw", energies=BAND, grouping="min:5", statistic=statistic, likelihood="known")
     problem = build_problem([found], setup)
     assert problem.as_asked() is problem
-    assert problem.sets[0].spectra[0].counts.size == found.bin(BAND, grouping="min:5").counts.size
+    assert problem.data.sets[0].spectra[0].counts.size == found.bin(BAND, grouping="min:5").counts.size
 
 
 def normal_posterior(problem: Problem, start: Tensor, generator: torch.Generator) -> Tensor:
     """(draw, parameter) of the normal approximation at the maximum of the likelihood."""
-    data = problem.sets[0]
+    data = problem.data.sets[0]
     best, counts = start, data.likelihood.counts[0, 0]
     for _ in range(5):
         expected, slope = (part[0, 0] for part in data.forward.linearised(best[None, None]))
@@ -107,11 +108,11 @@ def test_p_is_uniform_where_channels_hold_few_counts() -> None:
     start = torch.tensor([truth[name] for name in problem.prior.names], dtype=torch.float64)
     unit = problem.expected(start[None, None])[0]
     generator, found = torch.Generator().manual_seed(9), []
-    data, zeros = problem.sets[0], torch.zeros_like(unit)
+    data, zeros = problem.data.sets[0], torch.zeros_like(unit)
     fold = replace(data.forward.fold, area=data.forward.fold.area * 60.0 / float(unit.sum()))
     data = replace(data, forward=replace(data.forward, fold=fold))
     for row in torch.poisson((unit * 60.0 / unit.sum()).expand(60, -1), generator=generator):
         likelihood = CountLikelihood.of(row[None], zeros, zeros[:, 0], torch.ones_like(zeros))
-        given = replace(problem, sets=(replace(data, likelihood=likelihood),))
+        given = replace(problem, data=JointData((replace(data, likelihood=likelihood),)))
         found.append(check(given, normal_posterior(given, start, generator), generator).p_value)
     assert stats.kstest(found, "uniform").pvalue > 1e-3

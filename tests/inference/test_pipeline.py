@@ -105,7 +105,7 @@ def test_the_best_fit_is_where_scipy_ends_on_the_same_target(faint: Observation,
 
     options = {"xatol": 1e-7, "fatol": 1e-8}
     rival = minimize(by_hand, [1.5, -1.4], method="Nelder-Mead", options=options)
-    saturated = float(problem.sets[0].likelihood.log_saturated())
+    saturated = float(problem.data.sets[0].likelihood.log_saturated())
     assert answer.deviance.value == pytest.approx(2.0 * saturated + rival.fun, abs=1e-3)
     np.testing.assert_allclose(answer.best, [rival.x[0], 10.0 ** rival.x[1]], rtol=3e-3)
     assert by_hand(np.array([answer.best[0], np.log10(answer.best[1])])) == pytest.approx(rival.fun, abs=1e-3)

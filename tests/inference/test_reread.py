@@ -86,8 +86,8 @@ def test_an_answer_on_a_finer_grid_is_fitted_again_on_that(tmp_path: Path) -> No
         FitSetup(model=MODEL, freeze=FREEZE, energies=BAND, grouping="min:10"),
     ).finer(3)
     answer = infer_problem(problem)[0]
-    assert answer.best_fit().problem.grid == answer.provenance.grid == problem.grid
-    assert "each bin in 3" in problem.grid
+    assert answer.best_fit().problem.data.grid == answer.provenance.grid == problem.data.grid
+    assert "each bin in 3" in problem.data.grid
 
 
 def test_a_grid_of_the_users_own_is_told_to_be_given_again(tmp_path: Path) -> None:

@@ -161,12 +161,13 @@ def _steps(
         "statistic": {"name": choice.name, "reason": choice.reason},
     }
     problem = build_problem([observation], setup)
+    likelihood = problem.data.rests_on
     yield {
         "likelihood": {
-            "name": problem.likelihood_name,
-            "kind": problem.likelihood_kind,
-            "why": problem.likelihood_why,
-            "bins": int(problem.facts.bins[0]),
+            "name": likelihood.name,
+            "kind": likelihood.kind,
+            "why": likelihood.why,
+            "bins": int(problem.data.facts.bins[0]),
         },
         "remarks": list(problem.remarks),
     }

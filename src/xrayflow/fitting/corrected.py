@@ -178,9 +178,9 @@ def _at_rest(
 
 def _moved(problem: Problem, places: _Places, centre: Float[Tensor, "source parameter"]) -> list[int]:
     """Sources whose best place is another one than the place that the likelihood is exact about."""
-    if all(one.calibration is None for one in problem.sets):
+    if all(one.calibration is None for one in problem.data.sets):
         return []
-    off = problem.folded_off(problem.prior.to_theta(places.best[:, None]))
+    off = problem.data.folded_off(problem.prior.to_theta(places.best[:, None]))
     way = places.best - centre
     away = (way[:, None] @ places.information @ way[..., None])[:, 0, 0] > MOVED**2
     return sorted({*off, *away.nonzero()[:, 0].tolist()})
@@ -204,7 +204,7 @@ def _centred_at(
     for _ in range(CENTRES):
         before = problem
         problem = before.centred(problem.prior.to_theta(v[:, None]), moving)
-        moving = [source for source in moving if not problem.folds_like(before, source)]
+        moving = [source for source in moving if not problem.data.folds_like(before.data, source)]
         if not moving or (late is not None and late()):
             break
         for source in moving:  # each alone: the same digits in any company

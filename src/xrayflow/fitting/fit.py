@@ -74,8 +74,8 @@ class BestFit:
         return Objective.of(self.problem, "statistic" if self.objective == "statistic" else "scale")
 
     def __str__(self) -> str:
-        title = self.problem.of_statistic().likelihood_name if self.objective == "statistic" else "-2 log posterior"
-        lines = [f"{self.problem.model.text}  {self.problem.facts.names[0]}"]
+        title = self.problem.of_statistic().data.rests_on.name if self.objective == "statistic" else "-2 log posterior"
+        lines = [f"{self.problem.model.text}  {self.problem.data.facts.names[0]}"]
         for marginal, value, error, limit in zip(
             self.problem.prior.marginals, self.theta, self.errors, self.limits, strict=True
         ):
@@ -116,7 +116,7 @@ def best_of(problem: Problem, objective: str, goal: Objective, ends: Minima, sou
         objective=objective,
         theta=theta.numpy(),
         value=best,
-        dof=int(problem.facts.bins[source]) - x.numel(),
+        dof=int(problem.data.facts.bins[source]) - x.numel(),
         covariance=covariance.numpy(),
         limits=tuple("lower" if lo else "upper" if hi else "" for lo, hi in zip(lower, upper, strict=True)),
         converged=bool(ends.converged[source, at]),
@@ -227,7 +227,7 @@ def optimise_problem(
         raise DataError(f"objective '{objective}' does not exist{nearest(objective, OBJECTIVES)}")
     if starts < 1:
         raise DataError(f"starts = {starts}: give at least one")
-    if objective == "statistic" and bool((problem.facts.systematic > 0).any()):
+    if objective == "statistic" and bool((problem.data.facts.systematic > 0).any()):
         warnings.warn(
             "XSPEC's statistic has no place for --systematic; it is left out here, and the posterior has it",
             XrayflowWarning,

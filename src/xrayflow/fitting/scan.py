@@ -80,7 +80,7 @@ def _scan(
 ) -> tuple[Float[Tensor, "place parameter"], Float[Tensor, " place"], int]:
     """Where all but the place come to rest, at each of a batch of one; the evaluations."""
     goal, own = Objective.of(problem, objective), problem.model.free[place].component
-    keV = problem.places()
+    keV = problem.data.places()
     theta = goal.to_theta(start)[None].repeat(keV.numel(), 1)
     theta[:, place] = keV
     box = problem.prior.box

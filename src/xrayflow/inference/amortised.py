@@ -20,7 +20,7 @@ from xrayflow.files import package_versions
 from xrayflow.fitting import centred, minimise
 from xrayflow.inference.checks import predictive
 from xrayflow.inference.checks.verdict import Computation, find_flags, judge_fit
-from xrayflow.inference.parts import MAKERS, BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
+from xrayflow.inference.parts import MAKERS, BestPoint, Draws, Provenance, Weighing
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.nuisance import Nuisances
 from xrayflow.networks import NeuralPosterior
@@ -64,7 +64,7 @@ def answer_amortised(
     return Posterior(
         model=problem.model,
         prior=problem.prior,
-        data=problem.observed(),
+        data=problem.data.observed(),
         sample=Draws(
             theta.numpy(),
             np.zeros(draws),
@@ -81,12 +81,12 @@ def answer_amortised(
             evaluations={"draws": int(asked.shape[0]), "tails": 0, "optimise": polish},
         ),
         best_point=BestPoint(best.numpy(), statistic, deviance),
-        likelihood=LikelihoodFacts.of(problem),
+        likelihood=problem.data.rests_on,
         predictive=predicted,
         computation=Computation("approximate", (said, *left)),
         fit=judge_fit(predicted, deviance.value, deviance.dof),
         flags=find_flags(problem.prior, theta, np.full(draws, 1.0 / draws), 1),
-        provenance=Provenance(seed, problem.grid, package_versions(*MAKERS), network.name, notes=problem.remarks),
+        provenance=Provenance(seed, problem.data.grid, package_versions(*MAKERS), network.name, notes=problem.remarks),
         mode="amortised",
         reconstruction=network.reconstruction(0, asked[:, : own.shape[1]]),
     )

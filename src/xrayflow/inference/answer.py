@@ -21,7 +21,7 @@ from xrayflow.inference.checks.verdict import (
     judge_fit,
 )
 from xrayflow.inference.ladder import SamplingBudget
-from xrayflow.inference.parts import MAKERS, BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
+from xrayflow.inference.parts import MAKERS, BestPoint, Draws, Provenance, Weighing
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.weights import log_evidence_error, log_mean_weight, pareto_k, systematic_rows
@@ -97,7 +97,7 @@ def judge(
     asked, best = one.exact.as_asked(), one.best.theta
     statistic, deviance = one.exact.shown_at(best, asked)
     shown = problem if asked is one.exact else asked.corrected(best[None, None], torch.ones((1, 1), dtype=torch.bool))
-    likelihood = LikelihoodFacts.of(problem)
+    likelihood = problem.data.rests_on
     picked = problem.prior.to_theta(resampled(drawn, predictive.DRAWS, one.generator))
     predicted = predictive.check(problem, picked, one.generator, shown)
     misfit = find_misfit(one.exact, one.exact.prior.to_probit(best), one.generator)
@@ -124,7 +124,7 @@ def judge(
     return Posterior(
         model=problem.model,
         prior=problem.prior,
-        data=one.exact.observed(),
+        data=one.exact.data.observed(),
         sample=Draws(
             theta.numpy(),
             log_weight.numpy(),
@@ -154,7 +154,7 @@ def judge(
         flags=found.flags(problem.model_prior, theta, weights, modes.shape[0]),
         provenance=Provenance(
             seed,
-            one.exact.grid,
+            one.exact.data.grid,
             package_versions(*MAKERS),
             notes=(*problem.remarks, *found.notes),
             block=budget.draws,

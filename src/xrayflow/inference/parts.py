@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from xrayflow.dataset import Calibration, Value
-from xrayflow.problem import Problem
-from xrayflow.statistics import BackgroundTreatment
+from xrayflow.dataset import Value
 
 MAKERS = ("torch", "numpy", "scipy", "astropy")
 """Packages that compute an answer."""
@@ -70,46 +68,6 @@ class BestPoint:
     theta: NDArray[np.float64]
     statistic: Value
     deviance: Value
-
-
-@dataclass(frozen=True)
-class LikelihoodFacts:
-    """What the posterior rests on.
-
-    Attributes:
-        name: For products.
-        kind: exact, approximate or profile.
-        why: Why it is not exact, in words.
-        systematic: Fractional error of the source model in every bin.
-        background: What was made of a background.
-        calibration: What was believed of the response; None where it was taken at its word.
-    """
-
-    name: str
-    kind: str
-    why: str
-    systematic: float
-    background: BackgroundTreatment = field(default_factory=BackgroundTreatment)
-    calibration: Calibration | None = None
-
-    @classmethod
-    def of(cls, problem: Problem) -> LikelihoodFacts:
-        """Those of a batch of one."""
-        systematic = float(problem.facts.systematic[0])
-        return cls(
-            problem.likelihood_name,
-            problem.likelihood_kind,
-            problem.likelihood_why,
-            systematic,
-            problem.treatment,
-            problem.calibration,
-        )
-
-    @property
-    def asked(self) -> float | str:
-        """The systematic error in the words of `--systematic`."""
-        modes = self.calibration
-        return self.systematic if modes is None else f"modes:{modes.name}:{modes.amplitude:g}"
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from xrayflow.dataset import ObservedData, Value
 from xrayflow.errors import DataError
+from xrayflow.facts import LikelihoodFacts
 from xrayflow.files import SCHEMA_VERSION
 from xrayflow.fitting import BestFit
 from xrayflow.inference.checks.misfit import Misfit
 from xrayflow.inference.checks.predictive import Predictive
 from xrayflow.inference.checks.verdict import Computation, Evidence, FitQuality, overall
 from xrayflow.inference.flux import MOST, PARTS, SHOWN_BAND, BandFlux, ModelDraws, fitted_band, flux_rows
-from xrayflow.inference.parts import BestPoint, Draws, LikelihoodFacts, Provenance, Weighing
+from xrayflow.inference.parts import BestPoint, Draws, Provenance, Weighing
 from xrayflow.inference.reread import fit_again, fit_statistic_again, read_problem
 from xrayflow.inference.weights import LEVELS, shown_quantiles, systematic_rows, weighted_quantile
 from xrayflow.models import Model

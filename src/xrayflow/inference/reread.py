@@ -71,7 +71,7 @@ def _problem(data: ObservedData, setup: FitSetup, grid: str) -> Problem:
     """The problem on the grid that was used: the response's own, or the finer one of the check."""
     problem = build_problem([_read(data)], setup)
     for same in (problem, problem.finer(3)):
-        if same.grid == grid:
+        if same.data.grid == grid:
             return same
     raise DataError(
         f"{data.pha.name}: was answered on the energy grid '{grid}'; give that grid to optimise, and its fit to error"

@@ -17,6 +17,7 @@ from fit_zoo import observation
 from xrayflow.folding import Forward
 from xrayflow.inference import infer, infer_problem
 from xrayflow.inference.checks.missing import COLUMNS, DEPTH, LINE_EV, Microscope, _kinds, find_missing
+from xrayflow.joint_data import JointData
 from xrayflow.models import parse_model
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
@@ -34,7 +35,7 @@ def toy() -> Problem:
 
 def spectrum_of(text: str, theta: list[float], seed: int, move: tuple[float, float] = (0.0, 0.0)) -> Problem:
     """The problem with counts of another model, seen by a detector whose energy scale is off."""
-    (data,) = toy().sets
+    (data,) = toy().data.sets
     seen = replace(data.spectra[0], gain=move)
     forward = Forward.of(parse_model(text), [seen], data.forward.grid)
     mean = forward.expected(torch.tensor([[theta]], dtype=torch.float64))[0]
@@ -42,7 +43,7 @@ def spectrum_of(text: str, theta: list[float], seed: int, move: tuple[float, flo
     likelihood = type(data.likelihood).of(
         counts, data.likelihood.background, data.likelihood.systematic[:, 0], data.likelihood.used
     )
-    return replace(toy(), sets=(replace(data, likelihood=likelihood),))
+    return replace(toy(), data=JointData((replace(data, likelihood=likelihood),)))
 
 
 def best_of(problem: Problem) -> torch.Tensor:

@@ -13,6 +13,7 @@ from scipy import stats
 from fit_zoo import BAND, observation, spectrum_of
 from xrayflow.inference.checks.predictive import CLEAR, DRAWS, REPLICATES, Predictive, check
 from xrayflow.inference.checks.verdict import MOST_DEVIATION
+from xrayflow.joint_data import JointData
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
 from xrayflow.statistics import CountLikelihood
@@ -29,12 +30,12 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
 
 def with_counts(problem: Problem, counts: torch.Tensor, exposure: float = 1.0) -> Problem:
     """The problem with other counts, of another exposure."""
-    (data,) = problem.sets
+    (data,) = problem.data.sets
     assert isinstance(data.likelihood, CountLikelihood)
     before, fold = data.likelihood, data.forward.fold
     likelihood = CountLikelihood.of(counts, before.background, before.systematic[:, 0], before.used)
     forward = replace(data.forward, fold=replace(fold, area=fold.area * exposure))
-    return replace(problem, sets=(replace(data, likelihood=likelihood, forward=forward),))
+    return replace(problem, data=JointData((replace(data, likelihood=likelihood, forward=forward),)))
 
 
 def checked(problem: Problem, counts: torch.Tensor, seed: int, exposure: float = 1.0, draws: int = DRAWS) -> Predictive:
@@ -106,13 +107,13 @@ def test_a_p_value_that_is_clear_takes_one_replica_of_each_draw_and_a_small_one_
 ) -> None:
     """p is (k + 1) / (n + 1) of all n replicas that were made."""
     made: list[int] = []
-    replicate = Problem.replicate
+    replicate = JointData.replicate
 
-    def counting(self: Problem, expected: torch.Tensor, theta: torch.Tensor, generator: torch.Generator) -> Problem:
+    def counting(self: JointData, expected: torch.Tensor, theta: torch.Tensor, generator: torch.Generator) -> JointData:
         made.append(expected.shape[1])
         return replicate(self, expected, theta, generator)
 
-    monkeypatch.setattr(Problem, "replicate", counting)
+    monkeypatch.setattr(JointData, "replicate", counting)
     mean = problem.expected(TRUTH[None, None])[0]
     for excess, replicates in ((1.0, 1), (1.02, None), (1.3, REPLICATES)):
         made.clear()
@@ -130,7 +131,7 @@ def test_bands_hold_the_spread_of_the_draws_and_the_background(tmp_path: Path) -
     answer = check(problem, theta, torch.Generator().manual_seed(4))
     one = problem.expected(TRUTH[None, None])[0, 0].numpy()
     np.testing.assert_allclose(answer.expected, np.outer([0.82, 1.0, 1.18], one), rtol=1e-6)
-    (data,) = problem.sets
+    (data,) = problem.data.sets
     assert isinstance(data.likelihood, CountLikelihood)
     np.testing.assert_allclose(answer.total - answer.expected, np.tile(data.likelihood.background.numpy(), (3, 1)))
     np.testing.assert_allclose(answer.energy**2, data.spectra[0].energy_lo * data.spectra[0].energy_hi)
@@ -161,8 +162,8 @@ def test_one_component_is_the_model_itself(problem: Problem) -> None:
 
 def test_bins_of_several_data_sets_stand_end_to_end(problem: Problem) -> None:
     """Twice the same data: twice the same residuals, and a window does not reach into the other set."""
-    (data,) = problem.sets
-    joint = replace(problem, sets=(data, data))
+    (data,) = problem.data.sets
+    joint = replace(problem, data=JointData((data, data)))
     theta = TRUTH.expand(20, -1)
     alone, both = (check(one, theta, torch.Generator().manual_seed(5)) for one in (problem, joint))
     for name in ("energy_lo", "counts", "deviation", "excess", "variance"):

@@ -188,13 +188,13 @@ def _changes(
     progress: Callable[[str, float], None] | None,
 ) -> Iterator[Float[Tensor, "spectrum bin"]]:
     """By how much the residuals of simulated spectra, seen from the best fit, differ from the observed ones."""
-    theta = problem.as_judged(problem.prior.to_theta(v)[None, None])
+    theta = problem.data.as_judged(problem.prior.to_theta(v)[None, None])
     expected = problem.expected(theta)
-    observed = problem.residuals(expected, theta)[0]
+    observed = problem.data.residuals(expected, theta)[0]
     for done in range(0, simulated, AT_ONCE):
         count = min(AT_ONCE, simulated - done)
         many, here = (of.expand(-1, count, -1).contiguous() for of in (expected, theta))
-        replica = problem.replicate(many, here, generator)
+        replica = problem.data.replicate(many, here, generator)
         yield replica.residuals(many, here)[0] - observed
         if progress is not None:
             progress("simulating", (done + count) / simulated)

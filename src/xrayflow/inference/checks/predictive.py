@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xrayflow.joint_data import JointData
 from xrayflow.models import additive_components
 from xrayflow.problem import Problem
 
@@ -97,19 +98,19 @@ def check(problem: Problem, theta: Tensor, generator: torch.Generator, asked: Pr
         generator: For the simulated counts.
         asked: The same in the bins that were asked for, as `as_asked` makes it where it is not given.
     """
-    here = problem.as_judged(theta[None])
+    here = problem.data.as_judged(theta[None])
     expected = problem.expected(here)
     # a mean slope serves all draws: the score's mean is 0 with any
-    slope = problem.mean_jacobian(here[:, :: max(theta.shape[0] // SLOPES, 1)])
+    slope = problem.data.mean_jacobian(here[:, :: max(theta.shape[0] // SLOPES, 1)])
 
-    def distance(data: Problem) -> tuple[Tensor, Tensor]:
+    def distance(data: JointData) -> tuple[Tensor, Tensor]:
         """(draw,) deviance and (draw, parameter) score."""
         return data.deviance(expected, here)[0], data.score(expected, here, slope)[0]
 
-    observed, own = distance(problem)
+    observed, own = distance(problem.data)
     simulated, p_value = [], 0.0
     for _ in range(REPLICATES):
-        simulated.append(distance(problem.replicate(expected, here, generator)))
+        simulated.append(distance(problem.data.replicate(expected, here, generator)))
         deviance, score = (torch.stack(part) for part in zip(*simulated, strict=True))
         told = _told_by_score(deviance, score)
         exceed = int((deviance - score @ told >= observed - own @ told).sum())

@@ -59,7 +59,7 @@ def guided_from_modes(problem: Problem, modes: Modes, guide: Guide) -> list[Guid
         modes: Where its starts ended.
         guide: What a network says of the same sources.
     """
-    facts, nuisances = problem.facts, problem.parameters - len(problem.model.free)
+    facts, nuisances = problem.data.facts, problem.parameters - len(problem.model.free)
     numbers = mode_numbers(facts.counts, facts.background, facts.systematic)
     found: list[Guided | None] = []
     for source, every in enumerate(modes.distinct()):

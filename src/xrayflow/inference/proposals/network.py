@@ -126,7 +126,7 @@ def find_network(
         return nothing
     if not isinstance(found, Network):
         found = _loaded(found)
-    facts = problem.facts
+    facts = problem.data.facts
     try:
         if not bool(facts.are_counts.all()):
             raise MismatchError("it takes counts, and these data come with Gaussian errors")
@@ -204,9 +204,9 @@ def require_network(said: NetworkProposal, problem: Problem) -> NeuralPosterior:
     if said.posterior is None:
         why = next((note for note in said.notes if note), f"no shipped network was made for {problem.model.text}")
         raise NetworkError(f"--amortised: {why}; give one with --network, or leave --amortised out")
-    amortised, modes = said.posterior, problem.calibration
+    amortised, modes = said.posterior, problem.data.rests_on.calibration
     refuse_unknown_modes(amortised.network, "" if modes is None else modes.name)
-    for source, where in enumerate(problem.facts.names):
+    for source, where in enumerate(problem.data.facts.names):
         if why := amortised.absence(source):
             raise NetworkError(
                 f"{where}: the network {amortised.name} cannot answer alone: {why}; leave --amortised out"

@@ -179,6 +179,6 @@ def _score_slopes(problem: Problem, expected: Tensor, theta: Tensor) -> Float[Te
     nothing = torch.zeros((1, expected.shape[-1], free), dtype=torch.float64)
     with torch.enable_grad():
         at = expected.detach().clone().requires_grad_(True)
-        score = problem.score(at, theta, nothing)[0, 0, free:]
+        score = problem.data.score(at, theta, nothing)[0, 0, free:]
         rows = [torch.autograd.grad(one, at, retain_graph=True, allow_unused=True)[0] for one in score]
     return torch.stack([torch.zeros_like(at[0, 0]) if row is None else row[0, 0] for row in rows]).detach()

@@ -60,7 +60,7 @@ class Target:
             inputs: The spectrum in the network's bins.
             group: What it belongs to.
         """
-        data = fit.problem.observed()[0]
+        data = fit.problem.data.observed()[0]
         return cls(
             data.pha.name,
             data.sha256["pha"],
@@ -71,7 +71,7 @@ class Target:
             torch.tensor([EDGES[limit] for limit in fit.limits], dtype=torch.float64),
             float(fit.value),
             fit.dof,
-            fit.problem.statistic_names[0],
+            fit.problem.data.statistic_names[0],
             bool(fit.converged),
         )
 

@@ -44,7 +44,7 @@ def reduced_of(
     for observations in observations_of(files[:most], rmf):
         problem = with_xspecs_statistic(observations, setup)
         done = statistics.total()
-        statistics.update(problem.statistic_names)
+        statistics.update(problem.data.statistic_names)
         found.append(reduced_statistic(problem, together[done : statistics.total()]))
         if progress is not None:
             progress("folding", statistics.total() / most)
@@ -59,7 +59,7 @@ def reduced_statistic(problem: Problem, theta: Float[Tensor, "source draw parame
         problem: The batch.
         theta: Parameters in their units.
     """
-    dof = problem.facts.bins - theta.shape[-1]
+    dof = problem.data.facts.bins - theta.shape[-1]
     return np.asarray((problem.statistic(theta) / dof[:, None]).numpy())
 
 
