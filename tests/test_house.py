@@ -40,6 +40,7 @@ ROOMS = (
     "facts",
     "joint_data",
     "problem",
+    "shown",
     "setup",
     "fitting",
     "simulate",

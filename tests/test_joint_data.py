@@ -24,6 +24,7 @@ from xrayflow.prior import Marginal, Prior, log_standard_normal
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup
 from xrayflow.setup import problem_of as problem_of_spectra
+from xrayflow.shown import predictions
 from xrayflow.statistics import CountLikelihood, Curvature, StatisticChoice
 
 CSTAT = StatisticChoice("cstat", "", gaussian=False)
@@ -197,7 +198,7 @@ def test_data_sets_of_one_source_add_their_likelihoods(
     one = joint.select(torch.tensor([1]))
     torch.testing.assert_close(one.log_likelihood(theta[1:]), joint.log_likelihood(theta)[1:])
     assert [found.pha.parent.name[:3] for found in one.data.observed()] == ["one", "two"]
-    assert [part.expected.shape[-1] for part in one.predictions(one.expected(theta[1:]), theta[1:])] == [
+    assert [part.expected.shape[-1] for part in predictions(one, one.expected(theta[1:]), theta[1:])] == [
         one.data.sets[number].spectra[0].counts.size for number in (0, 1)
     ]
     assert len({generator.initial_seed() for problem in (joint, *alone) for generator in problem.generators(0)}) == 6

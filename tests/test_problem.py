@@ -341,34 +341,6 @@ def test_matched_norms_give_the_observed_counts_within_the_box(problem: Problem)
     assert bool(problem.prior.contains(matched).all())
 
 
-def test_what_is_shown_at_a_point_is_the_statistic_and_the_deviance_there(problem: Problem) -> None:
-    one = problem.select(torch.tensor([1]))
-    theta = problem.prior.to_theta(draws_of(problem))[1, 0]
-    statistic, deviance = one.shown_at(theta)
-    spectrum = one.data.sets[0].spectra[0]
-    best = scipy.stats.poisson.logpmf(spectrum.counts, spectrum.counts).sum()
-    by_hand = 2.0 * (best - float(one.log_likelihood(theta[None, None])))
-    assert deviance.value == pytest.approx(by_hand, rel=1e-9)
-    assert statistic.value == pytest.approx(by_hand, rel=1e-9)
-    assert (statistic.name, statistic.dof, deviance.dof) == (
-        "cstat",
-        spectrum.counts.size - 5,
-        spectrum.counts.size - 5,
-    )
-    assert float(one.statistic(theta[None, None])) == pytest.approx(by_hand, rel=1e-9)
-    assert one.of_statistic().data.rests_on.kind == "profile"
-
-
-def test_c_of_many_draws_is_told_by_their_likelihood_where_that_is_poissons(problem: Problem, tmp_path: Path) -> None:
-    for of, poisson in ((problem, True), (problem_of(tmp_path, systematic=0.01), False)):
-        one = of.select(torch.tensor([1]))
-        theta = of.prior.to_theta(draws_of(of))[1]
-        known = one.log_likelihood(theta[None])[0]
-        torch.testing.assert_close(one.shown_statistic(theta, known), one.shown_statistic(theta), rtol=1e-9, atol=0)
-        moved = one.shown_statistic(theta, known - 1.0) - one.shown_statistic(theta)
-        assert moved.mean() == pytest.approx(2.0 if poisson else 0.0, abs=1e-4), "elsewhere C is another number"
-
-
 def test_the_random_numbers_of_a_source_are_those_of_its_file(problem: Problem) -> None:
     every = problem.generators(3)
     alone = problem.select(torch.tensor([1])).generators(3)[0]

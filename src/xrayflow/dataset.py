@@ -1,4 +1,4 @@
-"""The spectra of one instrument with how they are folded and scattered, and what is said of them without a response."""
+"""The spectra of one instrument with how they are folded and scattered, and what an answer keeps of them."""
 
 from __future__ import annotations
 
@@ -206,26 +206,6 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What one data set of one source holds, and what draws of theta make of it.
-
-    Attributes:
-        energy_lo, energy_hi: (bin,) keV.
-        counts: (bin,) observed.
-        expected: (draw, bin) of the source model.
-        total: (draw, bin) with the background.
-        variance: (draw, bin) of the counts.
-    """
-
-    energy_lo: NDArray[np.float64]
-    energy_hi: NDArray[np.float64]
-    counts: NDArray[np.float64]
-    expected: NDArray[np.float64]
-    total: NDArray[np.float64]
-    variance: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class ObservedData:
     """What an answer keeps of one spectrum: no response, so that it travels.
 
@@ -309,16 +289,6 @@ def hashes_of(observation: Observation) -> dict[str, str]:
         "background": background,
     }
     return {name: file.sha256 for name, file in files.items() if file is not None}
-
-
-@dataclass(frozen=True)
-class Value:
-    """A statistic with its degrees of freedom and why it was chosen."""
-
-    name: str
-    value: float
-    dof: int
-    reason: str
 
 
 def _is_off(scale: tuple[float, float], spectrum: Spectrum) -> bool:

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from xrayflow.dataset import DataSet, Prediction, Value
+from xrayflow.dataset import DataSet
 from xrayflow.errors import ModelError, PriorError
 from xrayflow.folding import EXACT, MANY_DRAWS, PIECE, SEARCH, Fidelity, Grid
 from xrayflow.joint_data import JointData
@@ -31,7 +31,7 @@ from xrayflow.linear_set import LinearSet
 from xrayflow.models import Model, additive_components
 from xrayflow.prior import FAR, Prior, log_standard_normal
 from xrayflow.seeds import generator_for
-from xrayflow.statistics import Curvature, FitStatistic
+from xrayflow.statistics import Curvature
 
 Theta = Float[Tensor, "source draw parameter"]
 V = Float[Tensor, "source draw parameter"]
@@ -106,7 +106,7 @@ class Problem:
 
     def expected(self, theta: Theta) -> Expected:
         """Expected source counts (without background) per bin, data sets end to end."""
-        return torch.cat([self.data.expected(part) for part in self._pieces(theta)], dim=1)
+        return torch.cat([self.data.expected(part) for part in self.pieces(theta)], dim=1)
 
     def components(self, theta: Theta) -> dict[str, Expected]:
         """Expected counts of each additive component alone, data sets end to end; they add up to `expected`.
@@ -115,20 +115,20 @@ class Problem:
             theta: As for `expected`.
         """
         return {
-            name: torch.cat([self.data.of_component(name, part) for part in self._pieces(theta)], dim=1)
+            name: torch.cat([self.data.of_component(name, part) for part in self.pieces(theta)], dim=1)
             for name in additive_components(self.model)
         }
 
     def expected_counts(self, theta: Theta) -> Float[Tensor, "source draw"]:
         """Expected source counts of all noticed bins together; a correction of bins is left out."""
-        return torch.cat([self.data.expected_counts(part) for part in self._pieces(theta)], dim=1)
+        return torch.cat([self.data.expected_counts(part) for part in self.pieces(theta)], dim=1)
 
     def log_likelihood(self, theta: Theta) -> Float[Tensor, "source draw"]:
         """ln p(counts | theta), normalised."""
         if self._one_by_one(theta):
             return torch.cat([one.log_likelihood(part) for one, part in self._each(theta)])
         data = self.data
-        return torch.cat([data.log_density(data.expected(part), part) for part in self._pieces(theta)], dim=1)
+        return torch.cat([data.log_density(data.expected(part), part) for part in self.pieces(theta)], dim=1)
 
     def log_target(self, v: V, power: float = 1.0) -> Float[Tensor, "source draw"]:
         """Natural log of likelihood^power x prior in probit coordinates.
@@ -150,7 +150,7 @@ class Problem:
             slope: d theta / d coordinate there.
         """
         gradients, informations = [], []
-        pieces = zip(*(self._pieces(one, copies=self.parameters + 1) for one in (theta, slope)), strict=True)
+        pieces = zip(*(self.pieces(one, copies=self.parameters + 1) for one in (theta, slope)), strict=True)
         for part, part_slope in pieces:
             found = self.data.curvature(part, part_slope)
             gradients.append(found.gradient)
@@ -175,7 +175,7 @@ class Problem:
             both = [one.matched(part) for one, part in self._each(theta)]
             return torch.cat([scaled for scaled, _ in both]), torch.cat([value for _, value in both])
         scaled, values = [], []
-        for part in self._pieces(theta):
+        for part in self.pieces(theta):
             expected = self.data.expected(part)
             if self.norms:
                 norms = list(self.norms)
@@ -205,86 +205,12 @@ class Problem:
         here = v[None, None]
         return self.data.linear(self.data.as_judged(self.prior.to_theta(here)), self.prior.slope(here), here)
 
-    def predictions(self, expected: Expected, theta: Theta) -> tuple[Prediction, ...]:
-        """What the data sets of a batch of one hold, and what draws make of them.
-
-        Args:
-            expected: (1, draw, bin) of `expected` at theta.
-            theta: For its nuisances.
-        """
-        found = []
-        for data, part, nuisance in self.data.parts(expected, theta):
-            spectrum, likelihood = data.spectra[0], data.likelihood
-            bins = spectrum.counts.size
-            total, variance = likelihood.moments(part, nuisance)
-            found.append(
-                Prediction(
-                    spectrum.energy_lo,
-                    spectrum.energy_hi,
-                    likelihood.counts[0, 0, :bins].numpy(),
-                    part[0, :, :bins].numpy(),
-                    total[0, :, :bins].numpy(),
-                    variance[0, :, :bins].numpy(),
-                )
-            )
-        return tuple(found)
-
     def as_asked(self) -> Problem:
         """The problem of a batch of one in the bins that were asked for, where the counts had decided those.
 
         The likelihood takes others then; XSPEC's statistic, its degrees of freedom and figures are of these.
         """
         return self._with(self.data.as_asked())
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What there is to say of the bins of a batch of one, and of its model."""
-        outside = [
-            f"{p.name} is held at {p.value:g}, where its prior would not go ({p.box[0]:g} .. {p.box[1]:g})"
-            for p in self.model.parameters
-            if p.frozen and not p.is_switch and p.value != 0.0 and not p.box[0] <= p.value <= p.box[1]
-        ]
-        return (*(remark for data in self.data.sets for remark in data.remarks), *outside)
-
-    def shown_at(self, theta: Float[Tensor, " parameter"], asked: Problem | None = None) -> tuple[Value, Value]:
-        """What an answer of a batch of one shows at a point: XSPEC's statistic of the bins asked for, the deviance.
-
-        Args:
-            theta: The point.
-            asked: Of `as_asked`, where it is known already.
-        """
-        asked, here = self.as_asked() if asked is None else asked, theta[None, None]
-        shown = float(asked.shown_statistic(theta[None])[0])
-        reasons = "; ".join(dict.fromkeys(data.choices[0].reason for data in self.data.sets))
-        dof = int(asked.data.facts.bins[0]) - len(self.model.free)
-        own_dof = int(self.data.facts.bins[0]) - self.parameters
-        deviance = float(self.data.deviance(self.expected(here), here))
-        return (
-            Value(self.data.statistic_names[0], shown, dof, reasons),
-            Value("deviance", deviance, own_dof, self.data.rests_on.name),
-        )
-
-    def shown_statistic(
-        self, theta: Float[Tensor, "draw parameter"], log_likelihood: Float[Tensor, " draw"] | None = None
-    ) -> Float[Tensor, " draw"]:
-        """XSPEC's statistic of a batch of one, as tables show it: in bins that were asked for (`as_asked`).
-
-        Args:
-            theta: The points.
-            log_likelihood: There, in these very bins, where it is known: C is measured from the same number.
-        """
-        if log_likelihood is not None and all(
-            data.likelihood.is_poisson and data.choices[0].name == "cstat" for data in self.data.sets
-        ):
-            return 2.0 * (sum(data.likelihood.log_saturated()[0, 0] for data in self.data.sets) - log_likelihood)
-        shown = []
-        for piece in self._pieces(theta[None]):
-            value = torch.zeros(piece.shape[1], dtype=torch.float64)
-            for data, part, _ in self.data.parts(self.data.expected(piece), piece):
-                systematic = float(data.likelihood.systematic[0, 0])
-                value += FitStatistic.of(data.spectra, data.choices, systematic).value(part)[0]
-            shown.append(value)
-        return torch.cat(shown)
 
     def statistic(self, theta: Theta) -> Float[Tensor, "source draw"]:
         """XSPEC's statistic."""
@@ -347,6 +273,16 @@ class Problem:
         """Whether expected counts are computed on the answer's own grid, in float64."""
         return self.data.fidelity == EXACT
 
+    def pieces(self, theta: Theta, copies: int = 1) -> Sequence[Theta]:
+        """Cut along the draws, so that the work of a piece stays in the processor's cache; at least one draw in each.
+
+        Args:
+            theta: All draws.
+            copies: How many times the expected counts of a piece are held.
+        """
+        draws = max(PIECE // (self.energies * theta.shape[0] * copies), 1)
+        return torch.split(theta, draws, dim=1)
+
     def _with(self, data: JointData) -> Problem:
         """The same of other data; itself where these are its own."""
         return self if data is self.data else replace(self, data=data)
@@ -368,8 +304,3 @@ class Problem:
         """Every source as a batch of one, with its draws."""
         for source in range(self.sources):
             yield self.select(torch.tensor([source])), theta[source : source + 1]
-
-    def _pieces(self, theta: Theta, copies: int = 1) -> Sequence[Theta]:
-        """Cut along the draws; at least one draw in a piece."""
-        draws = max(PIECE // (self.energies * theta.shape[0] * copies), 1)
-        return torch.split(theta, draws, dim=1)

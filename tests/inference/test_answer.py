@@ -18,6 +18,7 @@ from xrayflow.inference.checks.grid import FOLLOWS
 from xrayflow.inference.checks.verdict import GRID_SPREAD
 from xrayflow.inference.weights import effective_sample_size, log_mean_weight, pareto_k
 from xrayflow.setup import build_problem
+from xrayflow.shown import shown_at
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_the_best_point_is_found_from_a_draw_where_the_modes_missed_it(candidate
 
 
 def test_what_is_shown_of_the_best_point_is_of_the_answers_own_grid(candidate: Candidate, answer: Posterior) -> None:
-    statistic, deviance = candidate.exact.shown_at(candidate.best.theta)
+    statistic, deviance = shown_at(candidate.exact, candidate.best.theta)
     assert (answer.statistic, answer.deviance) == (statistic, deviance)
     assert answer.provenance.grid == candidate.exact.data.grid
     assert "thinned" not in answer.provenance.grid

@@ -133,6 +133,7 @@ def _steps(
     """One after the other, what needs more and more of the files."""
     from xrayflow.ogip import read_observation
     from xrayflow.setup import build_problem
+    from xrayflow.shown import remarks
     from xrayflow.statistics import background_in_source, choose
 
     assert found.pha is not None
@@ -169,7 +170,7 @@ def _steps(
             "why": likelihood.why,
             "bins": int(problem.data.facts.bins[0]),
         },
-        "remarks": list(problem.remarks),
+        "remarks": list(remarks(problem)),
     }
 
 

@@ -26,6 +26,7 @@ from xrayflow.inference.proposals.nuisance import Nuisances
 from xrayflow.networks import NeuralPosterior
 from xrayflow.prior import FAR
 from xrayflow.problem import Problem
+from xrayflow.shown import remarks, shown_at, shown_statistic
 
 MOST_OUTSIDE = 0.5
 """A network more than half of whose draws leave the prior's box says nothing about it."""
@@ -57,7 +58,7 @@ def answer_amortised(
     theta, best = problem.prior.to_theta(v), problem.prior.to_theta(mode[0])
     asked = theta[: predictive.DRAWS]
     log_likelihood = torch.cat([found, found.new_full((draws - found.numel(),), torch.nan)])
-    statistic, deviance = problem.shown_at(best)
+    statistic, deviance = shown_at(problem, best)
     predicted = predictive.check(problem, asked, generator)
     said = f"draws of the network {network.name} alone, not weighted by the likelihood"
     left = (f"{outside:.0%} of its draws left the prior's box and were drawn anew",) if outside > 0.005 else ()
@@ -70,7 +71,7 @@ def answer_amortised(
             np.zeros(draws),
             log_likelihood.numpy(),
             np.empty(0),
-            problem.as_asked().shown_statistic(theta).numpy(),
+            shown_statistic(problem.as_asked(), theta).numpy(),
         ),
         weighing=Weighing(
             ess=float(draws),
@@ -86,7 +87,7 @@ def answer_amortised(
         computation=Computation("approximate", (said, *left)),
         fit=judge_fit(predicted, deviance.value, deviance.dof),
         flags=find_flags(problem.prior, theta, np.full(draws, 1.0 / draws), 1),
-        provenance=Provenance(seed, problem.data.grid, package_versions(*MAKERS), network.name, notes=problem.remarks),
+        provenance=Provenance(seed, problem.data.grid, package_versions(*MAKERS), network.name, notes=remarks(problem)),
         mode="amortised",
         reconstruction=network.reconstruction(0, asked[:, : own.shape[1]]),
     )

@@ -41,6 +41,7 @@ from xrayflow.inference.weights import (
 )
 from xrayflow.models import Model
 from xrayflow.prior import Marginal, Prior, log_standard_normal, name_of
+from xrayflow.shown import shown_at
 
 LEAST_ESS = 100.0
 """Effective draws that must be left: the ends of a 90 % interval then scatter by a fifth of a standard deviation."""
@@ -148,7 +149,7 @@ def _judged(posterior: Posterior, prior: Prior, log_weight: Tensor, ess: float, 
     start = prior.to_probit(theta[int((log_weight + torch.from_numpy(posterior.sample.log_proposal)).argmax())])
     ends = minimise(problem, start[None, None], objective="scale", near=True)
     best = prior.to_theta(ends.v[0, int(ends.objective[0].argmin())])
-    statistic, deviance = problem.shown_at(best)
+    statistic, deviance = shown_at(problem, best)
     if statistic.name == posterior.statistic.name:  # chosen at the fit, whose reason stands
         statistic = replace(statistic, reason=posterior.statistic.reason)
     picked = theta[systematic_rows(weights, predictive.DRAWS, generator)]

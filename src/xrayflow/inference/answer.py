@@ -26,6 +26,7 @@ from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.draws import WeightedDraws
 from xrayflow.inference.weights import log_evidence_error, log_mean_weight, pareto_k, systematic_rows
 from xrayflow.problem import Problem
+from xrayflow.shown import remarks, shown_at, shown_statistic
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def judge(
     draws, ess = log_weight.numel(), drawn.ess
     log_evidence = float(log_mean_weight(log_weight))
     asked, best = one.exact.as_asked(), one.best.theta
-    statistic, deviance = one.exact.shown_at(best, asked)
+    statistic, deviance = shown_at(one.exact, best, asked)
     shown = problem if asked is one.exact else asked.corrected(best[None, None], torch.ones((1, 1), dtype=torch.bool))
     likelihood = problem.data.rests_on
     picked = problem.prior.to_theta(resampled(drawn, predictive.DRAWS, one.generator))
@@ -130,7 +131,7 @@ def judge(
             log_weight.numpy(),
             drawn.log_likelihood[0].numpy(),
             drawn.log_proposal[0].numpy(),
-            shown.shown_statistic(theta, drawn.log_likelihood[0] if shown is problem else None).numpy(),
+            shown_statistic(shown, theta, drawn.log_likelihood[0] if shown is problem else None).numpy(),
         ),
         weighing=Weighing(
             ess=ess,
@@ -156,7 +157,7 @@ def judge(
             seed,
             one.exact.data.grid,
             package_versions(*MAKERS),
-            notes=(*problem.remarks, *found.notes),
+            notes=(*remarks(problem), *found.notes),
             block=budget.draws,
         ),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from xrayflow.dataset import Value
+from xrayflow.shown import Value
 
 MAKERS = ("torch", "numpy", "scipy", "astropy")
 """Packages that compute an answer."""

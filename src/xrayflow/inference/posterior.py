@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xrayflow.dataset import ObservedData, Value
+from xrayflow.dataset import ObservedData
 from xrayflow.errors import DataError
 from xrayflow.facts import LikelihoodFacts
 from xrayflow.files import SCHEMA_VERSION
@@ -33,6 +33,7 @@ from xrayflow.networks import Reconstruction
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup
+from xrayflow.shown import Value
 
 SUMMARY_DRAWS = 1000
 """That the fluxes of a summary are told from at most."""

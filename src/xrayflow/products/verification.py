@@ -44,6 +44,7 @@ from xrayflow.prior import log_standard_normal
 from xrayflow.problem import Problem
 from xrayflow.products.store import load_result
 from xrayflow.products.xspec import CHAIN, chain_file
+from xrayflow.shown import shown_at
 from xrayflow.statistics import AMPLITUDE
 
 SUMMARY = "summary.json"
@@ -220,7 +221,7 @@ def _best(posterior: Posterior, problem: Problem) -> Check:
     """Statistic and deviance at the best point."""
     allowed = MODES if posterior.likelihood.calibration is not None else AT_BEST
     words, right = [], True
-    values = problem.shown_at(torch.from_numpy(posterior.best))
+    values = shown_at(problem, torch.from_numpy(posterior.best))
     for name, own, found in zip(
         ("statistic", "deviance"), (posterior.statistic, posterior.deviance), values, strict=True
     ):

@@ -29,6 +29,7 @@ from torch import Tensor
 from xrayflow.joint_data import JointData
 from xrayflow.models import additive_components
 from xrayflow.problem import Problem
+from xrayflow.shown import predictions
 
 DRAWS = 250
 REPLICATES = 4
@@ -128,9 +129,9 @@ def _shown(asked: Problem, expected: Tensor, theta: Tensor) -> dict[str, NDArray
     median, middle = (torch.from_numpy(np.median(of.numpy(), axis=1, keepdims=True)) for of in (expected, theta))
     parts = []
     for one, at_median, without in zip(
-        asked.predictions(expected, theta),
-        asked.predictions(median, middle),
-        asked.predictions(torch.zeros_like(median), middle),
+        predictions(asked, expected, theta),
+        predictions(asked, median, middle),
+        predictions(asked, torch.zeros_like(median), middle),
         strict=True,
     ):
         total = np.quantile(one.total, (0.05, 0.16, 0.5, 0.84, 0.95), axis=0)
@@ -160,7 +161,7 @@ def _components(asked: Problem, theta: Tensor) -> dict[str, NDArray[np.float64]]
 def _compared(problem: Problem, expected: Tensor, theta: Tensor) -> dict[str, NDArray[np.float64]]:
     """Residuals in windows of the likelihood's bins."""
     parts = []
-    for one in problem.predictions(expected, theta):
+    for one in predictions(problem, expected, theta):
         energy = np.sqrt(one.energy_lo * one.energy_hi)
         deviation, excess, first, last = _windows(energy, one.counts, one.total.mean(0), one.variance.mean(0))
         # channels may descend, as a grating's
