@@ -4,9 +4,10 @@ from xrayflow.inference.another_prior import reweigh
 from xrayflow.inference.checks.grid import FOLLOWS
 from xrayflow.inference.checks.missing import Microscope, Missing, find_missing
 from xrayflow.inference.checks.verdict import Computation, Doubt, far_nuisances, judge_computation, judge_fit
+from xrayflow.inference.driver import Progress, infer_problem
 from xrayflow.inference.flux import SHOWN_BAND, BandFlux, Derived, ModelDraws, check_band, is_beyond
 from xrayflow.inference.ladder import SamplingBudget
-from xrayflow.inference.pipeline import NoAnswer, Progress, infer, infer_batch, infer_problem
+from xrayflow.inference.pipeline import NoAnswer, infer, infer_batch
 from xrayflow.inference.posterior import Posterior
 from xrayflow.inference.proposals.draws import WeightedDraws, balance_heuristic
 from xrayflow.inference.proposals.em import refined
