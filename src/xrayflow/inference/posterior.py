@@ -27,7 +27,8 @@ from xrayflow.inference.checks.verdict import Computation, Evidence, FitQuality,
 from xrayflow.inference.flux import MOST, PARTS, SHOWN_BAND, BandFlux, ModelDraws, fitted_band, flux_rows
 from xrayflow.inference.parts import BestPoint, Draws, Provenance, Weighing
 from xrayflow.inference.reread import fit_again, fit_statistic_again, read_problem
-from xrayflow.inference.weights import LEVELS, shown_quantiles, systematic_rows, weighted_quantile
+from xrayflow.inference.summary_rows import nuisance_rows, observation_row, parameter_rows
+from xrayflow.inference.weights import systematic_rows, weighted_quantile
 from xrayflow.models import Model
 from xrayflow.networks import Reconstruction
 from xrayflow.prior import Prior
@@ -307,7 +308,7 @@ class Posterior:
         return {
             "schema_version": SCHEMA_VERSION,
             "source": first.source,
-            "observations": [_observation(data) for data in self.data],
+            "observations": [observation_row(data) for data in self.data],
             "model": self.model.text,
             "abund": self.model.abund,
             "xsect": self.model.xsect,
@@ -316,7 +317,7 @@ class Posterior:
             "energies": [list(pair) for pair in first.energies],
             "energy_grid": self.provenance.grid,
             "grouping": first.grouping,
-            "statistic": _value(self.statistic),
+            "statistic": asdict(self.statistic),
             "likelihood": {"name": self.likelihood.name, "kind": self.likelihood.kind},
             "deviance": {"value": self.deviance.value, "dof": self.deviance.dof},
             "systematic": self.likelihood.systematic,
@@ -352,18 +353,7 @@ class Posterior:
 
     def parameter_rows(self) -> dict[str, dict[str, Any]]:
         """Per parameter of the model, frozen and linked ones included: unit, best, median, intervals."""
-        count = len(self.model.names)
-        values = self.model.values(torch.as_tensor(self.draws[:, :count])).numpy()
-        best = self.model.values(torch.as_tensor(self.best[:count])).numpy()
-        out: dict[str, dict[str, Any]] = {}
-        for parameter, column, top in zip(self.model.parameters, values.T, best, strict=True):
-            held = dict.fromkeys(LEVELS, float(parameter.value))
-            quantiles = held if parameter.frozen else shown_quantiles(column, self.weights)
-            row = {"unit": parameter.unit, "best": float(top), **quantiles}
-            out[parameter.name] = row | {"frozen": parameter.frozen}
-            if parameter.link is not None:
-                out[parameter.name]["link"] = parameter.link.text
-        return out
+        return parameter_rows(self.model, self.draws, self.weights, self.best)
 
     def _rows(self) -> list[tuple[str, dict[str, Any]]]:
         """What a table shows: free parameters and nuisances."""
@@ -371,14 +361,8 @@ class Posterior:
 
     def _nuisances(self) -> dict[str, dict[str, Any]]:
         """The same of the likelihood's own parameters, whose columns stand behind the model's."""
-        count = len(self.model.names)
-        out: dict[str, dict[str, Any]] = {}
-        for marginal, column, top in zip(
-            self.prior.marginals[count:], self.draws.T[count:], self.best[count:], strict=True
-        ):
-            quantiles = shown_quantiles(column, self.weights)
-            out[marginal.name] = {"unit": marginal.unit, "best": float(top), **quantiles, "frozen": False}
-        return out
+        own = len(self.model.names)
+        return nuisance_rows(self.prior.marginals[own:], self.draws[:, own:], self.weights, self.best[own:])
 
     def __str__(self) -> str:
         lines = [f"{self.model.text}  {self.data[0].pha.name}"]
@@ -396,21 +380,3 @@ class Posterior:
         )
         lines += [f"  - {reason}" for reason in self.reasons]
         return "\n".join(lines)
-
-
-def _value(value: Value) -> dict[str, Any]:
-    return {"name": value.name, "value": value.value, "dof": value.dof, "reason": value.reason}
-
-
-def _observation(data: ObservedData) -> dict[str, Any]:
-    """The files of one data set and what they hold in the band."""
-    return {
-        "pha": str(data.pha),
-        "rmf": str(data.rmf),
-        "arf": None if data.arf is None else str(data.arf),
-        "background": None if data.background is None else str(data.background),
-        "sha256": dict(data.sha256),
-        "exposure": data.exposure,
-        "counts": float(data.counts.sum()),
-        "bins": int(data.counts.size),
-    }
