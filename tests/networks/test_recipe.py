@@ -13,20 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from network_zoo import PAPER, toy_table, write_toy
+from network_zoo import PAPER, toy_table
 from xrayflow.errors import FormatError, RecipeError, XrayflowError
-from xrayflow.networks.network import prepare
-from xrayflow.networks.recipe import (
-    LARGEST_FILE,
+from xrayflow.networks.recipe import LARGEST_FILE, Recipe, parse_recipe, read_recipe
+from xrayflow.networks.sections import (
     DataSection,
     InstrumentSection,
     LayoutSection,
     ModelSection,
     NetworkSection,
-    Recipe,
     StageSection,
-    parse_recipe,
-    read_recipe,
 )
 from xrayflow.simulate import TrainingPrior
 
@@ -260,12 +256,3 @@ def test_the_guide_names_every_key_and_its_run_file_parses() -> None:
     keys = {name for section in sections for name in section.model_fields} | {"name", "description", "seed"}
     keys |= {field.name for field in fields(TrainingPrior)} - {"prior"}
     assert {key for key in keys if f"`{key}`" not in guide} == set()
-
-
-@pytest.mark.parametrize("latent", ["coupling", "autoregressive"])
-@pytest.mark.parametrize("encoder", ["residual", "convolutional"])
-def test_inner_weights_are_some_of_those_of_the_network(tmp_path: Path, latent: str, encoder: str) -> None:
-    parts = {"latent": latent, "encoder": encoder, "decoder": "recurrent", "scaling": "paper", "local": True}
-    recipe = parse_recipe(toy_table(network=parts | {"convolutions": [[2, 2, 4], [3, 1, 8]]}), "toy.toml")
-    network, _ = prepare(recipe, write_toy(tmp_path))
-    assert 0.2 * network.weights < recipe.network.inner_weights < network.weights

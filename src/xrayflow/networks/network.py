@@ -17,8 +17,9 @@ from xrayflow.files import package_versions
 from xrayflow.models import Model, Parameter, parse_model
 from xrayflow.networks.inputs import NetworkInput
 from xrayflow.networks.nn.core import PosteriorEstimator, count_weights
-from xrayflow.networks.recipe import BUNDLED, NO_ARF, Recipe
+from xrayflow.networks.recipe import Recipe
 from xrayflow.networks.response import Response
+from xrayflow.networks.sections import BUNDLED, NO_ARF
 from xrayflow.ogip import ARF, RMF, Spectrum, read_arf, read_rmf
 from xrayflow.prior import Prior
 from xrayflow.seeds import generator_for

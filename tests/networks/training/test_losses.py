@@ -14,7 +14,7 @@ from network_zoo import PAPER, WHOLE, stirred, toy_network, toy_recipe
 from xrayflow.networks.inputs import NetworkInput
 from xrayflow.networks.nn.core import PosteriorEstimator, freeze_all_but
 from xrayflow.networks.nn.scaling import LogRateScaler
-from xrayflow.networks.recipe import StageSection
+from xrayflow.networks.sections import StageSection
 from xrayflow.networks.training.losses import LEAST_VARIANCE, loss_terms, reconstruction, total
 from xrayflow.seeds import generator_for
 from xrayflow.simulate import SimulatedSpectra

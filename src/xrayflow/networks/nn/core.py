@@ -16,7 +16,7 @@ from xrayflow.networks.nn.encoder import Convolutional, Residual
 from xrayflow.networks.nn.flow import Coupling, Flow, Gaussian, Point
 from xrayflow.networks.nn.local import Local
 from xrayflow.networks.nn.scaling import LogRateScaler, Scaling, SqrtFractionScaler
-from xrayflow.networks.recipe import NetworkSection
+from xrayflow.networks.sections import NetworkSection
 from xrayflow.prior import Prior
 from xrayflow.simulate import Simulator
 

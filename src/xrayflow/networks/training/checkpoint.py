@@ -18,7 +18,8 @@ from torch import Tensor
 from xrayflow.errors import NetworkError, TrainingError
 from xrayflow.files import OTHER_OUT, write_file
 from xrayflow.networks.nn.core import PosteriorEstimator
-from xrayflow.networks.recipe import Recipe, StageSection
+from xrayflow.networks.recipe import Recipe
+from xrayflow.networks.sections import StageSection
 from xrayflow.networks.store import FORMAT_VERSION, SUFFIX, read_tensors, write_tensors
 from xrayflow.networks.training.losses import TERMS
 

@@ -28,7 +28,8 @@ from xrayflow.errors import TrainingError
 from xrayflow.networks.inputs import ModeFrames, NetworkInput
 from xrayflow.networks.network import prepare
 from xrayflow.networks.nn.core import PosteriorEstimator, freeze_all_but
-from xrayflow.networks.recipe import Recipe, StageSection
+from xrayflow.networks.recipe import Recipe
+from xrayflow.networks.sections import StageSection
 from xrayflow.networks.store import FORMAT_VERSION, SUFFIX, save_network, write_tensors
 from xrayflow.networks.training.checkpoint import (
     MadeOf,

@@ -24,7 +24,7 @@ from torch.nn import functional
 from xrayflow.networks.inputs import ModeFrames, NetworkInput
 from xrayflow.networks.nn.core import PosteriorEstimator
 from xrayflow.networks.nn.scaling import LogRateScaler
-from xrayflow.networks.recipe import StageSection
+from xrayflow.networks.sections import StageSection
 from xrayflow.statistics import CountLikelihood
 
 TERMS = ("flow", "latent", "reconstruction", "decoder", "local")

@@ -16,7 +16,8 @@ from xrayflow.errors import TrainingError
 from xrayflow.networks.inputs import ModeFrames, NetworkInput
 from xrayflow.networks.level import Level
 from xrayflow.networks.nn.coordinates import Coordinates
-from xrayflow.networks.recipe import Recipe, StageSection
+from xrayflow.networks.recipe import Recipe
+from xrayflow.networks.sections import StageSection
 from xrayflow.networks.store import FORMAT_VERSION, read_tensors, write_tensors
 from xrayflow.networks.training.library import held_apart, read_library
 from xrayflow.networks.training.modes import find_modes
