@@ -16,7 +16,9 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 @pytest.fixture(scope="module")
 def maker() -> dict[str, Any]:
     """The functions of the maker."""
-    return runpy.run_path(str(DOCS / "make_reference.py"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)  # as a script has it
+        return runpy.run_path(str(DOCS / "make_reference.py"))
 
 
 def test_the_committed_pages_are_those_that_the_code_makes(maker: dict[str, Any]) -> None:
