@@ -93,3 +93,11 @@ def bright(total: float = 1e6, grouping: str = "optimal", noisy: bool = True, wi
     counts = np.random.default_rng(3).poisson(mean).astype(float) if noisy else mean
     spectrum = with_counts(counts, (0.0, 15.0)).bin(grouping=grouping)
     return Bright(spectrum, model, theta, scale)
+
+
+def draws(one: Bright, count: int = 24, spread: float = 0.01) -> tuple[Tensor, Tensor]:
+    """(draw, bin) expected counts about the truth, and (draw, 1) amplitudes about 1."""
+    generator = torch.Generator().manual_seed(5)
+    away = torch.randn((count, one.theta.numel()), generator=generator, dtype=torch.float64)
+    amplitude = torch.exp(0.3 * torch.randn((count, 1), generator=generator, dtype=torch.float64))
+    return one.expected(one.theta * (1.0 + spread * away))[0], amplitude

@@ -113,19 +113,22 @@ class DataSet:
         forward = Forward.of(self.forward.family.model, spectra, self.forward.family.grid)
         return replace(self, spectra=spectra, forward=forward, likelihood=likelihood)
 
-    def folded_off(self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None) -> list[int]:
-        """Sources whose energy scale is another one where a model fits than the one in their fold.
+    def off_centre(
+        self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None, away: Sequence[bool]
+    ) -> list[int]:
+        """Sources whose likelihood is exact about another fit than this, or folded with another energy scale.
 
         Args:
             theta: Of the model, for each source.
             nuisance: Of the likelihood.
+            away: Whether that is far from where the likelihood was made exact.
         """
         if not isinstance(self.likelihood, CalibratedLikelihood):
             return []
         found = []
-        for i in range(len(self.spectra)):
+        for i, is_away in enumerate(away):
             own, at = self.select(torch.tensor([i])), slice(i, i + 1)
-            if own._energy_scale(theta[at], None if nuisance is None else nuisance[at]) is not None:
+            if is_away or own._energy_scale(theta[at], None if nuisance is None else nuisance[at]) is not None:
                 found.append(i)
         return found
 

@@ -272,14 +272,15 @@ class JointData:
         pairs = zip(self.sets, self._behind, strict=True)
         return self._with([data.centred(own, _columns(theta, behind), sources) for data, behind in pairs])
 
-    def folded_off(self, theta: Float[Tensor, "source one parameter"]) -> list[int]:
-        """Sources whose energy scale is another one where a model fits than the one that they are folded with.
+    def off_centre(self, theta: Float[Tensor, "source one parameter"], away: Sequence[bool]) -> list[int]:
+        """Sources with a likelihood that is exact about another fit, as `DataSet.off_centre` has it.
 
         Args:
-            theta: Where, of each source.
+            theta: The fit of each source.
+            away: Whether that is far from where the likelihood was made exact.
         """
-        pairs = zip(self.sets, self._behind, strict=True)
-        return sorted({i for data, behind in pairs for i in data.folded_off(self._own(theta), _columns(theta, behind))})
+        own, pairs = self._own(theta), zip(self.sets, self._behind, strict=True)
+        return sorted({i for one, behind in pairs for i in one.off_centre(own, _columns(theta, behind), away)})
 
     def folds_like(self, other: JointData, source: int) -> bool:
         """Whether the expected counts of a source are folded with the same edges.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from calibration_zoo import Bright, bright
+from calibration_zoo import Bright, bright, draws
 from xrayflow.statistics.mode_basis import ModeBasis
 from xrayflow.statistics.mode_peak import find_peak
 from xrayflow.statistics.seen import Seen
@@ -27,14 +27,6 @@ def exact(one: Bright, basis: ModeBasis, expected: Tensor, amplitude: Tensor) ->
     curved = psi.mT @ (mean[..., None] * psi) + unit
     value = one.inner.log_density(mean[None])[0] - 0.5 * (z**2).sum(-1)
     return z, value, torch.linalg.slogdet(curved)[1]
-
-
-def draws(one: Bright, count: int = 24, spread: float = 0.01) -> tuple[Tensor, Tensor]:
-    """Expected counts about the truth, and amplitudes about 1."""
-    generator = torch.Generator().manual_seed(5)
-    away = torch.randn((count, one.theta.numel()), generator=generator, dtype=torch.float64)
-    amplitude = torch.exp(0.3 * torch.randn((count, 1), generator=generator, dtype=torch.float64))
-    return one.expected(one.theta * (1.0 + spread * away))[0], amplitude
 
 
 @pytest.mark.parametrize("grouping", ["optimal", "none"])
@@ -75,18 +67,6 @@ def test_the_basis_leaves_nothing_out_that_counts(monkeypatch: pytest.MonkeyPatc
     all_ = one.likelihood()
     assert all_.basis.strength.shape[1] > one.likelihood().basis.strength.shape[1] - 1
     assert float((all_.log_density(one.expected()) - few).abs()) < 0.02
-
-
-def test_a_draw_settles_in_its_own_way_whatever_its_company() -> None:
-    one = bright(1e6, wiggle=0.02)
-    basis = one.likelihood().basis
-    expected, amplitude = draws(one, 12)
-    far = torch.cat([expected, 30.0 * expected[:3], 0.01 * expected[:3]])
-    wide = torch.cat([amplitude, amplitude[:6]])
-    alone = find_peak(basis, expected[None], amplitude[None], Seen.of(one.inner))
-    together = find_peak(basis, far[None], wide[None], Seen.of(one.inner))
-    assert torch.allclose(together.z[:, :12], alone.z, rtol=0, atol=1e-9)
-    assert torch.isfinite(together.expected).all()
 
 
 def test_the_jacobian_at_the_peak_is_that_of_differences() -> None:

@@ -178,12 +178,9 @@ def _at_rest(
 
 def _moved(problem: Problem, places: _Places, centre: Float[Tensor, "source parameter"]) -> list[int]:
     """Sources whose best place is another one than the place that the likelihood is exact about."""
-    if all(one.calibration is None for one in problem.data.sets):
-        return []
-    off = problem.data.folded_off(problem.prior.to_theta(places.best[:, None]))
     way = places.best - centre
     away = (way[:, None] @ places.information @ way[..., None])[:, 0, 0] > MOVED**2
-    return sorted({*off, *away.nonzero()[:, 0].tolist()})
+    return problem.data.off_centre(problem.prior.to_theta(places.best[:, None]), away.tolist())
 
 
 def centred(problem: Problem, v: Float[Tensor, "source parameter"]) -> Problem:
