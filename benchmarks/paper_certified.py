@@ -38,11 +38,12 @@ from xrayflow.errors import XrayflowWarning
 from xrayflow.inference import Posterior, infer_batch
 from xrayflow.networks import load_network
 from xrayflow.networks.training import VALIDATION_SHARE, held_apart
+from xrayflow.ogip import Observation
 from xrayflow.setup import FitSetup
-from xrayflow.studies.running.sources import Source, read_list
+from xrayflow.studies.running.sources import Reader, Source, read_list
 from xrayflow.studies.targets.library import Targets
 from xrayflow.studies.targets.targets import GroupBy, TargetsConfig, find_targets
-from xrayflow.studies.validation.refold import observations_of, reduced_of
+from xrayflow.studies.validation.refold import reduced_statistic, with_xspecs_statistic
 
 RESULTS = Path(__file__).resolve().parent / "results" / "paper-certified.json"
 TOGETHER = 20
@@ -90,6 +91,12 @@ def row_of(answer: Posterior, cpu: float) -> dict[str, Any]:
     }
 
 
+def read(files: Files, rmf: str) -> list[Observation]:
+    """The spectra, of one matrix."""
+    reader = Reader(rmf)
+    return [reader.read(source) for source, _ in files]
+
+
 def answers(files: Files, rmf: str, setup: FitSetup, ways: list[str], kept: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows of each network, batch by batch, each batch by all networks in turn."""
     rows = json.loads(kept.read_text()) if kept.exists() else {}
@@ -99,7 +106,7 @@ def answers(files: Files, rmf: str, setup: FitSetup, ways: list[str], kept: Path
             done = rows.setdefault(way, [])
             if len(done) >= first + len(batch):
                 continue
-            (observations,) = observations_of(batch, rmf, TOGETHER)
+            observations = read(batch, rmf)
             cpu = time.process_time()
             found = infer_batch(observations, setup, way, seed=SEED)
             cpu = (time.process_time() - cpu) / len(batch)
@@ -153,7 +160,11 @@ def main() -> None:
     setup = FitSetup(model=paper.model, prior=paper.training_prior.prior, energies=energies, systematic=0.0)
     found = answers(files, rmf, setup, options.networks, options.work / "answers.json")
     draws = [torch.tensor([row["draw"] for row in rows], dtype=torch.float64) for rows in found.values()]
-    (best, *reduced), _ = reduced_of(files, rmf, setup, [targets.theta, *draws])
+    together, values = torch.stack([targets.theta, *draws], dim=1), []
+    for first in range(0, len(files), TOGETHER):
+        problem = with_xspecs_statistic(read(files[first : first + TOGETHER], rmf), setup)
+        values.append(reduced_statistic(problem, together[first : first + TOGETHER]))
+    best, *reduced = np.concatenate(values).T
     ways: dict[str, Any] = {}
     for (way, rows), values in zip(found.items(), reduced, strict=True):
         ways[Path(way).stem] = {

@@ -41,13 +41,13 @@ from xrayflow.models.xspec import XspecLibrary
 from xrayflow.networks import Network, load_network
 from xrayflow.ogip import Origin, write_pha
 from xrayflow.setup import FitSetup
-from xrayflow.studies.running.sources import Source, read_list
+from xrayflow.studies.running.sources import Reader, Source, read_list
 from xrayflow.studies.targets.library import write_targets
 from xrayflow.studies.targets.targets import GroupBy, TargetsConfig, find_targets
 from xrayflow.studies.validation import pearson
 from xrayflow.studies.validation.evaluation import EXACT, TARGETS, Evaluation, EvaluationConfig, evaluate, exact_row
 from xrayflow.studies.validation.pictures import BEST_FIT, coverage_picture, recovery_picture
-from xrayflow.studies.validation.refold import observations_of, reduced_of, reduced_statistic, with_xspecs_statistic
+from xrayflow.studies.validation.refold import reduced_statistic, with_xspecs_statistic
 from xspec_rival import ITERATIONS, Rival
 
 HERE = Path(__file__).resolve().parent
@@ -103,16 +103,16 @@ def rival_row(evaluation: Evaluation, rmf: str | None, fits: int) -> dict[str, A
     reduced, seconds = [], []
     setup = FitSetup(systematic=0.0, model=MODEL)
     targets = evaluation.row(TARGETS).theta
+    reader = Reader(rmf)
     with XspecLibrary() as library:
-        for at, (observation,) in enumerate(observations_of(files, rmf, 1)):
-            problem = with_xspecs_statistic([observation], setup)
+        for at, (source, _) in enumerate(files):
+            problem = with_xspecs_statistic([reader.read(source)], setup)
             theta, took = Rival(library, problem).fit()
             reduced.append(float(reduced_statistic(problem, torch.from_numpy(theta)[None, None])[0, 0]))
             seconds.append(took)
             print(f"fit {at + 1} of {len(files)}: {reduced[-1]:.4g}, {took:.2g} s", flush=True)
         middle = int(np.argsort(evaluation.counts[: len(files)])[len(files) // 2])
-        ((observation,),) = observations_of([files[middle]], rmf, 1)
-        problem = with_xspecs_statistic([observation], setup)
+        problem = with_xspecs_statistic([reader.read(files[middle][0])], setup)
         chain = Rival(library, problem).chain(targets[middle].numpy(), SEED)
     spectra, best = evaluation.counts.size, evaluation.row(TARGETS).reduced[: len(files)]
     return {
@@ -162,13 +162,12 @@ def without_network(evaluation: Evaluation, rmf: str | None) -> dict[str, Any]:
     asked = replace(evaluation.asked, seed=evaluation.asked.seed + 1)
     ours, targets = evaluation.row(EXACT), evaluation.row(TARGETS).theta
     row, computation = exact_row(evaluation.files, rmf, setup, targets, asked, network="none")
-    (reduced,), _ = reduced_of(evaluation.files, rmf, setup, [row.theta])
     if ours.answers is None or row.answers is None:
         raise TypeError("exact rows have answers")
     r = pearson(ours.answers) - pearson(row.answers)
     return {
         "computation": computation,
-        "reduced_pgstat": float(np.median(ours.reduced) / np.median(reduced)),
+        "reduced_pgstat": float(np.median(ours.reduced) / np.median(row.reduced)),
         "r_less_exact": dict(zip(ours.answers.names, r.tolist(), strict=True)),
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from xrayflow.cli import options
-from xrayflow.cli.terminal import answering, print_document, print_evaluation, show_progress, show_standing
+from xrayflow.cli.terminal import answering, print_document, print_evaluation, show_standing
 
 
 def targets(
@@ -78,28 +78,33 @@ def evaluate(
     exact: options.Exact = 0,
     repeats: options.Repeats = 5,
     seed: options.Seed = 0,
+    workers: options.Workers = 1,
     out: options.Out = Path("evaluation"),
+    restart: options.Restart = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Draws of networks against the best fits of spectra that they have not seen: the paper's table and figures."""
+    """Draws of networks against the best fits of spectra that they have not seen: the paper's table and figures.
+
+    A stopped command goes on.
+    """
     bands = options.bands(energies)
     if not network:
         raise typer.BadParameter("give a network, as nicer-bhb-paper or FILE.safetensors", param_hint="--network")
     with answering(debug):
         from xrayflow.files import to_json
         from xrayflow.networks import load_network
-        from xrayflow.studies.running import listed_sources
+        from xrayflow.studies.running import Children, listed_sources
         from xrayflow.studies.validation import TABLE, EvaluationConfig, write_evaluation
         from xrayflow.studies.validation import evaluate as evaluate_networks
 
         asked = EvaluationConfig(draws, spectra, every, exact, repeats, energies=bands, grouping=grouping, seed=seed)
         sources = listed_sources(pha or [], listed, arf, background)
-        with show_progress() as progress:
-            folder = out or Path("evaluation")
-            loaded = [load_network(name) for name in network]
-            found = evaluate_networks(library, sources, rmf, loaded, asked, progress, folder)
-            told = write_evaluation(found, folder)
+        folder = out or Path("evaluation")
+        loaded = [load_network(name) for name in network]
+        with show_standing() as standing, Children(workers) as children:
+            found = evaluate_networks(library, sources, rmf, loaded, asked, standing, folder, children, restart)
+        told = write_evaluation(found, folder)
         if as_json:
             print(to_json(told))
             return

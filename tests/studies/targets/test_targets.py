@@ -26,7 +26,6 @@ from xrayflow.studies.running.batching import Standing
 from xrayflow.studies.running.ledger import Ledger
 from xrayflow.studies.running.listing import make_listing
 from xrayflow.studies.running.sources import Reader, Source, read_list
-from xrayflow.studies.targets import targets as room
 from xrayflow.studies.targets.library import Target, Targets, write_targets
 from xrayflow.studies.targets.targets import GroupBy, TargetsConfig, find_targets, group_of
 
@@ -208,7 +207,7 @@ def test_starts_from_a_network_end_where_cold_ones_do(folder: Path, found: Targe
 def test_a_run_that_died_goes_on_and_ends_where_an_undisturbed_one_does(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "BATCH", 3)
+    monkeypatch.setattr("xrayflow.studies.running.whole.BATCH", 3)
     whole = find_targets(folder / "run.toml", sources(folder), None, WANTED)
     out = tmp_path / "targets.safetensors"
     with pytest.raises(Died):

@@ -9,21 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from catalogue_zoo import Died, Here
 from network_zoo import TOY_RUN, stirred, toy_network, write_toy
 from ogip_zoo import toy_files
 from xrayflow import cli
 from xrayflow.errors import DataError, MismatchError
+from xrayflow.files import sha256_of
 from xrayflow.networks import Network, load_network, read_recipe
 from xrayflow.networks.store import save_network
 from xrayflow.networks.training.library import held_apart, read_library
-from xrayflow.studies.running.sources import Source
+from xrayflow.setup import FitSetup
+from xrayflow.studies.running import Children, matched
+from xrayflow.studies.running.sources import Reader, Source
 from xrayflow.studies.targets.library import Targets, write_targets
 from xrayflow.studies.targets.targets import GroupBy, TargetsConfig, find_targets
-from xrayflow.studies.validation import exact
 from xrayflow.studies.validation.evaluation import Evaluation, EvaluationConfig, decades_of, evaluate
-from xrayflow.studies.validation.network_draws import answers_of, inside_box
+from xrayflow.studies.validation.network_draws import answers_of, held_in, inside_box
+from xrayflow.studies.validation.refold import reduced_statistic, with_xspecs_statistic
 
 RUN = (
     TOY_RUN
@@ -169,21 +173,130 @@ def test_spectra_go_into_decades_of_counts() -> None:
     }
 
 
-def test_exact_posteriors_of_a_command_that_died_are_not_computed_again(
-    folder: Path, targets: Targets, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def folded_alone(source: Source, network: Network, theta: Tensor) -> float:
+    """XSPEC's statistic over the degrees of freedom, of one spectrum without any other."""
+    setup = FitSetup(
+        model=network.model,
+        prior=network.training_prior.prior,
+        energies=[network.recipe.layout.energies],
+        grouping="file",
+        systematic=0.0,
+    )
+    problem = with_xspecs_statistic([Reader(None).read(source)], setup)
+    return float(reduced_statistic(problem, theta[None, None])[0, 0])
+
+
+def test_each_source_has_the_draws_of_one_loop_over_all_of_them(
+    folder: Path, found: Evaluation, network: Network
+) -> None:
+    """The loop that was before there were batches: one generator, and each spectrum folded by itself."""
+    library = folder / "targets.safetensors"
+    inputs, _, _ = read_library(library, network, network.core.coordinates)
+    order = torch.randperm(GROUPS * EACH, generator=torch.Generator().manual_seed(0))
+    generator, parts = torch.Generator().manual_seed(0), []
+    for rows in torch.split(order, 8000 // 200):
+        base = torch.randn((rows.numel(), 200, 2), generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            parts.append(network.core.draw(inputs.select(rows), base))
+    wanted, first = answers_of(network.training_prior.prior, found.row("targets").theta, torch.cat(parts))
+    row = found.row("toy")
+    assert row.answers is not None
+    np.testing.assert_allclose(row.answers.draws, wanted.draws, rtol=1e-5)
+    np.testing.assert_array_equal(row.answers.weights, wanted.weights)
+    single = held_in(network.training_prior.prior, first)
+    np.testing.assert_allclose(row.theta, single, rtol=1e-5)
+    for place in (0, 7, 14):
+        alone = folded_alone(found.files[place][0], network, row.theta[place])
+        assert row.reduced[place] == pytest.approx(alone, rel=1e-6)
+
+
+@pytest.mark.parametrize("task", ["Drawing", "Answering"])
+def test_a_command_that_died_goes_on(
+    folder: Path, targets: Targets, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
     asked = EvaluationConfig(draws=20, every=True, exact=3, repeats=0, spectra=4)
     library = folder / "targets.safetensors"
-    monkeypatch.setattr(exact, "TOGETHER", 2)
-    monkeypatch.setattr(exact, "Inline", lambda: Here(1))
+    monkeypatch.setattr("xrayflow.studies.running.whole.BATCH", 2)
     with pytest.raises(Died):
-        evaluate(library, sources(folder), None, [network], asked, out=tmp_path)
-    again = Here()
-    monkeypatch.setattr(exact, "Inline", lambda: again)
-    found = evaluate(library, sources(folder), None, [network], asked, out=tmp_path)
-    assert [len(batch) for batch in again.done] == [1]
+        evaluate(library, sources(folder), None, [network], asked, out=tmp_path, workers=Here(1, task))
+    again = Here(of=task)
+    found = evaluate(library, sources(folder), None, [network], asked, out=tmp_path, workers=again)
+    assert [len(batch) for batch in again.done] == [2 if task == "Drawing" else 1]
     assert found.exact == {"certified": 3}
     whole = evaluate(library, sources(folder), None, [network], asked)
-    np.testing.assert_allclose(found.row("exact").theta, whole.row("exact").theta, rtol=1e-6)
-    with pytest.raises(DataError, match="draws of each was 20, is 10"):
-        evaluate(library, sources(folder), None, [network], replace(asked, draws=10), out=tmp_path)
+    for row in ("targets", "toy", "exact"):
+        np.testing.assert_allclose(found.row(row).theta, whole.row(row).theta, rtol=1e-6)
+        np.testing.assert_allclose(found.row(row).reduced, whole.row(row).reduced, rtol=1e-6)
+
+
+def test_what_is_done_belongs_to_what_was_asked(
+    folder: Path, targets: Targets, network: Network, tmp_path: Path
+) -> None:
+    library, asked = folder / "targets.safetensors", EvaluationConfig(draws=20, every=True, repeats=0, spectra=4)
+
+    def run(config: EvaluationConfig, workers: Here, restart: bool = False) -> Evaluation:
+        return evaluate(library, sources(folder), None, [network], config, None, tmp_path, workers, restart)
+
+    run(asked, Here())
+    more = Here(of="Drawing")
+    assert run(replace(asked, exact=2), more).row("exact").reduced.size == 2  # exact answers may be asked for later
+    assert more.done == []
+    with pytest.raises(DataError, match="draws was 20, is 10"):
+        run(replace(asked, draws=10), Here())
+    assert run(replace(asked, draws=10), Here(), restart=True).row("toy").theta.shape == (4, 2)
+
+
+def test_workers_find_the_same(folder: Path, targets: Targets, network: Network) -> None:
+    asked = EvaluationConfig(draws=20, every=True, exact=1, repeats=0, spectra=3)
+    library = folder / "targets.safetensors"
+    here = evaluate(library, sources(folder), None, [network], asked)
+    with Children() as children:
+        there = evaluate(library, sources(folder), None, [network], asked, workers=children)
+    for one, other in zip(here.rows, there.rows, strict=True):
+        np.testing.assert_allclose(one.theta, other.theta, rtol=1e-6)
+        np.testing.assert_allclose(one.reduced, other.reduced, rtol=1e-6)
+
+
+def test_another_file_of_the_same_name_is_refused_and_the_right_one_goes_on(
+    folder: Path, targets: Targets, network: Network, tmp_path: Path
+) -> None:
+    library, asked = folder / "targets.safetensors", EvaluationConfig(draws=5, every=True, repeats=0, spectra=1)
+    (right, _), *_ = evaluate(library, sources(folder), None, [network], asked).files
+    other = next(one for one in sources(folder) if one.pha.name == right.pha.name and one != right)
+    place = tmp_path / right.pha.name
+    place.write_bytes(other.pha.read_bytes())
+    given = Source(place, str(right.pha.with_name("toy.arf")), None, str(right.pha.with_name("toy.rmf")))
+    with pytest.raises(DataError, match=rf"{right.pha.name}: is not the file that the target was fitted to"):
+        evaluate(library, [given], None, [network], asked, out=tmp_path)
+    place.write_bytes(right.pha.read_bytes())
+    assert evaluate(library, [given], None, [network], asked, out=tmp_path).files[0][0] == given
+
+
+def test_two_copies_of_a_spectrum_are_two_spectra(tmp_path: Path) -> None:
+    copies = []
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "s.pha").write_bytes(b"same")
+        copies.append(Source(tmp_path / place / "s.pha"))
+    listed = [["s.pha", sha256_of(copies[0].pha)]] * 2
+    assert [source for source, _ in matched(tmp_path, listed, copies)] == copies
+    with pytest.raises(DataError, match=r"s\.pha is not among the spectra"):
+        matched(tmp_path, listed, copies[:1])
+
+
+def test_exact_answers_of_spectra_with_a_background_have_the_parameters_of_the_model_alone(
+    network: Network, tmp_path: Path
+) -> None:
+    """The level of the background is sampled too, and is no column of the table."""
+    write_toy(tmp_path)
+    (tmp_path / "run.toml").write_text(RUN)
+    given = []
+    for place in (tmp_path / "a", tmp_path / "b"):
+        place.mkdir()
+        given.append(Source(toy_files(place, norm=0.3, background=True)))
+    library = tmp_path / "targets.safetensors"
+    write_targets(library, find_targets(tmp_path / "run.toml", given, None, TargetsConfig(starts=4)))
+    found = evaluate(library, given, None, [network], EvaluationConfig(draws=20, every=True, exact=1, repeats=0))
+    assert found.statistics == {"wstat": 2}
+    assert found.row("exact").theta.shape == (1, 2)
+    assert np.isfinite(found.row("exact").reduced).all()

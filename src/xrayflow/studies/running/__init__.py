@@ -11,6 +11,7 @@ from xrayflow.studies.running.looking import TOGETHER, Looked, Looking, look_at,
 from xrayflow.studies.running.outcome import FAILED, Outcome
 from xrayflow.studies.running.sources import Progress, Reader, Source, batches, listed_sources, matched, read_list
 from xrayflow.studies.running.stopping import stopping_at_signals
+from xrayflow.studies.running.whole import finished
 
 __all__ = [
     "AGAIN",
@@ -37,6 +38,7 @@ __all__ = [
     "Told",
     "Workers",
     "batches",
+    "finished",
     "keep_rows",
     "key_of",
     "listed_sources",

@@ -117,25 +117,26 @@ class Run:
             seen += len(done.items)
             self.told(Standing("looking at files", seen, total))
 
-    def work(self, task: Task, keep: Callable[[Ledger, Done], None]) -> None:
+    def work(self, task: Task, keep: Callable[[Ledger, Done], None], step: str = "fitting") -> None:
         """Work on what is not done yet.
 
         Args:
             task: What is done with each batch.
             keep: Writes a finished batch into the ledger.
+            step: What that is called.
         """
         left = self.ledger.left(self.retry)
         total, before, failed = self.ledger.count()
         again = before + sum(map(len, left.values())) - total  # failures that are tried again
         before, failed = before - again, failed - again
-        self.told(Standing("fitting", before, total, failed))
+        self.told(Standing(step, before, total, failed))
         started, fitted = time.monotonic(), 0
         for done in self.workers.run(self._batches(task, left), self.stopping):
             keep(self.ledger, done)
             fitted += len(done.items)
             failed += sum(bool(outcome.error) for outcome in done.outcomes)
             rate = fitted / max(time.monotonic() - started, 1e-9)
-            self.told(Standing("fitting", before + fitted, total, failed, rate))
+            self.told(Standing(step, before + fitted, total, failed, rate))
 
     def _batches(self, task: Task, left: Mapping[str, array[int]]) -> Iterator[tuple[Task, list[Looked]]]:
         """What is left, sources of one matrix together, in the order of their first ones."""

@@ -150,5 +150,7 @@ def matched(library: Path, listed: Sequence[Any], sources: Sequence[Source]) -> 
             places = [place for place in places if sha256_of(place.pha) == sha256]
         if not places:
             raise DataError(f"{library}: {name} is not among the spectra; give the list that the targets were made of")
-        found.append((places[0], sha256))
+        place = places[0]
+        by_name[name].remove(place)  # of two copies each is one of the targets
+        found.append((place, sha256))
     return found

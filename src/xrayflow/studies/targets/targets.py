@@ -13,12 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from xrayflow.errors import DataError, MismatchError, NetworkError, XrayflowError
@@ -32,21 +30,15 @@ from xrayflow.setup import FitSetup, problem_of
 from xrayflow.simulate import Simulator
 from xrayflow.studies.catalogue import COMPUTE
 from xrayflow.studies.running import (
-    BATCH,
-    STOPPING,
-    Inline,
-    Ledger,
     Looked,
     Outcome,
-    Run,
     Source,
     Standing,
     Told,
     Workers,
-    keep_rows,
+    finished,
     make_listing,
     read_looked,
-    stopping_at_signals,
 )
 from xrayflow.studies.targets.library import Target, Targets
 
@@ -124,16 +116,7 @@ def find_targets(
         read_rmf(rmf)
     task = Targeting(recipe, wanted, rmf)
     told = progress or _silent
-    with ExitStack() as stack:
-        place = out or Path(stack.enter_context(TemporaryDirectory())) / "targets"
-        ledger = stack.enter_context(Ledger(place, restart))
-        ledger.settle(task.words())
-        stop = stack.enter_context(stopping_at_signals(lambda: told(Standing(STOPPING, 0, 0))))
-        run = Run(listing, ledger, workers or Inline(), rmf, BATCH, False, stop, told)
-        run.look()
-        run.work(task, keep_rows)
-        if stop.asked:
-            raise KeyboardInterrupt
+    with finished(task, task.words(), listing, rmf, out, workers, restart, told=told) as ledger:
         found = Targets(task.room.simulator, _asked(task.room.recipe, sources, rmf, wanted))
         for kept in ledger.rows():
             if kept.error:

@@ -13,8 +13,9 @@ Source: Redmen et al. 2025, table 1, figures 2 and 3.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,24 @@ from torch import Tensor
 
 from xrayflow.errors import DataError, MismatchError
 from xrayflow.files import SCHEMA_VERSION, make_folder, package_versions
-from xrayflow.networks import Network, open_tensors, read_json
-from xrayflow.networks.training import LARGEST_LIBRARY, VALIDATION_SHARE, held_apart, read_library
+from xrayflow.inference import SamplingBudget
+from xrayflow.networks import Network
 from xrayflow.prior import Prior
 from xrayflow.setup import FitSetup
 from xrayflow.simulate import MAKERS
-from xrayflow.studies.running import Progress, Source, Standing, matched
+from xrayflow.studies.catalogue import Question
+from xrayflow.studies.running import Ledger, Listing, Source, Standing, Told, Workers, finished, matched
 from xrayflow.studies.validation.calibration import Calibration, calibrate
-from xrayflow.studies.validation.exact import exact_answers
-from xrayflow.studies.validation.network_draws import Row, Timing, network_row, on_axes
+from xrayflow.studies.validation.drawing import Chosen, Drawing
+from xrayflow.studies.validation.exact import Answering, draws_of
+from xrayflow.studies.validation.network_draws import Row, answers_of, held_in, inside_box, on_axes, seconds_of
 from xrayflow.studies.validation.recovery import draw_sets, linear_fits, pearson
-from xrayflow.studies.validation.refold import reduced_of
+from xrayflow.studies.validation.refold import NAME, REDUCED
 from xrayflow.studies.validation.truths import Numbers, TruthAndDraws
 
 TARGETS, EXACT = "targets", "exact"
+DRAWN = "drawn"
+"""Name of the ledger of what networks drew."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +180,10 @@ def evaluate(
     rmf: str | None,
     networks: Sequence[Network],
     asked: EvaluationConfig,
-    progress: Progress | None = None,
+    progress: Told | None = None,
     out: Path | None = None,
+    workers: Workers | None = None,
+    restart: bool = False,
 ) -> Evaluation:
     """Draws of networks against the targets of a library.
 
@@ -184,14 +191,50 @@ def evaluate(
         library: What `xrayflow targets` wrote.
         sources: The spectra that it was made of, among others perhaps.
         rmf: Of all of them, instead of what their headers name.
-        networks: For the library's model and bins, at least one.
+        networks: For the library's model and bins, at least one, loaded from files.
         asked: What is wanted.
-        progress: Called with (step, fraction).
-        out: Folder of the table: the exact posteriors of a call that was stopped are kept there.
+        progress: Called with how far it is.
+        out: Folder of the table: ledgers stand in it, from which the same call goes on; None: they are lost.
+        workers: Who works on batches; None: this process.
+        restart: Begin the ledgers anew.
 
     Raises:
-        XrayflowError: Files that cannot be read or do not belong together.
+        XrayflowError: Files that cannot be read or do not belong together, or settings that changed.
+        KeyboardInterrupt: It was stopped; what is done is in the ledgers.
     """
+    _refuse(networks)
+    first, told = networks[0], progress or _silent
+    energies = tuple((float(lo), float(hi)) for lo, hi in asked.energies or [first.recipe.layout.energies])
+    loaded = tuple(network.source for network in networks)
+    chosen = Chosen(library, loaded, asked.spectra, asked.every, asked.draws, energies, asked.grouping, asked.seed)
+    task = Drawing(chosen, rmf)
+    room = task.room
+    files = matched(library, room.files, sources)
+    folder = None if out is None else make_folder(out)
+    rows, statistics = _drawn_rows(task, networks, files, asked, told, folder, workers, restart)
+    computation: dict[str, int] = {}
+    if asked.exact > 0:
+        run = (told, folder, workers, restart)
+        row, computation = exact_row(files, rmf, room.setup, room.targets, asked, None, *run)
+        rows.append(row)
+    inputs = room.inputs
+    rate = (inputs.counts - inputs.background).sum(-1) / (inputs.exposure * inputs.area)
+    return Evaluation(
+        first.training_prior.prior,
+        asked,
+        library.name,
+        room.group.numpy(),
+        inputs.counts.sum(-1).numpy(),
+        rate.clamp(min=1e-3).numpy(),
+        files,
+        statistics,
+        tuple(rows),
+        computation,
+    )
+
+
+def _refuse(networks: Sequence[Network]) -> None:
+    """What cannot stand in one table."""
     if not networks:
         raise DataError("no network; give one with --network")
     names = [TARGETS, EXACT, *(network.name for network in networks)]
@@ -203,60 +246,39 @@ def evaluate(
         network.refuse_model(first.model)
         if network.layout != first.layout:
             raise MismatchError(f"network {network.name}: its bins are not those of {first.name}")
-    inputs, targets, group = read_library(library, first, first.core.coordinates)
-    chosen = _chosen(library, group, asked)
-    inputs, targets, group = inputs.select(chosen), targets[chosen], group[chosen]
-    files = _files(library, chosen, sources)
-    prior, drawn = first.training_prior.prior, list[Row]()
-    timing = Timing(asked.repeats, asked.timed)
+        if not network.source:
+            raise DataError(f"network {network.name}: is in no file; save it, and load it from there")
+
+
+def _drawn_rows(
+    task: Drawing,
+    networks: Sequence[Network],
+    files: Sequence[tuple[Source, str]],
+    asked: EvaluationConfig,
+    told: Told,
+    out: Path | None,
+    workers: Workers | None,
+    restart: bool,
+) -> tuple[list[Row], dict[str, int]]:
+    """The rows of the targets and of the networks, and how many spectra have which statistic."""
+    room, prior = task.room, networks[0].training_prior.prior
+    listing = Listing([source for source, _ in files])
+    ledger_of = None if out is None else out / DRAWN
+    with finished(task, task.words(), listing, task.rmf, ledger_of, workers, restart, True, told, "drawing") as ledger:
+        records, extras = _kept(ledger, listing)
+    shape = (len(files), len(networks), asked.draws, -1)
+    drawn = torch.from_numpy(np.frombuffer(b"".join(extras)).reshape(shape).copy())
+    reduced = np.array([record[REDUCED] for record in records])
+    rows = [Row(TARGETS, room.targets, None, reduced[:, 0])]
     for at, network in enumerate(networks):
-        if progress is not None:
-            progress(f"drawing from {network.name}", at / len(networks))
-        drawn.append(network_row(network, prior, inputs, targets, asked.draws, asked.seed, timing))
-    energies = asked.energies or [first.recipe.layout.energies]
-    setup = FitSetup(model=first.model, prior=prior, energies=energies, grouping=asked.grouping, systematic=0.0)
-    computation: dict[str, int] = {}
-    if asked.exact > 0:
-        ledger = None if out is None else make_folder(out) / EXACT
-        row, computation = exact_row(files, rmf, setup, targets, asked, progress, out=ledger)
-        drawn.append(row)
-    reduced, statistics = reduced_of(files, rmf, setup, [targets, *(row.theta for row in drawn)], progress)
-    rows = [Row(TARGETS, targets, None, reduced[0])]
-    rows += [replace(row, reduced=values) for row, values in zip(drawn, reduced[1:], strict=True)]
-    rate = (inputs.counts - inputs.background).sum(-1) / (inputs.exposure * inputs.area)
-    return Evaluation(
-        prior,
-        asked,
-        library.name,
-        group.numpy(),
-        inputs.counts.sum(-1).numpy(),
-        rate.clamp(min=1e-3).numpy(),
-        files,
-        statistics,
-        tuple(rows),
-        computation,
-    )
-
-
-def _chosen(library: Path, group: Tensor, asked: EvaluationConfig) -> Tensor:
-    """Rows of the library: what networks hold apart, in an order of the seed."""
-    rows = torch.arange(group.numel())
-    if not asked.every:
-        if torch.unique(group).numel() < 2:
-            raise DataError(f"{library}: all spectra belong to one group, so none is held apart; take --every")
-        rows = held_apart(group, int(VALIDATION_SHARE * group.numel()))[0]
-    order = torch.randperm(rows.numel(), generator=torch.Generator().manual_seed(asked.seed))
-    return rows[order][: asked.spectra]
-
-
-def _files(library: Path, rows: Tensor, sources: Sequence[Source]) -> list[tuple[Source, str]]:
-    """The spectrum of each row, and the hash that its target was fitted to."""
-    with open_tensors(library, LARGEST_LIBRARY) as file:
-        header = read_json(library, file.metadata())
-    listed = header.get("spectra")
-    if not isinstance(listed, list):
-        raise DataError(f"{library}: does not say of which files it was made; give a library of xrayflow targets")
-    return matched(library, [listed[row] for row in rows.tolist()], sources)
+        answers, first = answers_of(prior, room.targets, drawn[:, at])
+        outside = float(1.0 - inside_box(prior, drawn[:, at]).double().mean())
+        told(Standing(f"timing {network.name}", at, len(networks)))
+        one, thousand = seconds_of(network, room.inputs, asked.repeats, asked.timed)
+        rows.append(
+            Row(network.name, held_in(prior, first), answers, reduced[:, 1 + at], outside, tuple(one), tuple(thousand))
+        )
+    return rows, dict(Counter(record[NAME] for record in records))
 
 
 def exact_row(
@@ -265,9 +287,11 @@ def exact_row(
     setup: FitSetup,
     targets: Tensor,
     asked: EvaluationConfig,
-    progress: Progress | None = None,
     network: str | None = None,
+    progress: Told | None = None,
     out: Path | None = None,
+    workers: Workers | None = None,
+    restart: bool = False,
 ) -> tuple[Row, dict[str, int]]:
     """Exact posteriors of the first spectra; the time of all is extrapolated, for any number of draws.
 
@@ -277,26 +301,49 @@ def exact_row(
         setup: One with model and prior.
         targets: (source, parameter) of all spectra.
         asked: Number of spectra and draws, and the seed.
-        progress: Called with (step, fraction).
         network: What starts the answers, as in `infer`.
-        out: A ledger stands beside it, from which the same call goes on; None: it is lost.
+        progress, out, workers, restart: As for `evaluate`.
 
     Returns:
-        The row, without its statistic; and how many computations have which status.
+        The row; and how many computations have which status.
+
+    Raises:
+        XrayflowError: A spectrum that has no answer.
     """
     prior = setup.prior
     if not isinstance(prior, Prior):
         raise ValueError("a setup with a prior")
+    count = min(asked.exact, len(files))
+    listing = Listing([source for source, _ in files[:count]])
+    task = Answering(Question.of(setup, network, False, asked.seed, SamplingBudget(), rmf, True), asked.draws)
+    told, place = progress or _silent, None if out is None else out / EXACT
+    with finished(task, task.words(), listing, rmf, place, workers, restart, True, told, "exact answers") as ledger:
+        records, extras = _kept(ledger, listing)
+        took = (ledger.seconds() * len(files) / count,)
+    draws = np.stack([draws_of(extra, asked.draws) for extra in extras])
+    answers = TruthAndDraws.of(prior.names, on_axes(prior, targets[:count].numpy()), on_axes(prior, draws))
+    reduced = np.array([record[REDUCED][0] for record in records])
+    single = torch.from_numpy(draws[:, 0].copy())
+    return (
+        Row(EXACT, single, answers, reduced, 0.0, took, took),
+        dict(Counter(record["computation"] for record in records)),
+    )
 
-    def told(standing: Standing) -> None:
-        if progress is not None:
-            progress("exact posteriors", standing.done / standing.total)
 
-    some = files[: asked.exact]
-    found = exact_answers(some, rmf, setup, network, asked.draws, asked.seed, told, out)
-    count = len(some)
-    answers = TruthAndDraws.of(prior.names, on_axes(prior, targets[:count].numpy()), on_axes(prior, found.draws))
-    took = (found.seconds * len(files) / count,)
-    return Row(
-        EXACT, torch.from_numpy(found.draws[:, 0].copy()), answers, np.empty(0), 0.0, took, took
-    ), found.computation
+def _kept(ledger: Ledger, listing: Listing) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Record and draws of every source.
+
+    Raises:
+        DataError: One has none.
+    """
+    records, extras = list[dict[str, Any]](), list[bytes]()
+    for kept in ledger.rows():
+        if kept.error or kept.record is None or kept.extra is None:
+            raise DataError(kept.error or f"{listing.sources[kept.place].pha}: has no answer; run it again")
+        records.append(kept.record)
+        extras.append(kept.extra)
+    return records, extras
+
+
+def _silent(standing: Standing) -> None:
+    """Tells nobody."""

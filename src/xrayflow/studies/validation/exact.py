@@ -2,91 +2,66 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 
-from xrayflow.errors import DataError
-from xrayflow.inference import Posterior, SamplingBudget
-from xrayflow.setup import FitSetup
+from xrayflow.errors import XrayflowError
+from xrayflow.inference import Posterior
+from xrayflow.ogip import Observation
 from xrayflow.studies.catalogue import Fitting, Question
-from xrayflow.studies.running import Inline, Ledger, Run, Source, Told, keep_rows, make_listing
+from xrayflow.studies.running import Looked, Outcome
+from xrayflow.studies.validation.refold import with_statistics
 from xrayflow.studies.validation.truths import Numbers
 
-TOGETHER = 20
-"""Spectra of a batch."""
 
-
-@dataclass(frozen=True, eq=False)
-class ExactAnswers:
-    """Draws of exact posteriors.
+@dataclass(frozen=True)
+class Answering:
+    """Answers sources, and folds one draw of each.
 
     Attributes:
-        draws: (source, draw, parameter) of equal weight.
-        computation: How many computations have which status.
-        seconds: That they took.
+        question: What is asked.
+        draws: Of equal weight that are kept of each.
     """
 
-    draws: Numbers
-    computation: dict[str, int]
-    seconds: float
+    question: Question
+    draws: int
+
+    def words(self) -> dict[str, Any]:
+        """All that decides the numbers."""
+        return {**self.question.words, "draws of each": self.draws, "folded of each": 1}
+
+    def read(self, sources: Sequence[Looked]) -> list[Observation | XrayflowError]:
+        """The spectra; in the place of one that is gone, or another one now, the error."""
+        return self._fitting.read(sources)
+
+    def work(self, read: list[Observation | XrayflowError]) -> list[Outcome]:
+        """The row of each source, its draws as bytes, and the statistic of the first of them."""
+        found = self._fitting.work(read)
+        drawn = {place: draws_of(one.extra, self.draws) for place, one in enumerate(found) if not one.error}
+        firsts = {place: torch.from_numpy(draws[:1].copy()) for place, draws in drawn.items()}
+        return with_statistics(found, read, firsts, self.question.setup)
+
+    @property
+    def _fitting(self) -> Fitting:
+        return Fitting(self.question, partial(_resampled, self.draws, self.question.seed))
 
 
-def exact_answers(
-    files: Sequence[tuple[Source, str]],
-    rmf: str | None,
-    setup: FitSetup,
-    network: str | None,
-    draws: int,
-    seed: int,
-    told: Told,
-    out: Path | None = None,
-) -> ExactAnswers:
-    """Answer spectra exactly; the same call goes on where an earlier one was stopped.
+def draws_of(extra: bytes, draws: int) -> Numbers:
+    """(draw, parameter) that a ledger keeps of a source.
 
     Args:
-        files: Each with the hash that its target was fitted to.
-        rmf: Of all of them, instead of what their headers name.
-        setup: One with model and prior.
-        network: What starts the answers, as in `infer`.
-        draws: Of each.
-        seed: Decides them.
-        told: Called as it goes on.
-        out: A ledger stands beside it; None: what is done is lost with the call.
-
-    Raises:
-        DataError: A file is another one now, or a spectrum has no answer.
-        XrayflowError: A file that cannot be read.
+        extra: Of the ledger.
+        draws: How many.
     """
-    question = Question.of(setup, network, False, seed, SamplingBudget(), rmf, True)
-    listing = make_listing([source for source, _ in files])
-    with ExitStack() as stack:
-        place = out or Path(stack.enter_context(TemporaryDirectory())) / "exact"
-        ledger = stack.enter_context(Ledger(place))
-        ledger.settle({**question.words, "draws of each": draws})
-        run = Run(listing, ledger, Inline(), rmf, TOGETHER, False, bool, told)
-        run.look()
-        for kept in ledger.rows():
-            if not kept.error and kept.look["files"]["pha"][1] != files[kept.place][1]:
-                what = f"{listing.sources[kept.place].pha}: is not the file that the target was fitted to"
-                raise DataError(f"{what}; run xrayflow targets again")
-        run.work(Fitting(question, partial(_resampled, draws, seed)), keep_rows)
-        found, computation = list[Any](), Counter[str]()
-        for kept in ledger.rows():
-            if kept.error or kept.record is None or kept.extra is None:
-                raise DataError(kept.error or f"{listing.sources[kept.place].pha}: has no answer; run it again")
-            found.append(np.frombuffer(kept.extra).reshape(draws, -1))
-            computation[kept.record["computation"]] += 1
-        return ExactAnswers(np.stack(found), dict(computation), ledger.seconds())
+    return np.frombuffer(extra).reshape(draws, -1)
 
 
 def _resampled(draws: int, seed: int, posterior: Posterior) -> bytes:
-    """Draws of equal weight, as bytes of a ledger."""
-    return np.ascontiguousarray(posterior.resample(draws, seed=seed), dtype=np.float64).tobytes()
+    """Draws of equal weight of the model's parameters, as bytes of a ledger."""
+    theta = posterior.resample(draws, seed=seed)[:, : len(posterior.model.names)]
+    return np.ascontiguousarray(theta, dtype=np.float64).tobytes()

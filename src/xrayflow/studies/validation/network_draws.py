@@ -18,19 +18,6 @@ DRAWS_TOGETHER = 8000
 """Draws of a few spectra that are made together."""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """How time is measured.
-
-    Attributes:
-        repeats: How often each is measured; 0 measures none.
-        spectra: How many have a thousand draws timed; the time of all is extrapolated from theirs.
-    """
-
-    repeats: int
-    spectra: int
-
-
 @dataclass(frozen=True, eq=False)
 class Row:
     """A row of the table.
@@ -53,30 +40,22 @@ class Row:
     seconds_1000: tuple[float, ...] = ()
 
 
-def network_row(
-    network: Network, prior: Prior, inputs: NetworkInput, targets: Tensor, draws: int, seed: int, timing: Timing
-) -> Row:
-    """What a network says of spectra, and how fast; without their statistic.
+def seconds_of(network: Network, inputs: NetworkInput, repeats: int, timed: int) -> tuple[list[float], list[float]]:
+    """How fast a network is: seconds of one draw, and of a thousand, of all spectra.
 
     Args:
         network: What is drawn from.
-        prior: The box.
         inputs: The spectra.
-        targets: (source, parameter) in the parameters' units.
-        draws: Draws of each spectrum.
-        seed: Seed of the draws.
-        timing: How time is measured.
+        repeats: How often each is measured.
+        timed: How many have a thousand draws timed; the time of all is extrapolated from theirs.
     """
-    found = sample(network, inputs, draws, seed)
-    answers, first = answers_of(prior, targets, found)
     one: list[float] = []
     thousand: list[float] = []
-    few = inputs.select(torch.arange(min(timing.spectra, inputs.size)))
-    for repeat in range(timing.repeats):
+    few = inputs.select(torch.arange(min(timed, inputs.size)))
+    for repeat in range(repeats):
         one.append(_seconds(network, inputs, 1, repeat))
         thousand.append(_seconds(network, few, 1000, repeat) * inputs.size / few.size)
-    outside, single = float(1.0 - inside_box(prior, found).double().mean()), _held(prior, first)
-    return Row(network.name, single, answers, np.empty(0), outside, tuple(one), tuple(thousand))
+    return one, thousand
 
 
 def sample(network: Network, inputs: NetworkInput, draws: int, seed: int) -> Float[Tensor, "source draw parameter"]:
@@ -88,14 +67,35 @@ def sample(network: Network, inputs: NetworkInput, draws: int, seed: int) -> Flo
         draws: Number of draws of each.
         seed: Decides the draws.
     """
+    return draws_from(network, inputs, base_noise(inputs.size, draws, len(network.model.names), seed))
+
+
+def base_noise(sources: int, draws: int, parameters: int, seed: int) -> Float[Tensor, "source draw parameter"]:
+    """Standard normal numbers that become draws: those of a source are the same, whichever others are drawn with it.
+
+    Args:
+        sources, draws, parameters: How many.
+        seed: Decides them.
+    """
     generator = torch.Generator().manual_seed(seed)
-    parts = []
+    each = max(DRAWS_TOGETHER // draws, 1)
+    sizes = [min(each, sources - first) for first in range(0, sources, each)]
+    return torch.cat([torch.randn((n, draws, parameters), generator=generator, dtype=torch.float64) for n in sizes])
+
+
+def draws_from(
+    network: Network, inputs: NetworkInput, base: Float[Tensor, "source draw parameter"]
+) -> Float[Tensor, "source draw parameter"]:
+    """Draws of a network, in the parameters' units; some may leave the box, or be no number.
+
+    Args:
+        network: What is drawn from.
+        inputs: The spectra.
+        base: Of `base_noise`.
+    """
     with torch.no_grad():
-        for rows in torch.split(torch.arange(inputs.size), max(DRAWS_TOGETHER // draws, 1)):
-            shape = (rows.numel(), draws, len(network.model.names))
-            base = torch.randn(shape, generator=generator, dtype=torch.float64)
-            parts.append(network.core.draw(inputs.select(rows), base))
-    return torch.cat(parts)
+        each = torch.split(torch.arange(inputs.size), max(DRAWS_TOGETHER // base.shape[1], 1))
+        return torch.cat([network.core.draw(inputs.select(rows), base[rows]) for rows in each])
 
 
 def answers_of(prior: Prior, targets: Tensor, draws: Tensor) -> tuple[TruthAndDraws, Tensor]:
@@ -112,13 +112,23 @@ def answers_of(prior: Prior, targets: Tensor, draws: Tensor) -> tuple[TruthAndDr
     Raises:
         DataError: No draw of a source is a number.
     """
-    inside = inside_box(prior, draws)
-    counts = torch.where(inside.any(1, keepdim=True), inside, torch.isfinite(draws).all(-1))
-    first = draws[torch.arange(draws.shape[0]), counts.to(torch.uint8).argmax(dim=1)]
+    counts, first = counting(prior, draws)
     # what does not count has no weight, and stands where something does
     shown = torch.where(counts[..., None], draws, first[:, None])
     truth, drawn = on_axes(prior, targets.numpy()), on_axes(prior, shown.numpy())
     return TruthAndDraws.of(prior.names, truth, drawn, counts.double().numpy()), first
+
+
+def counting(prior: Prior, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """(source, draw) which draws count, as in `answers_of`; and (source, parameter) the first of them.
+
+    Args:
+        prior: The box.
+        draws: (source, draw, parameter) in the parameters' units.
+    """
+    inside = inside_box(prior, draws)
+    counts = torch.where(inside.any(1, keepdim=True), inside, torch.isfinite(draws).all(-1))
+    return counts, draws[torch.arange(draws.shape[0]), counts.to(torch.uint8).argmax(dim=1)]
 
 
 def inside_box(prior: Prior, draws: Tensor) -> Tensor:
@@ -149,7 +159,12 @@ def _seconds(network: Network, inputs: NetworkInput, draws: int, seed: int) -> f
     return time.perf_counter() - started
 
 
-def _held(prior: Prior, theta: Tensor) -> Tensor:
-    """(source, parameter) the nearest place in the box: a spectrum of which no draw is inside is folded at its edge."""
+def held_in(prior: Prior, theta: Tensor) -> Tensor:
+    """(source, parameter) the nearest place in the box: a spectrum of which no draw is inside is folded at its edge.
+
+    Args:
+        prior: The box.
+        theta: (source, parameter) in the parameters' units.
+    """
     lo, hi = (torch.tensor([getattr(one, end) for one in prior.marginals], dtype=theta.dtype) for end in ("lo", "hi"))
     return torch.minimum(torch.maximum(theta, lo), hi)

@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xrayflow.errors import DataError
+from xrayflow.errors import XrayflowError
 from xrayflow.ogip import Observation
 from xrayflow.problem import Problem
-from xrayflow.setup import TOGETHER, FitSetup, problem_of
+from xrayflow.setup import FitSetup, problem_of
 from xrayflow.statistics import choose
-from xrayflow.studies.running import Progress, Reader, Source, batches
+from xrayflow.studies.running import Outcome
 from xrayflow.studies.validation.truths import Numbers
 
+NAME, REDUCED = "xspec statistic", "reduced"
+"""Words of a record: the statistic's name, and its values over the degrees of freedom."""
 
-def reduced_of(
-    files: Sequence[tuple[Source, str]],
-    rmf: str | None,
+
+def with_statistics(
+    outcomes: Sequence[Outcome],
+    read: Sequence[Observation | XrayflowError],
+    theta: Mapping[int, Float[Tensor, "set parameter"]],
     setup: FitSetup,
-    thetas: Sequence[Tensor],
-    progress: Progress | None = None,
-) -> tuple[list[Numbers], dict[str, int]]:
-    """XSPEC's statistic of several sets of parameters, each spectrum through its own response.
+) -> list[Outcome]:
+    """The same outcomes, whose records say XSPEC's statistic of some parameters.
 
     Args:
-        files: The spectra.
-        rmf: Of all of them, instead of what their headers name.
-        setup: What is asked of them.
-        thetas: (source, parameter) of the first spectra each.
-        progress: Called with (step, fraction).
-
-    Returns:
-        (source,) statistic over degrees of freedom of each set; and how many spectra have which statistic.
+        outcomes: Of sources that share one RMF.
+        read: Their spectra.
+        theta: By the place of a source, in the parameters' units: as many sets of each.
+        setup: What is asked of the spectra.
     """
-    most = max(len(theta) for theta in thetas)
-    whole = [torch.cat([theta, theta[-1:].expand(most - len(theta), -1)]) for theta in thetas]
-    together, found, statistics = torch.stack(whole, dim=1), list[Numbers](), Counter[str]()
-    for observations in observations_of(files[:most], rmf):
-        problem = with_xspecs_statistic(observations, setup)
-        done = statistics.total()
-        statistics.update(problem.data.statistic_names)
-        found.append(reduced_statistic(problem, together[done : statistics.total()]))
-        if progress is not None:
-            progress("folding", statistics.total() / most)
-    of_set = np.concatenate(found).T
-    return [values[: len(theta)] for values, theta in zip(of_set, thetas, strict=True)], dict(statistics)
+    found = list(outcomes)
+    folded = [(place, one) for place, one in enumerate(read) if place in theta and isinstance(one, Observation)]
+    if not folded:
+        return found
+    problem = with_xspecs_statistic([one for _, one in folded], setup)
+    values = reduced_statistic(problem, torch.stack([theta[place] for place, _ in folded]))
+    for (place, _), name, reduced in zip(folded, problem.data.statistic_names, values.tolist(), strict=True):
+        record = found[place].record | {NAME: name, REDUCED: reduced}
+        found[place] = replace(found[place], record=record)
+    return found
 
 
 def reduced_statistic(problem: Problem, theta: Float[Tensor, "source draw parameter"]) -> Numbers:
@@ -61,31 +57,6 @@ def reduced_statistic(problem: Problem, theta: Float[Tensor, "source draw parame
     """
     dof = problem.data.facts.bins - theta.shape[-1]
     return np.asarray((problem.statistic(theta) / dof[:, None]).numpy())
-
-
-def observations_of(
-    files: Sequence[tuple[Source, str]], rmf: str | None, together: int = TOGETHER
-) -> Iterator[list[Observation]]:
-    """The spectra in turn, those of one matrix together.
-
-    Args:
-        files: Each with the hash that its target was fitted to.
-        rmf: Of all of them, instead of what their headers name.
-        together: Largest number of spectra in a batch.
-
-    Raises:
-        DataError: A file is another one now.
-        XrayflowError: A file cannot be read.
-    """
-    reader = Reader(rmf)
-    yield from batches((_unchanged(reader, source, sha256) for source, sha256 in files), together)
-
-
-def _unchanged(reader: Reader, source: Source, sha256: str) -> Observation:
-    observation = reader.read(source)
-    if observation.pha.sha256 != sha256:
-        raise DataError(f"{source.pha}: is not the file that the target was fitted to; run xrayflow targets again")
-    return observation
 
 
 def with_xspecs_statistic(observations: list[Observation], setup: FitSetup) -> Problem:
