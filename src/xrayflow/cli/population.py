@@ -159,7 +159,7 @@ def catalogue_plot(
                 with suppress(DataError):  # a catalogue without draws has a page without corners
                     found = read_draws(read, read.parameters, draws_dir, WITH_DRAWS)
                     draws = {path: (theta, log_weight) for path, theta, log_weight in found}
-                contents[PAGE] = catalogue_page(read, priors, SpectrumReader(table, rmf), draws, progress)
+                contents[PAGE] = catalogue_page(read, priors, SpectrumReader(read, rmf), draws, progress)
         write_folder(make_folder(folder, tuple(contents)), contents, OTHER_OUT)
         if as_json:
             print_document({"table": str(table), "rows": read.rows, "products": {n: str(folder / n) for n in contents}})

@@ -4,11 +4,12 @@ from xrayflow.studies.catalogue.alarm import RATE, Alarm, alarms_of
 from xrayflow.studies.catalogue.catalogue import Catalogue, Running, fit_catalogue, run_catalogue
 from xrayflow.studies.catalogue.fitting import Fitting
 from xrayflow.studies.catalogue.manifest import manifest_path, read_manifest
-from xrayflow.studies.catalogue.page import SpectrumReader, catalogue_page
+from xrayflow.studies.catalogue.page import catalogue_page
 from xrayflow.studies.catalogue.pictures import catalogue_figures
 from xrayflow.studies.catalogue.prospect import Prospect, prospect_of
 from xrayflow.studies.catalogue.question import COMPUTE, Question
 from xrayflow.studies.catalogue.reading import USABLE, CatalogueTable, read_catalogue, read_draws, read_model
+from xrayflow.studies.catalogue.small_spectra import SpectrumReader
 from xrayflow.studies.catalogue.watch import PATTERNS, Round, Watch, Watched, rounds
 
 __all__ = [

@@ -7,9 +7,10 @@ from xrayflow.studies.running.inline import Inline
 from xrayflow.studies.running.ledger import AGAIN, SUFFIX, Kept, Ledger
 from xrayflow.studies.running.listing import Listing, key_of, make_listing
 from xrayflow.studies.running.load import Done
-from xrayflow.studies.running.looking import TOGETHER, Looked, Looking, look_at, read_looked
+from xrayflow.studies.running.looking import TOGETHER, Looked, Looking, hash_of, look_at, read_looked
 from xrayflow.studies.running.outcome import FAILED, Outcome
-from xrayflow.studies.running.sources import Progress, Reader, Source, batches, listed_sources, matched, read_list
+from xrayflow.studies.running.remembered import Given, given_files
+from xrayflow.studies.running.sources import Reader, Source, listed_sources, matched, read_list
 from xrayflow.studies.running.stopping import stopping_at_signals
 from xrayflow.studies.running.whole import finished
 
@@ -23,6 +24,7 @@ __all__ = [
     "Children",
     "Cluster",
     "Done",
+    "Given",
     "Inline",
     "Kept",
     "Ledger",
@@ -30,15 +32,15 @@ __all__ = [
     "Looked",
     "Looking",
     "Outcome",
-    "Progress",
     "Reader",
     "Run",
     "Source",
     "Standing",
     "Told",
     "Workers",
-    "batches",
     "finished",
+    "given_files",
+    "hash_of",
     "keep_rows",
     "key_of",
     "listed_sources",

@@ -81,14 +81,14 @@ def look_at(rmf: str | None, source: Source) -> Outcome:
         except XrayflowError as error:
             sha256 = sha256_of(source.pha)
             files = {"pha": [str(source.pha), sha256]}
-            return Outcome({"given": given, "files": files, "hash": combined({"pha": sha256})}, str(error))
+            return Outcome({"given": given, "files": files, "hash": _combined({"pha": sha256})}, str(error))
     pha = observation.pha
     hashes = hashes_of(observation)
     return Outcome(
         {
             "given": given,
             "files": {role: [str(path), hashes[role]] for role, path in paths_of(observation).items()},
-            "hash": combined(hashes),
+            "hash": _combined(hashes),
             "matrix": observation.rmf.key,
             "source": source.name or pha.object,
             "exposure": pha.exposure,
@@ -125,7 +125,7 @@ def read_looked(rmf: str | None, sources: Sequence[Looked]) -> list[Observation 
         except XrayflowError as error:
             found.append(error)
             continue
-        if combined(hashes_of(observation)) != one.hash:
+        if hash_of(observation) != one.hash:
             what = f"{one.source.pha}: one of its files changed after it was looked at; run the same command again"
             found.append(DataError(what))
             continue
@@ -146,12 +146,17 @@ def paths_of(observation: Observation) -> dict[str, Path]:
     return paths | ({} if background is None else {"background": background.path})
 
 
-def combined(hashes: Mapping[str, str]) -> str:
-    """One hash of several files by role.
+def hash_of(observation: Observation) -> str:
+    """One hash of all files of a spectrum, as a catalogue's row has it.
 
     Args:
-        hashes: SHA-256 of each.
+        observation: The spectrum.
     """
+    return _combined(hashes_of(observation))
+
+
+def _combined(hashes: Mapping[str, str]) -> str:
+    """One hash of several files by role."""
     return hashlib.sha256(json.dumps(dict(sorted(hashes.items()))).encode()).hexdigest()
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xrayflow.errors import DataError, FileError
 from xrayflow.files import sha256_of
 from xrayflow.ogip import Observation, read_observation, read_rmf
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -58,23 +56,6 @@ class Reader:
         """
         matrix = self._matrix if source.rmf is None else source.rmf
         return read_observation(source.pha, rmf=matrix, arf=source.arf, background=source.background)
-
-
-def batches(observations: Iterable[Observation], most: int) -> Iterator[list[Observation]]:
-    """Runs of spectra that share a matrix, which becomes one object.
-
-    Args:
-        observations: The spectra, in turn.
-        most: Spectra in a batch.
-    """
-    batch: list[Observation] = []
-    for one in observations:
-        if batch and (len(batch) == most or one.rmf.key != batch[0].rmf.key):
-            yield batch
-            batch = []
-        batch.append(replace(one, rmf=batch[0].rmf) if batch else one)
-    if batch:
-        yield batch
 
 
 def listed_sources(
