@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xrayflow.cli import options
 
@@ -29,9 +29,9 @@ def question_of(
     rmf: str | None,
     keeps_draws: bool,
     channels: str | None = None,
-    statistic: str = "auto",
-    likelihood: str = "marginalised",
-    background_scale: float = 0.1,
+    statistic: str | None = None,
+    likelihood: str | None = None,
+    background_scale: float | None = None,
     amortised: bool = False,
 ) -> Question:
     """The question.
@@ -41,6 +41,8 @@ def question_of(
             channels, statistic, background_scale, amortised: In the words of the options.
         keeps_draws: Whether there is a folder for the draws.
         likelihood: What it makes of a background.
+
+    A verb that has no such option gives None: `FitSetup` says what that is.
 
     Raises:
         BadParameter: An option, or two together, that cannot be.
@@ -55,6 +57,8 @@ def question_of(
     from xrayflow.setup import FitSetup
     from xrayflow.studies.catalogue import Question
 
+    others = {"statistic": statistic, "likelihood": likelihood, "background_scale": background_scale}
+    given: dict[str, Any] = {name: value for name, value in others.items() if value is not None}
     setup = FitSetup(
         model=model,
         abund=abund,
@@ -65,9 +69,7 @@ def question_of(
         energies=bands,
         channels=kept,
         grouping=grouping,
-        statistic=statistic,
-        likelihood=likelihood,
-        background_scale=background_scale,
+        **given,
     )
     budget = SamplingBudget(draws, ess, seconds=time_limit)
     return Question.of(setup, network, amortised, seed, budget, rmf, keeps_draws)
