@@ -63,6 +63,16 @@ def test_an_archive_becomes_a_table_and_a_summary(run: Run, tmp_path: Path) -> N
     }
 
 
+def test_many_failures_are_named_where_they_can_be_read(run: Run, tmp_path: Path) -> None:
+    for number in range(7):
+        (tmp_path / f"bad{number}.pha").write_bytes(b"no spectrum")
+    ran = run("bad*.pha", *WORDS, "--dry-run")
+    assert ran.out.count("failed: ") == 5
+    assert ran.out.endswith("  and 2 more: --json names them all\n")
+    ran = run("bad*.pha", *WORDS, "--out", "t.fits")
+    assert ran.out.endswith("  and 2 more: the table has their reasons\n")
+
+
 def test_a_dry_run_looks_and_writes_nothing(run: Run, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     ran = run("toy*/toy.pha", "broken.pha", *WORDS, "--dry-run", "--batch", "1")

@@ -140,12 +140,12 @@ def _print_prospect(prospect: Prospect, as_json: bool) -> None:
     )
     if prospect.matrices:
         print(f"responses: {len(prospect.matrices)} ({sizes} spectra)")
-    _print_failures(dict(prospect.failed[:SHOWN]), len(prospect.failed))
+    _print_failures(dict(prospect.failed[:SHOWN]), len(prospect.failed), "--json names them all")
 
 
-def _print_failures(reasons: Any, number: int) -> None:
+def _print_failures(reasons: Any, number: int, others: str = "the table has their reasons") -> None:
     for path, reason in list(reasons.items())[:SHOWN]:
         where = path.partition("{")[0]
         print(f"  failed: {reason if where in reason else f'{path}: {reason}'}")
     if number > SHOWN:
-        print(f"  and {number - SHOWN} more, with their reasons in the table")
+        print(f"  and {number - SHOWN} more: {others}")

@@ -55,6 +55,7 @@ def write_manifest(
         "prior": question.prior_words,
         "network": asked.pop("network"),
         "settings": {name.replace(" ", "_"): value for name, value in asked.items() if name not in ("model", "prior")},
+        "rmf": question.rmf,
         "draws_folder": None if draws_dir is None else str(draws_dir),
         "versions": package_versions(*COMPUTE, "astropy"),
     }

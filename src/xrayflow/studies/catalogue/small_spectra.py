@@ -64,8 +64,11 @@ class SpectrumReader:
         names = () if self._model is None else self._model.names
         self._best = np.array([table.number(f"{name}_best") for name in names]).reshape(-1, table.rows).T
         bands: Any = DEFAULT_BAND
+        self._rmf = ""
         with suppress(FileError, KeyError):
-            bands = read_manifest(table.path)["settings"]["energies"] or DEFAULT_BAND
+            manifest = read_manifest(table.path)
+            self._rmf = str(manifest.get("rmf") or "")
+            bands = manifest["settings"]["energies"] or DEFAULT_BAND
         try:
             self._band = float(min(lo for lo, _ in bands)), float(max(hi for _, hi in bands))
         except (TypeError, ValueError):
@@ -101,7 +104,7 @@ class SpectrumReader:
     def _read(self, path: str) -> Observation:
         """With the files that were given for its fit; where these are gone, what a spectrum without a model takes."""
         place = self._place(path)
-        rmf, arf, background = self._given.get(os.path.abspath(place), ("", "", ""))  # noqa: PTH100  as the ledger's key
+        rmf, arf, background = self._given.get(os.path.abspath(place), (self._rmf, "", ""))  # noqa: PTH100  as the ledger's key
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", XrayflowWarning)  # the run that made the table has said them
             matrix = self._matrix or (self._matrix_of(rmf) if rmf else None)
