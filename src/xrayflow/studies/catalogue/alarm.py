@@ -1,11 +1,18 @@
 """Has a source changed? A parameter of a new spectrum against what the previous ones foretell.
 
-The last `WINDOW` spectra before it gave medians m_j with errors s_j (half of the 68 % interval, of log10 of a parameter
-whose prior is logarithmic). Their true values scatter by an unknown tau about an unknown mean. The prior of the mean is
-flat, that of tau 1 / (tau + s0) with the median error s0; so for a new spectrum with error s
+The last `WINDOW` spectra before it gave medians m_j with errors s_j (of log10 of a parameter whose prior is
+logarithmic). Their true values scatter by an unknown tau about an unknown mean. The prior of the mean is flat, that of
+tau 1 / (tau + s0) with the median error s0; so for a new spectrum with error s
 
     p(m | before) = integral over tau of  p(tau | before)  N(m; mean(tau), tau^2 + s^2 + 1 / sum w_j),
     w_j = 1 / (tau^2 + s_j^2),        mean(tau) = sum w_j m_j / sum w_j.
+
+Posteriors are skewed: of few counts, or cut by an edge of the prior. So an error is that towards the place x that a
+median is compared with, |x - m_j| / z_j(x), where z is the normal deviate that has the share of the posterior beyond x.
+Along the longer tail x = m + B (e^(g z) - 1) / g up to the 95 % quantile, and straight on from there: g is told by the
+5, 50 and 95 % quantiles, B by the 68 % interval. (Exact for a lognormal up to there; beyond, between its tail and a
+normal's.) Along the shorter tail the error is that of the 90 % interval. As errors depend on mean(tau), both are found
+in turns. That of a normal is half of its 68 % interval, everywhere.
 
 Where no scatter of their own is seen this compares errors with errors; where it is, with the scatter: far above the
 errors it is Student's t of the values themselves, whose rate of false alarms is exact. The alarm is raised where the
@@ -13,7 +20,9 @@ chance of a value so far out, on either side, is below the rate that was asked f
 of all spectra of a source that does not change raise a false one, and fewer where errors dominate. After an alarm the
 window begins anew: what follows is compared with the new state.
 
-Source: Gelman et al. 2013, Bayesian Data Analysis, section 5.4 (normal hierarchical model).
+Source: Gelman et al. 2013, Bayesian Data Analysis, section 5.4 (normal hierarchical model); Hoaglin 1985, in Exploring
+Data Tables, Trends, and Shapes (the g distribution); Barlow 2004, arXiv:physics/0406120 (errors that depend on the
+place). Rates and power: benchmarks/change_alarm.py.
 """
 
 from __future__ import annotations
@@ -23,7 +32,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from xrayflow.prior import Marginal
 from xrayflow.studies.catalogue.reading import CatalogueTable
@@ -41,6 +50,17 @@ NODES = 400
 
 SMALLEST, LARGEST = 1e-3, 1e3
 """Of tau, in units of the smallest error and of the spread of the medians."""
+
+TURNS = 4
+"""Of means and the errors towards them."""
+
+ENDS = ("lower90", "lower68", "median", "upper68", "upper90")
+"""Quantiles of a posterior that are used."""
+
+Z90 = float(ndtri(0.95))
+
+STRAIGHT = 1e-6
+"""Skewness below which a tail is a normal's."""
 
 ANSWERED = ("certified", "approximate")
 """Of `computation`: numbers that were computed right, however the model fits."""
@@ -96,13 +116,13 @@ def alarms_of(table: CatalogueTable, priors: Mapping[str, Marginal], rate: float
             continue
         own = []
         for name in names:
-            middle, error = values[name]
-            forecast = Forecast.of(middle[before], error[before], error[row])
-            if forecast is None or not np.isfinite(middle[row]):
+            posteriors = values[name]
+            new, forecast = posteriors[row], Forecast.of(posteriors[before])
+            if forecast is None or not _is_one(new):
                 continue
-            chance = forecast.chance(middle[row])
+            chance = forecast.chance(new)
             if chance < rate / len(names):
-                places = (middle[row], forecast.quantile(0.05), forecast.quantile(0.95))
+                places = (new[2], forecast.quantile(0.05, new), forecast.quantile(0.95, new))
                 value, lo, hi = (float(10.0**x if priors[name].scale == "log" else x) for x in places)
                 own.append(Alarm(paths[row], float(when[row]), name, value, lo, hi, chance, len(before)))
         if own:
@@ -113,7 +133,7 @@ def alarms_of(table: CatalogueTable, priors: Mapping[str, Marginal], rate: float
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """What is foretold for a new spectrum: a mixture of normals, one for each tau.
+    """What is foretold for the true value of a new spectrum: a mixture of normals, one for each tau.
 
     Attributes:
         part: (tau,) of the whole.
@@ -125,48 +145,90 @@ class Forecast:
     width: Numbers
 
     @classmethod
-    def of(cls, middle: Numbers, error: Numbers, new_error: float) -> Forecast | None:
+    def of(cls, posteriors: Numbers) -> Forecast | None:
         """From those before it.
 
         Args:
-            middle, error: (spectrum,) of those; what is not finite is left out.
-            new_error: Of the new one.
+            posteriors: (spectrum, quantile) as in `ENDS`; those that are not finite and in order are left out.
 
         Returns:
-            None where there are too few finite numbers, or the new one has no error.
+            None where there are too few.
         """
-        good = np.isfinite(middle) & np.isfinite(error) & (error > 0)
-        if good.sum() < LEAST or not new_error > 0:
+        known = posteriors[_is_one(posteriors)]
+        if len(known) < LEAST:
             return None
-        m, s = middle[good], error[good]
+        m, s = known[:, 2], _half(known)
         spread = max(float(np.ptp(m)), float(s.min()))
         tau = np.geomspace(SMALLEST * float(s.min()), LARGEST * spread, NODES)
-        weight = 1.0 / (tau[:, None] ** 2 + s**2)
-        total = weight.sum(1)
-        mean = (weight * m).sum(1) / total
+        error = np.broadcast_to(s, (NODES, s.size))
+        for _ in range(TURNS):
+            weight = 1.0 / (tau[:, None] ** 2 + error**2)
+            total = weight.sum(1)
+            mean = (weight * m).sum(1) / total
+            error = errors_towards(mean[:, None], known)
         log = 0.5 * np.log(weight).sum(1) - 0.5 * np.log(total) - 0.5 * (weight * (m - mean[:, None]) ** 2).sum(1)
         part = np.exp(log - log.max()) * np.gradient(tau) / (tau + float(np.median(s)))
-        return cls(part / part.sum(), mean, np.sqrt(tau**2 + new_error**2 + 1.0 / total))
+        return cls(part / part.sum(), mean, np.sqrt(tau**2 + 1.0 / total))
 
-    def chance(self, value: float) -> float:
-        """Of a value so far out, on either side."""
-        z = (value - self.mean) / self.width
+    def chance(self, new: Numbers) -> float:
+        """Of a median so far out, on either side.
+
+        Args:
+            new: (quantile,) of the new posterior, as in `ENDS`.
+        """
+        error = errors_towards(self.mean[:, None], new[None])[:, 0]
+        z = (new[2] - self.mean) / np.hypot(self.width, error)
         return min(1.0, 2.0 * min(float(self.part @ ndtr(z)), float(self.part @ ndtr(-z))))
 
-    def quantile(self, level: float) -> float:
-        """By halving."""
-        lo, hi = float((self.mean - 40.0 * self.width).min()), float((self.mean + 40.0 * self.width).max())
+    def quantile(self, level: float, new: Numbers) -> float:
+        """Of the median that is foretold for a spectrum with the error of the new one, by halving.
+
+        Args:
+            level: Of the quantile.
+            new: (quantile,) of the new posterior, as in `ENDS`.
+        """
+        width = np.hypot(self.width, _half(new[None]))
+        lo, hi = float((self.mean - 40.0 * width).min()), float((self.mean + 40.0 * width).max())
         for _ in range(80):
             middle = 0.5 * (lo + hi)
-            below = float(self.part @ ndtr((middle - self.mean) / self.width))
+            below = float(self.part @ ndtr((middle - self.mean) / width))
             lo, hi = (middle, hi) if below < level else (lo, middle)
         return 0.5 * (lo + hi)
 
 
-def _places(table: CatalogueTable, name: str, marginal: Marginal) -> tuple[Numbers, Numbers]:
-    """Medians and errors of a parameter, in log10 where its prior is logarithmic."""
-    low, middle, high = (table.number(f"{name}_{end}") for end in ("lower68", "median", "upper68"))
+def errors_towards(place: Numbers, posteriors: Numbers) -> Numbers:
+    """(..., spectrum) error of each median towards a place: its distance over the normal deviate of what lies beyond.
+
+    Args:
+        place: (..., 1) or (..., spectrum).
+        posteriors: (spectrum, quantile) as in `ENDS`, in order.
+    """
+    m = posteriors[:, 2]
+    up, down = (posteriors[:, 4] - m) / Z90, (m - posteriors[:, 0]) / Z90
+    skewness = np.log(up / down) / Z90
+    g = np.maximum(np.abs(skewness), STRAIGHT)
+    scale = _half(posteriors) * g / np.sinh(g)
+    last, slope = scale * np.expm1(g * Z90) / g, scale * np.exp(g * Z90)
+    distance = np.abs(place - m)
+    z = np.log1p(g * np.minimum(distance, last) / scale) / g + np.maximum(distance - last, 0.0) / slope
+    longer = np.where(distance > STRAIGHT * scale, distance / np.where(z > 0, z, 1.0), scale)
+    return np.where(skewness * (place - m) >= 0, longer, np.minimum(up, down))
+
+
+def _half(posteriors: Numbers) -> Numbers:
+    """(spectrum,) half of the 68 % interval."""
+    return 0.5 * (posteriors[:, 3] - posteriors[:, 1])
+
+
+def _is_one(posteriors: Numbers) -> NDArray[np.bool_]:
+    """(...,) whether quantiles are finite and in order."""
+    return np.asarray(np.isfinite(posteriors).all(-1) & (np.diff(posteriors, axis=-1) > 0).all(-1))
+
+
+def _places(table: CatalogueTable, name: str, marginal: Marginal) -> Numbers:
+    """(row, quantile) of a parameter's posteriors, in log10 where its prior is logarithmic."""
+    found = np.stack([table.number(f"{name}_{end}") for end in ENDS], axis=-1)
     if marginal.scale == "log":
         with np.errstate(divide="ignore", invalid="ignore"):
-            low, middle, high = np.log10(low), np.log10(middle), np.log10(high)
-    return middle, 0.5 * (high - low)
+            found = np.log10(found)
+    return found
