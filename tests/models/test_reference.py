@@ -71,7 +71,8 @@ def test_each_component_agrees_with_xspec_over_its_box(
     if component.kind == "additive":
         arguments.append(torch.ones(len(theta), dtype=torch.float64))
     if component.kind == "convolution":
-        arguments = [torch.as_tensor(maker["seed_photons"](edges)), *arguments, 1.0]
+        arguments.insert(0, torch.as_tensor(maker["seed_photons"](edges)))
+    arguments += [parameter.value for parameter in component.parameters if parameter.is_switch]
     ours = bound(*arguments).numpy()
     ours = np.take_along_axis(ours, components[f"{name} bins"].astype(np.int64), axis=1) * LIBRARY_CONSTANT.get(
         name, 1.0
@@ -106,7 +107,8 @@ def test_single_precision_is_good_to_1e_4(name: str, maker: dict[str, Any], comp
         if component.kind == "additive":
             arguments.append(torch.ones(200, dtype=dtype))
         if component.kind == "convolution":
-            arguments = [torch.as_tensor(maker["seed_photons"](edges.numpy())).to(dtype), *arguments, 1.0]
+            arguments.insert(0, torch.as_tensor(maker["seed_photons"](edges.numpy())).to(dtype))
+        arguments += [parameter.value for parameter in component.parameters if parameter.is_switch]
         results.append(component.bind(EnergyBins(edges, dtype), "wilm")(*arguments).double())
     rough, exact = results
     seen = exact > 1e-6 * exact.amax(dim=-1, keepdim=True)

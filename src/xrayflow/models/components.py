@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from xrayflow.models import additive, convolution, multiplicative, simplcutx
+from xrayflow.models import additive, convolution, covering, multiplicative, simplcutx
 from xrayflow.models.component import Component
 
 COMPONENTS: tuple[Component, ...] = (
     *additive.COMPONENTS,
     *multiplicative.COMPONENTS,
+    *covering.COMPONENTS,
     *convolution.COMPONENTS,
     *simplcutx.COMPONENTS,
 )

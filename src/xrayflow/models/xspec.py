@@ -73,6 +73,7 @@ additive optxagnf mass dist logLoLEdd astar rcor logrout kT_e tau Gamma fpl Reds
 multiplicative constant factor
 multiplicative TBabs nH
 multiplicative zTBabs nH Redshift
+multiplicative TBpcf nH pcf redshift
 multiplicative TBfeo nH O Fe redshift
 multiplicative phabs nH
 multiplicative zphabs nH Redshift

@@ -19,6 +19,8 @@ UNITS = {"10^22 cm^-2": "10^22"}
 STEPS = {
     "TBabs.nH": 0.001,
     "phabs.nH": 0.001,
+    "pcfabs.nH": 0.001,
+    "TBpcf.nH": 0.001,
     "simpl.Gamma": 0.05,
     "simpl.FracSctr": 0.005,
     "gaussian.LineE": 0.05,
