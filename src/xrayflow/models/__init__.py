@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xrayflow.models.edges import TOLERANCE
 from xrayflow.models.flux import Flux, NativeFlux
+from xrayflow.models.growing import Written, acted_on, added, enlarged, multiplied
 from xrayflow.models.jacobian import flux_and_jacobian
 from xrayflow.models.model import Model, PhotonFlux, parse_model
 from xrayflow.models.parameter import Parameter
@@ -23,11 +24,16 @@ __all__ = [
     "NativeFlux",
     "Parameter",
     "PhotonFlux",
+    "Written",
     "absorbers",
+    "acted_on",
+    "added",
     "additive_components",
     "component_alone",
+    "enlarged",
     "find_additive",
     "flux_and_jacobian",
+    "multiplied",
     "parse_model",
     "without_absorbers",
     "without_component",
