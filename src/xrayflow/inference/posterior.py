@@ -26,11 +26,12 @@ from xrayflow.inference.checks.predictive import Predictive
 from xrayflow.inference.checks.verdict import Computation, Evidence, FitQuality, overall
 from xrayflow.inference.flux import MOST, PARTS, SHOWN_BAND, BandFlux, ModelDraws, fitted_band, flux_rows
 from xrayflow.inference.parts import BestPoint, Draws, Provenance, Weighing
-from xrayflow.inference.reread import fit_again, fit_statistic_again, read_problem
+from xrayflow.inference.reread import asked_of, fit_again, fit_statistic_again, read_again, read_problem
 from xrayflow.inference.summary_rows import nuisance_rows, observation_row, parameter_rows
 from xrayflow.inference.weights import systematic_rows, weighted_quantile
 from xrayflow.models import Model
 from xrayflow.networks import Reconstruction
+from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup
@@ -208,8 +209,7 @@ class Posterior:
             FileError: A file is gone, or another one now.
             DataError: The answer was computed on an energy grid of its own.
         """
-        data = self._only_data()
-        return fit_again(data, self._setup(data), self.provenance.grid, torch.from_numpy(self.best))
+        return fit_again(self._only_data(), self.asked, self.provenance.grid, torch.from_numpy(self.best))
 
     def statistic_fit(self) -> BestFit:
         """The minimum of XSPEC's statistic, for `error` and `steppar` as XSPEC has them; the files are read again.
@@ -219,8 +219,7 @@ class Posterior:
         Raises:
             FileError: A file is gone, or another one now.
         """
-        data = self._only_data()
-        return fit_statistic_again(data, self._setup(data), self.seed)
+        return fit_statistic_again(self._only_data(), self.asked, self.seed)
 
     def problem(self) -> Problem:
         """What was answered, as one target again; the files of the answer are read again.
@@ -229,27 +228,30 @@ class Posterior:
             FileError: A file is gone, or another one now.
             DataError: The answer was computed on an energy grid of its own.
         """
-        data = self._only_data()
-        return read_problem(data, self._setup(data), self.provenance.grid, torch.from_numpy(self.best))
+        return read_problem(self._only_data(), self.asked, self.provenance.grid, torch.from_numpy(self.best))
 
     def _only_data(self) -> ObservedData:
         if len(self.data) != 1:
             raise DataError("an answer of several data sets cannot be fitted again yet; fit them anew")
         return self.data[0]
 
-    def _setup(self, data: ObservedData) -> FitSetup:
-        """What was asked."""
-        return FitSetup(
-            model=self.model,
-            prior=Prior(self.prior.marginals[: len(self.model.names)]),
-            systematic=self.likelihood.asked,
-            energies=data.energies if data.channels is None else None,
-            channels=data.channels,
-            grouping=data.grouping,
-            statistic=self.statistic.name,
-            likelihood=self.likelihood.background.kind,
-            background_scale=self.likelihood.background.scale,
-        )
+    @property
+    def asked(self) -> FitSetup:
+        """What was asked of the data, the photon-energy grid excepted.
+
+        Raises:
+            DataError: The answer is of several data sets.
+        """
+        return asked_of(self._only_data(), self.model, self.prior, self.likelihood, self.statistic.name)
+
+    def observation(self) -> Observation:
+        """The data, read again from their files.
+
+        Raises:
+            FileError: A file is gone, or another one now.
+            DataError: The answer is of several data sets.
+        """
+        return read_again(self._only_data())
 
     def quantile(self, q: float | Sequence[float]) -> NDArray[np.float64]:
         """Quantiles of every parameter.

@@ -8,8 +8,11 @@ from torch import Tensor
 
 from xrayflow.dataset import ObservedData, hashes_of
 from xrayflow.errors import DataError, FileError
+from xrayflow.facts import LikelihoodFacts
 from xrayflow.fitting import BestFit, Objective, best_of, centred, descend, optimise_batch
+from xrayflow.models import Model
 from xrayflow.ogip import Observation, read_observation
+from xrayflow.prior import Prior
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
 
@@ -17,6 +20,29 @@ ITERATIONS, TOLERANCE = 60, 1e-3
 
 STARTS = 16
 """Of the fit of a statistic."""
+
+
+def asked_of(data: ObservedData, model: Model, prior: Prior, likelihood: LikelihoodFacts, statistic: str) -> FitSetup:
+    """What was asked of the data, the photon-energy grid excepted.
+
+    Args:
+        data: What was fitted.
+        model: The model.
+        prior: Of its free parameters, nuisances behind them.
+        likelihood: What the answer rests on.
+        statistic: XSPEC's name of it.
+    """
+    return FitSetup(
+        model=model,
+        prior=Prior(prior.marginals[: len(model.names)]),
+        systematic=likelihood.asked,
+        energies=data.energies if data.channels is None else None,
+        channels=data.channels,
+        grouping=data.grouping,
+        statistic=statistic,
+        likelihood=likelihood.background.kind,
+        background_scale=likelihood.background.scale,
+    )
 
 
 def fit_again(data: ObservedData, setup: FitSetup, grid: str, best: Float[Tensor, " parameter"]) -> BestFit:
@@ -49,7 +75,7 @@ def fit_statistic_again(data: ObservedData, setup: FitSetup, seed: int) -> BestF
     Raises:
         FileError: A file is gone, or another one now.
     """
-    (fit,) = optimise_batch([_read(data)], setup, "statistic", STARTS, seed)
+    (fit,) = optimise_batch([read_again(data)], setup, "statistic", STARTS, seed)
     return fit
 
 
@@ -69,7 +95,7 @@ def read_problem(data: ObservedData, setup: FitSetup, grid: str, best: Float[Ten
 
 def _problem(data: ObservedData, setup: FitSetup, grid: str) -> Problem:
     """The problem on the grid that was used: the response's own, or the finer one of the check."""
-    problem = build_problem([_read(data)], setup)
+    problem = build_problem([read_again(data)], setup)
     for same in (problem, problem.finer(3)):
         if same.data.grid == grid:
             return same
@@ -78,8 +104,15 @@ def _problem(data: ObservedData, setup: FitSetup, grid: str) -> Problem:
     )
 
 
-def _read(data: ObservedData) -> Observation:
-    """The observation, if its files are what they were."""
+def read_again(data: ObservedData) -> Observation:
+    """The observation, if its files are what they were.
+
+    Args:
+        data: What was fitted.
+
+    Raises:
+        FileError: A file is gone, or another one now.
+    """
     found = read_observation(data.pha, data.rmf, data.arf or "none", data.background or "none")
     for name, sha256 in hashes_of(found).items():
         if sha256 != data.sha256[name]:
