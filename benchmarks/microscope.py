@@ -36,7 +36,8 @@ from xrayflow.data import bundled_pha
 from xrayflow.files import to_json, write_file
 from xrayflow.fitting import minimise, starting_points
 from xrayflow.inference import Microscope, find_missing, infer
-from xrayflow.inference.checks.missing import BROAD, BROAD_EV, COLUMNS, DEPTH, LINE_EV, STEP, _energies
+from xrayflow.inference.checks.absorbers import COLUMNS
+from xrayflow.inference.checks.candidates import BROAD, BROAD_EV, DEPTH, LINE_EV, STEP, energies_of
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation, read_observation
 from xrayflow.products.microscope import STRIKING
@@ -92,7 +93,7 @@ def line(kind: str, energy: float, width: float, ev: float, scale_ev: float) -> 
     norm, scale = (1e-3 * one * continuum(energy) for one in (ev, scale_ev))
     values = {"gaussian.LineE": energy, "gaussian.Sigma": width, "gaussian.norm": norm}
     prior = ("gaussian.norm=lin:0:1", f"gaussian.norm~N(0,{scale:.6g})")
-    places = {one: len(_energies(LO, HI, STEP, one)) for one in BROAD}
+    places = {one: len(energies_of(LO, HI, STEP, one)) for one in BROAD}
     penalty = math.log(places[width] / sum(places.values())) if width in places else 0.0
     text, frozen = "TBabs*(powerlaw+gaussian)", {"gaussian.Sigma": width}
     size = f"{ev:g} eV at {energy:g} keV"

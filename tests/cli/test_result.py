@@ -251,6 +251,17 @@ def test_what_a_model_may_lack_is_ranked(run: Run, result: Path) -> None:
     assert run("misfit", result, "--simulated", "9").code == 2
 
 
+def test_the_likeliest_that_a_model_may_lack_is_fitted(run: Run, result: Path) -> None:
+    told = json.loads(run("misfit", result, "--simulated", "100", "--refit", "1", "--json").out)
+    first, second = told["missing"][:2]
+    if not first["why_not"]:
+        refit = first["refit"]
+        assert abs(refit["log_bayes"] - first["log_bayes"]) < 4.0
+        assert {"verdict", "verdict_here", "computation", "parameters", "prior"} <= set(refit)
+    assert second["refit"] is None
+    assert run("misfit", result, "--refit", "-1").code == 2
+
+
 def test_another_exposure_is_foretold(run: Run, result: Path) -> None:
     ran = run("forecast", result, "--exposure", "800", "--spectra", "2", "--json")
     assert (ran.code, ran.err) == (0, "")

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from answer_zoo import toy_posterior
-from xrayflow.inference import Microscope, Missing
+from answer_zoo import altered, toy_posterior
+from fit_zoo import observation
+from xrayflow.errors import DataError
+from xrayflow.inference import Microscope, Missing, Refit, infer
 from xrayflow.models import parse_model
 from xrayflow.prior import Prior
-from xrayflow.products import microscope_table
+from xrayflow.products import look_closely, microscope_table
 
 LINE = Missing("narrow line", "6.4 keV", "equivalent width 90 +- 9 eV", 31.26, 0.000999, "powerlaw+gaussian")
 COVERED = Missing("partial covering", "nH 3 10^22 cm^-2, fraction 0.6", "", 33.0, 0.004, "")
 
 
-def shown(found: Microscope) -> str:
+REFIT = Refit(
+    *(12.5, 0.06, "do-not-trust", "certified", "bad", "certified", "certified", "acceptable"),
+    {"gaussian.LineE": {"median": 6.41, "lower90": 6.38, "upper90": 6.44, "unit": "keV"}},
+    {"gaussian.LineE": "0.3 .. 9.5 log"},
+)
+
+
+def shown(found: Microscope, refit: int = 0) -> str:
     console = Console(width=140, record=True, file=StringIO())
-    console.print(microscope_table(toy_posterior(), found))
+    console.print(microscope_table(toy_posterior(), found, refit))
     return console.export_text()
 
 
@@ -55,3 +65,46 @@ def test_where_chance_does_as_much_nothing_is_proposed() -> None:
     text = shown(Microscope((replace(LINE, log_bayes=0.4, p_value=0.2),), 0.21, 1000))
     assert "nothing stands out: 21.0 % of 1000 simulated spectra" in text
     assert "try it" not in text
+
+
+def test_the_exact_ln_b_stands_beside_the_linear_one_with_both_verdicts() -> None:
+    text = shown(Microscope((replace(LINE, refit=REFIT), COVERED), 0.001, 1000), 1)
+    (row,) = [line.split() for line in text.splitlines() if line.startswith("narrow line")]
+    assert row[2:6] == ["+31.3", "+12.50", "+-", "0.06"]
+    assert "ln B, fitted" in text
+    assert "powerlaw+gaussian: do-not-trust (computation certified, fit bad)" in text
+    assert "TBabs*powerlaw: certified (computation certified, fit acceptable)" in text
+    assert "gaussian.LineE     6.41  [6.38, 6.44] keV; prior 0.3 .. 9.5 log" in text
+    assert "?" not in text
+    assert "ln B is that of a linear fit" not in text
+
+
+def test_an_evidence_that_is_not_certified_is_marked() -> None:
+    text = shown(Microscope((replace(LINE, refit=replace(REFIT, computation="approximate")),), 0.001, 1000), 1)
+    assert "? +12.50 +- 0.06" in text
+    assert "? evidence not certified: with it approximate: ln B is no more than a hint" in text
+
+
+def test_the_likeliest_are_fitted_and_what_cannot_be_written_says_so(tmp_path: Path) -> None:
+    """Of a spectrum that lacks nothing, linear and exact agree; each component has its interval."""
+    from_file = observation(tmp_path, exposure=60.0)
+    answer = infer(from_file, "powerlaw", energies=[(0.6, 8.0)])
+    steps: list[tuple[str, float]] = []
+    found = look_closely(answer, 50, lambda step, fraction: steps.append((step, fraction)), refit=9)
+    again = look_closely(answer, 50, refit=2)
+    assert again.missing[:2] == found.missing[:2]
+    for one in found.missing:
+        assert (one.refit is None) == bool(one.why_not) == (one.kind == "energy scale"), one.kind
+        if one.refit is not None:
+            assert one.refit.doubt == "", one.kind
+            assert set(one.refit.parameters) == set(one.refit.prior)
+            assert one.refit.log_bayes == pytest.approx(one.log_bayes, abs=1.5), one.kind
+    assert all(0.0 <= fraction <= 1.0 for _, fraction in steps)
+    assert {"simulating", "fitting edge", "fitting partial covering"} <= {step for step, _ in steps}
+    text = shown(found, 9)
+    assert "(not fitted: no component of a model: --systematic modes believes" in text
+
+
+def test_draws_of_a_network_alone_have_no_evidence_to_compare() -> None:
+    with pytest.raises(DataError, match="no evidence to compare; fit without --amortised"):
+        look_closely(altered(toy_posterior(), mode="amortised"), 50, refit=1)

@@ -149,6 +149,9 @@ Simulated = Annotated[
     int,
     option("--simulated", metavar="N", min=100, max=100_000, help="Spectra that are searched alike.", panel=ANSWER),
 ]
+Refit = Annotated[
+    int, option("--refit", metavar="N", min=0, max=20, help="Fit so many of the likeliest, for ln B.", panel=ANSWER)
+]
 PlannedSpectra = Annotated[
     int, option("--spectra", metavar="N", min=2, max=500, help="That are simulated and answered.", panel=ANSWER)
 ]

@@ -156,6 +156,7 @@ def compare(
 def misfit(
     folder: answer_options.Result,
     simulated: answer_options.Simulated = 1000,
+    refit: answer_options.Refit = 0,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -165,13 +166,13 @@ def misfit(
 
         posterior = load_result(folder)
         with show_progress() as progress:
-            found = look_closely(posterior, simulated, progress)
+            found = look_closely(posterior, simulated, progress, refit)
         if as_json:
             from dataclasses import asdict
 
             print_document({"result": str(folder), "model": posterior.model.text, **asdict(found)})
         else:
-            print_rich(microscope_table(posterior, found))
+            print_rich(microscope_table(posterior, found, refit))
 
 
 def forecast(
