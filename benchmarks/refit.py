@@ -107,9 +107,8 @@ def main() -> None:
             print(f"{name}: {answer.model.text}, {answer.verdict}, {rows[-1]['cpu_seconds']:.0f} CPU s")
             for row in rows[-1]["missing"]:
                 fit = row["refit"]
-                said = (
-                    row["why_not"] or f"{fit['log_bayes']:+.2f} +- {fit['error']:.2f} {fit['computation']} {fit['fit']}"
-                )
+                exact = "" if fit is None else f"{fit['log_bayes']:+.2f} +- {fit['error']:.2f}, {fit['computation']}"
+                said = exact or row["why_not"]
                 print(f"  {row['kind']:<22} {row['log_bayes']:+8.2f}  {said}  {row['where']}", flush=True)
             write_file(asked.out, to_json({**provenance(__file__), "rows": rows}).encode() + b"\n")
 

@@ -14,6 +14,7 @@ from fit_zoo import observation
 from xrayflow.errors import DataError
 from xrayflow.inference import Missing, Posterior, compared, fit_larger, infer, larger_model
 from xrayflow.inference.checks.verdict import Computation
+from xrayflow.inference.larger import BEYOND, least_log_bayes, misses_a_mode
 from xrayflow.setup import FitSetup, build_problem
 
 BAND = [(0.6, 8.0)]
@@ -46,7 +47,7 @@ def integral(answer: Posterior, text: str, prior: list[str], freeze: dict[str, f
 
 def test_ln_b_is_that_of_the_integrals(answer: Posterior) -> None:
     larger = fit_larger(answer, COVERED)
-    found = compared(answer, larger, COVERED.component)
+    found = compared(answer, larger, COVERED)
     frozen = {"powerlaw.PhoIndex": 1.7}
     with_it = integral(answer, "TBpcf*powerlaw", [NORM, *COVERED.prior], {**frozen, **COVERED.freeze})
     exact = with_it - integral(answer, "powerlaw", [NORM], frozen, 3000)
@@ -96,10 +97,25 @@ def test_old_parameters_keep_priors_values_and_links_under_their_new_names(tmp_p
 
 
 def test_an_evidence_that_is_not_certified_is_said_to_be_so(answer: Posterior) -> None:
-    doubtful = replace(answer, computation=Computation("approximate", ("few draws",)))
-    assert compared(answer, answer, "powerlaw").doubt == ""
-    assert compared(answer, doubtful, "powerlaw").doubt == "evidence not certified: with it approximate"
-    assert compared(doubtful, answer, "powerlaw").doubt == "evidence not certified: without it approximate"
+    larger, doubtful = fit_larger(answer, COVERED), Computation("approximate", ("few draws",))
+    assert compared(answer, larger, COVERED).doubt == ""
+    with_it = compared(answer, replace(larger, computation=doubtful), COVERED)
+    assert with_it.doubt == "evidence not certified: with it approximate"
+    without_it = compared(replace(answer, computation=doubtful), larger, COVERED)
+    assert without_it.doubt == "evidence not certified: without it approximate"
+
+
+def test_draws_of_the_smaller_model_show_that_a_fit_has_missed_where_it_is_good(answer: Posterior) -> None:
+    """ln B is never below what they say; a fit whose evidence is lower is not believed."""
+    larger = fit_larger(answer, COVERED)
+    least = least_log_bayes(answer, larger, COVERED)
+    exact = larger.log_evidence - answer.log_evidence
+    # of so small a change the mean ratio is good: below by ln 100, as it says
+    assert least + math.log(BEYOND) == pytest.approx(exact, abs=0.2)
+    assert not misses_a_mode(answer, larger, COVERED)
+    poor = altered(larger, log_evidence=larger.log_evidence - 10.0)
+    assert misses_a_mode(answer, poor, COVERED)
+    assert compared(answer, poor, COVERED).doubt.startswith("the fit with it misses a mode: ln B is")
 
 
 def test_what_cannot_be_fitted_is_refused_in_words(answer: Posterior) -> None:

@@ -79,10 +79,22 @@ def test_the_exact_ln_b_stands_beside_the_linear_one_with_both_verdicts() -> Non
     assert "ln B is that of a linear fit" not in text
 
 
+def test_of_what_was_fitted_the_likeliest_by_its_fit_is_proposed() -> None:
+    absorber = Missing(
+        "absorber", "nH 3 10^22 cm^-2", "", 40.0, 0.001, "TBabs*(powerlaw)", refit=replace(REFIT, log_bayes=-2.0)
+    )
+    text = shown(Microscope((absorber, replace(LINE, refit=REFIT), COVERED), 0.001, 1000), 2)
+    assert "fit PHA --model 'powerlaw+gaussian'" in text
+    text = shown(Microscope((absorber, COVERED), 0.001, 1000), 1)
+    assert "try it" not in text
+
+
 def test_an_evidence_that_is_not_certified_is_marked() -> None:
     text = shown(Microscope((replace(LINE, refit=replace(REFIT, computation="approximate")),), 0.001, 1000), 1)
     assert "? +12.50 +- 0.06" in text
-    assert "? evidence not certified: with it approximate: ln B is no more than a hint" in text
+    missed = shown(Microscope((replace(LINE, refit=replace(REFIT, least=14.0)),), 0.001, 1000), 1)
+    assert "? the fit with it misses a mode: ln B is +14.0 at least, by draws of the fit without it" in missed
+    assert "? evidence not certified: with it approximate" in text
 
 
 def test_the_likeliest_are_fitted_and_what_cannot_be_written_says_so(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ COMPONENTS = (
         (
             COLUMN,
             _fraction("pcf", (0.0, 1.0)),
-            declare_switch("redshift", 0.0, REDSHIFT, "of the absorber, which has a table of its own at each"),
+            declare_switch("redshift", 0.0, REDSHIFT, "redshift of the absorber, held"),
         ),
         bind_tbpcf,
         "XSPEC manual, TBpcf; Wilms, Allen & McCray 2000, ApJ 542, 914",

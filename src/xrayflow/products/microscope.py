@@ -66,7 +66,7 @@ def _refitted(posterior: Posterior, one: Missing, progress: Callable[[str, float
         larger = fit_larger(posterior, one, progress)
     except XrayflowError as error:
         return replace(one, why_not=str(error))
-    return replace(one, refit=compared(posterior, larger, one.component))
+    return replace(one, refit=compared(posterior, larger, one))
 
 
 def _part(told: Callable[[str, float], None], step: str, place: int, parts: int) -> Callable[[str, float], None]:
@@ -120,7 +120,7 @@ def _fits(posterior: Posterior, found: Microscope) -> Iterator[Text]:
         verdict = _verdict(refit.verdict, refit.computation, refit.fit)
         yield Text(f"{one.expression}: {verdict}")
         if refit.doubt:
-            yield Text(f"  ? {refit.doubt}: ln B is no more than a hint")
+            yield Text(f"  ? {refit.doubt}")
         for name, row in refit.parameters.items():
             numbers = f"{row['median']:.4g}  [{row['lower90']:.4g}, {row['upper90']:.4g}]"
             yield Text(f"  {name:<18} {numbers} {row['unit']}".rstrip() + f"; prior {refit.prior[name]}")
@@ -137,8 +137,9 @@ def _words(found: Microscope, refit: int) -> Sequence[Text]:
     if found.p_value > STRIKING:
         return [Text(f"nothing stands out: {share} look as much as if they lacked something")]
     lines = [Text(f"the model lacks something: {share} look as much so")]
-    best = next((one for one in found.missing if one.expression and one.log_bayes > 0), None)
-    if best is not None:
+    fitted = [one for one in found.missing if one.refit is not None]
+    best = max((one for one in fitted or found.missing if one.expression), key=_log_bayes, default=None)
+    if best is not None and _log_bayes(best) > 0:
         place = _held_near(best)
         held = f" --prior '{place}'" if place else ""
         lines.append(Text(f"try it: xrayflow fit PHA --model '{best.expression}'{held} --out with-it"))
@@ -148,6 +149,11 @@ def _words(found: Microscope, refit: int) -> Sequence[Text]:
             Text("ln B is that of a linear fit, and too large for strong lines: --refit 3 fits the first", style="dim")
         )
     return lines
+
+
+def _log_bayes(one: Missing) -> float:
+    """Exact where it is known."""
+    return one.log_bayes if one.refit is None else one.refit.log_bayes
 
 
 def _held_near(one: Missing) -> str:

@@ -42,6 +42,7 @@ class Refit:
         verdict_here, computation_here, fit_here: Of the fit without it.
         parameters: Of the component: unit, best, median and intervals of each that is free, by its name.
         prior: Their priors, in words.
+        least: What ln B is at least, by the draws of the fit without it (`inference.larger`).
     """
 
     log_bayes: float
@@ -54,10 +55,13 @@ class Refit:
     fit_here: str
     parameters: Mapping[str, Mapping[str, float | str | bool]]
     prior: Mapping[str, str]
+    least: float = -math.inf
 
     @property
     def doubt(self) -> str:
-        """Which of both evidences is not certified, in words; "" for none."""
+        """Why ln B is no more than a hint, in words; "" where both evidences are certified."""
+        if self.least > self.log_bayes:
+            return f"the fit with it misses a mode: ln B is {self.least:+.1f} at least, by draws of the fit without it"
         pairs = (("with it", self.computation), ("without it", self.computation_here))
         said = [f"{which} {status}" for which, status in pairs if status != "certified"]
         return f"evidence not certified: {', '.join(said)}" if said else ""
