@@ -2,7 +2,7 @@
 
 *MAXI J1820+070*: the bundled spectrum, where a broad iron line is missing, under calibration modes and with the
 response nearly at its word. *MAXI J1535-571*: a bright spectrum of the archive that `XRAYFLOW_TEST_DATA` names.
-*Simulated*: the bundled response, `TBabs*powerlaw` with 8e4 counts in 0.3-10 keV and one thing added, or nothing. It is
+*Simulated*: the bundled response, `TBabs*powerlaw` with 3.5e4 counts in 0.3-10 keV, one thing added, or nothing. It is
 what `xrayflow misfit RESULT --refit 3` says.
 
     XRAYFLOW_TEST_DATA=... OMP_NUM_THREADS=1 python benchmarks/refit.py [--out benchmarks/results/refit.json]
