@@ -78,6 +78,16 @@ class LinearSet:
         theta = torch.tensor([[(energy, width, 1.0) for energy, width in places]], dtype=torch.float64)
         return Forward.of(model, [self.spectrum], self.forward.family.grid).expected(theta)[0].T
 
+    def black_bodies(self, temperatures: Sequence[float]) -> Float[Tensor, "bin body"]:
+        """Expected counts of black bodies (bbodyrad) of norm 1.
+
+        Args:
+            temperatures: kT [keV] of each.
+        """
+        model = parse_model("bbodyrad")
+        theta = torch.tensor([[(kt, 1.0) for kt in temperatures]], dtype=torch.float64)
+        return Forward.of(model, [self.spectrum], self.forward.family.grid).expected(theta)[0].T
+
     def times(
         self, factors: Float[NDArray[np.float64], "shape energy"], component: str | None = None
     ) -> Float[Tensor, "bin shape"]:

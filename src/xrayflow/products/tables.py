@@ -212,8 +212,7 @@ def advice(posterior: Posterior, products: Mapping[str, Path] | None = None) -> 
         if trusted and posterior.data[0].counts.sum() > 1e6:
             return "so many counts show the calibration's errors: try --systematic modes; else another --model"
         if posterior.misfit is not None and posterior.misfit.suspected:
-            line = posterior.misfit.suspected[0]
-            return f"add what is missing near {line.energy:.1f} keV to --model, as +gaussian, and compare ln evidence"
+            return posterior.misfit.suspected[0].advice
         return "look at the residuals; then another --model, or leave the energies above out with --energies"
     if posterior.computation.status == "approximate" and posterior.likelihood.kind == "exact":
         return "another --seed shows whether it matters; a narrower --prior or --freeze makes it easier"

@@ -57,7 +57,7 @@ def test_a_narrow_line_is_found_where_it_is() -> None:
     assert "line_suspected" in found.flags
     assert found.line.energy == pytest.approx(6.4, abs=0.1)
     assert found.line.equivalent_width == pytest.approx(100.0, rel=0.3)
-    (line,) = found.suspected
+    line = found.suspected[0]
     assert "a line at 6." in line.reason
 
 
@@ -80,6 +80,46 @@ def test_clean_spectra_raise_no_alarm() -> None:
 def test_a_right_energy_scale_is_not_suspected() -> None:
     found = [misfit_of(0.0, seed) for seed in range(12)]
     assert max(one.gain_evidence for one in found if one is not None) < 5.0
+
+
+def continuum_of(text: str, theta: list[float], seed: int) -> Misfit | None:
+    """At the truth of the power law, of a spectrum that holds more; 1e6 counts, single channels put together."""
+    one = bright(1e6)
+    whole = one.spectrum.observation.bin(energies=[(0.0, 15.0)], grouping="none")
+    mean = one.scale * Forward.of(parse_model(text), [whole]).expected(torch.tensor([[theta]]).double())[0, 0].numpy()
+    observation = with_counts(np.random.default_rng(seed).poisson(mean).astype(float), (0.0, 15.0))
+    setup = FitSetup(model=MODEL, grouping="optimal", systematic="modes:1", prior=("powerlaw.norm=1:1e9",))
+    problem = build_problem([observation], setup)
+    at = torch.cat([one.theta * torch.tensor([1.0, 1.0, one.scale]), torch.zeros(problem.parameters - 3)])
+    return find_misfit(problem, problem.prior.to_probit(at.double()), torch.Generator().manual_seed(seed))
+
+
+def test_a_black_body_that_is_not_in_the_model_is_found() -> None:
+    nh, index, norm = bright(1e6).theta.tolist()
+    found = continuum_of("TBabs*(powerlaw+bbodyrad)", [nh, index, norm, 1.5, 15.0], 3)
+    assert found is not None
+    assert found.continuum is not None
+    assert "continuum_suspected" in found.flags
+    assert "a black body of kT 1." in found.continuum.reason
+    assert 0.01 < found.continuum.share < 0.3
+    assert "misfit RESULT" in found.suspected[-1].advice
+
+
+def test_an_absorber_before_half_of_the_source_is_found() -> None:
+    nh, index, norm = bright(1e6).theta.tolist()
+    found = continuum_of("TBabs*TBpcf*powerlaw", [nh, 5.0, 0.5, index, norm], 4)
+    assert found is not None
+    assert found.continuum is not None
+    assert found.continuum.p_value < 0.005
+    assert found.continuum.share < 0
+
+
+def test_clean_spectra_have_no_further_continuum() -> None:
+    """As for lines; one search, so that more than 2 of 24 come once in 3000 times."""
+    found = [misfit_of(0.0, seed, another_detector=True) for seed in range(24)]
+    p = np.array([1.0 if one is None or one.continuum is None else one.continuum.p_value for one in found])
+    assert (p < 0.005).sum() <= 2
+    assert p.mean() > 0.25
 
 
 def test_a_response_that_is_taken_at_its_word_is_not_searched() -> None:

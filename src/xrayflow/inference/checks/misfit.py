@@ -1,16 +1,19 @@
-r"""What a bright spectrum says that the model does not: lines, and an energy scale that is off.
+r"""What a bright spectrum says that the model does not: lines, a further continuum, an energy scale that is off.
 
 With errors of the response marginalised, a model fits within them, and an excess shows only if neither the parameters
 nor the calibration modes take it in. At the best fit, seen as linear (`statistics.linear`), each place in energy is
 asked for a line of three widths; the largest significance is compared with that of simulated spectra that were searched
 alike, so that p knows how many places were tried. Iron's lines are asked for by themselves, where few places are tried
-and less is enough. The energy scale is asked by its evidence.
+and less is enough. A further continuum is asked for alike: black bodies of many temperatures, and absorbers of many
+columns before a part of the source, of which the modes leave little that the deviance sees. The energy scale is asked
+by its evidence.
 
 All is at the nominal amplitude of the modes: a larger one would take in what the model lacks.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +37,21 @@ INSIDE = 0.05
 IRON = 6.4, 6.7, 6.97
 """keV."""
 
+COOLEST, HOTTEST, WARMER = 0.25, 0.3, 1.3
+"""kT of black bodies: parts of the band's ends, and from one to the next."""
+
+COLUMNS = tuple(10.0 ** (-1.0 + 0.25 * i) for i in range(11))
+"""10^22 cm^-2, of absorbers before a part of the source."""
+
+LEFT = 1e-6
+"""What the fit's own columns leave of a shape's information, at least: of less it cannot be told from rounding."""
+
 SIMULATED = 4000
 """Searches of data without a line."""
 
 LINE_P, HINT_P = 0.005, 0.05
-"""Below which a line is suspected, in each of two searches: one clean spectrum of a hundred raises an alarm. And below
-which it is told of all the same."""
+"""Below which a line is suspected, in each of two searches: one clean spectrum of a hundred raises an alarm; likewise a
+further continuum. And below which it is told of all the same."""
 
 GAIN_EVIDENCE, GAIN_SD = 5.0, 2.0
 """Natural log of evidence, and standard deviations of what is believed, above which the energy scale is suspected."""
@@ -76,6 +88,39 @@ class Line:
         chance = f"{in_percent(self.p_value)} of searches of simulated spectra"
         return f"a {kind} at {self.energy:.2f} keV ({shape}) would be {abs(self.significance):.1f} sd ({chance})"
 
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return f"add what is missing near {self.energy:.1f} keV to --model, as +gaussian, and compare ln evidence"
+
+
+@dataclass(frozen=True)
+class Continuum:
+    """A broad component that would improve a fit.
+
+    Attributes:
+        shape: In words.
+        significance: Standard deviations.
+        p_value: As for a line.
+        share: What it adds to the counts of the band, as a part of them; below 0 for an absorber.
+    """
+
+    shape: str
+    significance: float
+    p_value: float
+    share: float
+
+    @property
+    def reason(self) -> str:
+        """In words."""
+        chance = f"{in_percent(self.p_value)} of searches of simulated spectra"
+        return f"{self.shape} ({self.share:+.1%} of the counts) would be {self.significance:.1f} sd ({chance})"
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return "xrayflow misfit RESULT --refit 3 fits what --model may lack, and compares the evidence"
+
 
 @dataclass(frozen=True)
 class Misfit:
@@ -88,6 +133,7 @@ class Misfit:
         gain_offset: By how much it reads too high [eV].
         gain_slope: The same as a fraction.
         gain_sd: The larger of both in standard deviations of what was believed.
+        continuum: The most significant broad component; None where none adds to the counts.
     """
 
     line: Line | None
@@ -96,26 +142,31 @@ class Misfit:
     gain_offset: float
     gain_slope: float
     gain_sd: float
+    continuum: Continuum | None = None
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Facts: `line_suspected`, `gain_suspected`, `misfit_gain_degenerate`."""
-        found = ["line_suspected"] if self.suspected else []
+        """Facts: `line_suspected`, `continuum_suspected`, `gain_suspected`, `misfit_gain_degenerate`."""
+        found = ["line_suspected" if isinstance(one, Line) else "continuum_suspected" for one in self.suspected]
         if self.gain_evidence > GAIN_EVIDENCE:
             found.append("gain_suspected" if self.gain_sd > GAIN_SD else "misfit_gain_degenerate")
         return tuple(found)
 
     @property
-    def suspected(self) -> tuple[Line, ...]:
-        """Lines that chance does not explain."""
-        found = [one for one in (self.line, self.iron) if one is not None and one.p_value < LINE_P]
-        return tuple(found[:1])
+    def suspected(self) -> tuple[Line | Continuum, ...]:
+        """What chance does not explain: a line, a further continuum."""
+        lines = [one for one in (self.line, self.iron) if one is not None and one.p_value < LINE_P][:1]
+        is_continuum = self.continuum is not None and self.continuum.p_value < LINE_P
+        return (*lines, self.continuum) if is_continuum and self.continuum is not None else tuple(lines)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is told beside the verdict: lines that may be chance, and the energy scale."""
-        lines = (self.line, self.iron)
-        hints = [one for one in lines if one is not None and one.p_value < HINT_P and one not in self.suspected]
+        """What is told beside the verdict: what may be chance, and the energy scale."""
+        hints = [
+            one
+            for one in (self.continuum, self.line, self.iron)
+            if one is not None and one.p_value < HINT_P and one not in self.suspected
+        ]
         told = () if self.suspected or not hints else (hints[-1].reason,)
         if self.gain_evidence <= GAIN_EVIDENCE:
             return told
@@ -155,6 +206,7 @@ def find_misfit(problem: Problem, v: Float[Tensor, " parameter"], generator: tor
         gain_offset=1e3 * offset * one.gain_offset,
         gain_slope=slope * one.gain_slope,
         gain_sd=max(abs(offset), abs(slope)),
+        continuum=_broad(one, generator),
     )
 
 
@@ -176,24 +228,79 @@ def _searched(one: LinearSet, places: list[tuple[float, float]], generator: torc
     if enough.numel() == 0:
         return None
     shapes, places = shapes[:, enough], [places[i] for i in enough.tolist()]
-    amplitude, among = one.fit.amplitudes(shapes)
-    root = among.diagonal().clamp(min=1e-300).sqrt()
-    # counts are skew: in the normal's own units an excess is worth less, and a dip more (Cornish & Fisher 1938)
-    skewness = (one.fit.weighed(shapes) ** 3 * one.fit.variance[:, None]).sum(0) / root**3
-    significance = amplitude * root
-    significance = significance - skewness / 6.0 * (significance**2 - 1.0)
-    correlation = among / root[:, None] / root + SHAKE * torch.eye(root.numel(), dtype=root.dtype)
-    factor, failed = torch.linalg.cholesky_ex(correlation)
-    if int(failed):
-        value, vector = torch.linalg.eigh(correlation)
-        factor = vector * value.clamp(min=0.0).sqrt()
-    noise = torch.randn((SIMULATED, root.numel()), generator=generator, dtype=root.dtype)
-    largest = (noise @ factor.T).abs().amax(-1)
-    best = int(significance.abs().argmax())
+    search = _Search.of(one, shapes)
+    best = int(search.significance.abs().argmax())
     energy, width = places[best]
-    p = (int((largest >= significance[best].abs()).sum()) + 1) / (SIMULATED + 1)
+    p = search.chance_of(search.simulated(generator).abs(), search.significance[best].abs())
     middle = np.sqrt(one.energy_lo * one.energy_hi)
     at = int(np.abs(np.log(middle / energy)).argmin())
     per_kev = float(one.fit.expected[at]) / float(one.energy_hi[at] - one.energy_lo[at])
-    width_ev = 1e3 * float(amplitude[best] * shapes[:, best].sum()) / max(per_kev, 1e-300)
-    return Line(energy, width, float(significance[best]), p, width_ev)
+    width_ev = 1e3 * float(search.amplitude[best] * shapes[:, best].sum()) / max(per_kev, 1e-300)
+    return Line(energy, width, float(search.significance[best]), p, width_ev)
+
+
+def _broad(one: LinearSet, generator: torch.Generator) -> Continuum | None:
+    """The most significant further continuum; an amplitude below 0 is none."""
+    lo, hi = COOLEST * float(one.energy_lo.min()), HOTTEST * float(one.energy_hi.max())
+    kt = [lo * WARMER**i for i in range(1 + int(math.log(hi / lo) / math.log(WARMER)))]
+    words = [f"a black body of kT {one:.2g} keV" for one in kt]
+    words += [f"an absorber of {one:.2g} 10^22 cm^-2 before a part" for one in COLUMNS]
+    shapes = torch.cat([one.black_bodies(kt), one.times(one.transmission(COLUMNS) - 1.0)], dim=1)
+    alone = (shapes**2 / one.fit.variance.clamp(min=1e-300)[:, None]).sum(0)
+    left = (shapes * one.fit.weighed(shapes)).sum(0)
+    seen = (torch.isfinite(left) & (left > LEFT * alone)).nonzero()[:, 0]
+    if seen.numel() == 0:
+        return None
+    shapes, words = shapes[:, seen], [words[i] for i in seen.tolist()]
+    search = _Search.of(one, shapes)
+    best = int(search.significance.argmax())
+    if search.significance[best] <= 0:
+        return None
+    p = search.chance_of(search.simulated(generator), search.significance[best])
+    share = float(search.amplitude[best] * shapes[:, best].sum() / one.fit.expected.sum())
+    return Continuum(words[best], float(search.significance[best]), p, share)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Shapes that are looked for, each by itself.
+
+    Attributes:
+        amplitude: (shape,) of each.
+        significance: (shape,) standard deviations.
+        factor: (shape, noise) root of their correlations.
+    """
+
+    amplitude: Tensor
+    significance: Tensor
+    factor: Tensor
+
+    @classmethod
+    def of(cls, one: LinearSet, shapes: Float[Tensor, "bin shape"]) -> _Search:
+        """In one data set."""
+        amplitude, among = one.fit.amplitudes(shapes)
+        root = among.diagonal().clamp(min=1e-300).sqrt()
+        # counts are skew: in the normal's own units an excess is worth less, and a dip more (Cornish & Fisher 1938)
+        skewness = (one.fit.weighed(shapes) ** 3 * one.fit.variance[:, None]).sum(0) / root**3
+        significance = amplitude * root
+        significance = significance - skewness / 6.0 * (significance**2 - 1.0)
+        correlation = among / root[:, None] / root + SHAKE * torch.eye(root.numel(), dtype=root.dtype)
+        factor, failed = torch.linalg.cholesky_ex(correlation)
+        if int(failed):
+            value, vector = torch.linalg.eigh(correlation)
+            factor = vector * value.clamp(min=0.0).sqrt()
+        return cls(amplitude, significance, factor)
+
+    def simulated(self, generator: torch.Generator) -> Float[Tensor, "search shape"]:
+        """Significances where nothing is there."""
+        noise = torch.randn((SIMULATED, self.factor.shape[0]), generator=generator, dtype=self.factor.dtype)
+        return noise @ self.factor.T
+
+    def chance_of(self, simulated: Float[Tensor, "search shape"], found: Tensor) -> float:
+        """Share of searches whose largest significance is as large.
+
+        Args:
+            simulated: Of `simulated`, or their sizes.
+            found: The largest one of the data.
+        """
+        return (int((simulated.amax(-1) >= found).sum()) + 1) / (SIMULATED + 1)

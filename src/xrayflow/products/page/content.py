@@ -17,6 +17,7 @@ FLAGS = {
     "far_from_prior": "lies far from what was believed of it",
     "several_modes": "the posterior has several modes",
     "line_suspected": "the data want a line that the model lacks",
+    "continuum_suspected": "the data want a broad component that the model lacks",
     "gain_suspected": "the data want another energy scale than the response has",
     "misfit_gain_degenerate": "what the model lacks and an energy scale that is off cannot be told apart",
     "outside_training": "outside of what the network was trained on",
