@@ -184,11 +184,11 @@ class Detector:
 
 
 def score(p_value: float, misfit: Misfit) -> float:
-    """How much speaks against a fit: the smallest p of deviance, lines and energy scale, as -log10; ties by size."""
-    lines = [one for one in (misfit.line, misfit.iron) if one is not None]
+    """How much speaks against a fit: the smallest p of deviance, lines, continuum, energy scale, as -log10; by size."""
+    found = [one for one in (misfit.line, misfit.iron, misfit.continuum) if one is not None]
     evidence = max(misfit.gain_evidence, 0.0) / np.log(10.0)
-    largest = max(abs(one.significance) for one in lines)
-    return max(-np.log10(p_value), *(-np.log10(one.p_value) for one in lines), evidence) + 0.01 * largest
+    largest = max(abs(one.significance) for one in found)
+    return max(-np.log10(p_value), *(-np.log10(one.p_value) for one in found), evidence) + 0.01 * largest
 
 
 def area(clean: Sequence[float], lacking: Sequence[float]) -> float:
@@ -235,6 +235,7 @@ def figures(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, A
         "deviance_per_dof": float(np.mean([one["deviance_per_dof"] for one in rows])),
         "p_below_0.01": float(np.mean([one["p_value"] < 0.01 for one in rows])),
         "line_suspected": share("line_suspected"),
+        "continuum_suspected": share("continuum_suspected"),
         "gain": round(share("gain_suspected") + share("misfit_gain_degenerate"), 4),
         "efficiency_median": float(np.median([one["efficiency"] for one in rows])),
         "seconds": float(np.mean([one["seconds"] for one in rows])),

@@ -116,14 +116,27 @@ def calibration_tables() -> dict[str, list[str]]:
         [
             kind,
             str(one["spectra"]),
-            *(f"{100.0 * share:.0f} %" for share in (one["p_below_0.01"], one["line_suspected"], one["gain"])),
+            *(
+                f"{100.0 * one[name]:.0f} %"
+                for name in ("p_below_0.01", "line_suspected", "continuum_suspected", "gain")
+            ),
             f"{100.0 * (1.0 - one['fit'].get('acceptable', 0) / one['spectra']):.0f} %",
             f"{measured['area_under_roc'][kind]:.2f}" if kind in measured["area_under_roc"] else "",
         ]
         for kind, one in measured["seen"].items()
     ]
     misfits = table(
-        ["what is there", "spectra", "p < 0.01", "line suspected", "energy scale", "not acceptable", "AUC"], seen
+        [
+            "what is there",
+            "spectra",
+            "p < 0.01",
+            "line",
+            "continuum suspected",
+            "energy scale",
+            "not acceptable",
+            "AUC",
+        ],
+        seen,
     )
     before, after = (
         {row["path"]: row for row in json.loads((RESULTS / name).read_text(encoding="utf-8"))["rows"]}
