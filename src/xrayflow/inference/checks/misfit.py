@@ -4,9 +4,9 @@ With errors of the response marginalised, a model fits within them, and an exces
 nor the calibration modes take it in. At the best fit, seen as linear (`statistics.linear`), each place in energy is
 asked for a line of three widths; the largest significance is compared with that of simulated spectra that were searched
 alike, so that p knows how many places were tried. Iron's lines are asked for by themselves, where few places are tried
-and less is enough. A further continuum is asked for alike: black bodies of many temperatures, and absorbers of many
-columns before a part of the source, of which the modes leave little that the deviance sees. The energy scale is asked
-by its evidence.
+and less is enough. A further continuum is asked for alike, as black bodies of many temperatures: the modes leave little
+of it that the deviance sees. (An absorber is no small change of a model; seen as linear it raises alarms of its own, and
+`missing` looks for it in its own way.) The energy scale is asked by its evidence.
 
 All is at the nominal amplitude of the modes: a larger one would take in what the model lacks.
 """
@@ -40,8 +40,8 @@ IRON = 6.4, 6.7, 6.97
 COOLEST, HOTTEST, WARMER = 0.25, 0.3, 1.3
 """kT of black bodies: parts of the band's ends, and from one to the next."""
 
-COLUMNS = tuple(10.0 ** (-1.0 + 0.25 * i) for i in range(11))
-"""10^22 cm^-2, of absorbers before a part of the source."""
+MOST_SHARE = 0.3
+"""Of the counts: what adds more is no small change of the model, and not what this can tell."""
 
 LEFT = 1e-6
 """What the fit's own columns leave of a shape's information, at least: of less it cannot be told from rounding."""
@@ -99,13 +99,13 @@ class Continuum:
     """A broad component that would improve a fit.
 
     Attributes:
-        shape: In words.
+        temperature: kT of the black body that it looks like [keV].
         significance: Standard deviations.
         p_value: As for a line.
-        share: What it adds to the counts of the band, as a part of them; below 0 for an absorber.
+        share: What it adds to the counts of the band, as a part of them.
     """
 
-    shape: str
+    temperature: float
     significance: float
     p_value: float
     share: float
@@ -114,7 +114,8 @@ class Continuum:
     def reason(self) -> str:
         """In words."""
         chance = f"{in_percent(self.p_value)} of searches of simulated spectra"
-        return f"{self.shape} ({self.share:+.1%} of the counts) would be {self.significance:.1f} sd ({chance})"
+        shape = f"a further continuum like a black body of kT {self.temperature:.2g} keV"
+        return f"{shape} ({self.share:.1%} of the counts) would be {self.significance:.1f} sd ({chance})"
 
     @property
     def advice(self) -> str:
@@ -243,22 +244,20 @@ def _broad(one: LinearSet, generator: torch.Generator) -> Continuum | None:
     """The most significant further continuum; an amplitude below 0 is none."""
     lo, hi = COOLEST * float(one.energy_lo.min()), HOTTEST * float(one.energy_hi.max())
     kt = [lo * WARMER**i for i in range(1 + int(math.log(hi / lo) / math.log(WARMER)))]
-    words = [f"a black body of kT {one:.2g} keV" for one in kt]
-    words += [f"an absorber of {one:.2g} 10^22 cm^-2 before a part" for one in COLUMNS]
-    shapes = torch.cat([one.black_bodies(kt), one.times(one.transmission(COLUMNS) - 1.0)], dim=1)
+    shapes = one.black_bodies(kt)
     alone = (shapes**2 / one.fit.variance.clamp(min=1e-300)[:, None]).sum(0)
     left = (shapes * one.fit.weighed(shapes)).sum(0)
-    seen = (torch.isfinite(left) & (left > LEFT * alone)).nonzero()[:, 0]
+    seen = (left > LEFT * alone).nonzero()[:, 0]
     if seen.numel() == 0:
         return None
-    shapes, words = shapes[:, seen], [words[i] for i in seen.tolist()]
+    shapes = shapes[:, seen]
     search = _Search.of(one, shapes)
     best = int(search.significance.argmax())
-    if search.significance[best] <= 0:
+    share = float(search.amplitude[best] * shapes[:, best].sum() / one.fit.expected.sum())
+    if not 0.0 < share < MOST_SHARE:
         return None
     p = search.chance_of(search.simulated(generator), search.significance[best])
-    share = float(search.amplitude[best] * shapes[:, best].sum() / one.fit.expected.sum())
-    return Continuum(words[best], float(search.significance[best]), p, share)
+    return Continuum(kt[int(seen[best])], float(search.significance[best]), p, share)
 
 
 @dataclass(frozen=True)
