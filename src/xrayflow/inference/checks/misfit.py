@@ -5,7 +5,7 @@ nor the calibration modes take it in. At the best fit, seen as linear (`statisti
 asked for a line of three widths; the largest significance is compared with that of simulated spectra that were searched
 alike, so that p knows how many places were tried. Iron's lines are asked for by themselves, where few places are tried
 and less is enough. A further continuum is asked for alike, as black bodies of many temperatures: the modes leave little
-of it that the deviance sees. (An absorber is no small change of a model; seen as linear it raises alarms of its own, and
+of it that the deviance sees. (An absorber is no small change of a model: seen as linear it raises alarms of its own;
 `missing` looks for it in its own way.) The energy scale is asked by its evidence.
 
 All is at the nominal amplitude of the modes: a larger one would take in what the model lacks.
