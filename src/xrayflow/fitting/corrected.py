@@ -77,11 +77,11 @@ def corrected_modes(
     v = _rounded(goal, found)
     ends = Modes(v, found.value, information, found.evaluations)
     exact = MADE_EXACT + LOOKS * features  # what a scan finds displaces no other place
-    places = _Places.of(ends, exact)
-    every = list(range(problem.sources))
-    problem, centre = _centred_at(problem, places.best, every, late)
-    corrected, ends = places.made_exact(problem, ends, every)
     leader = leaders_of(found)
+    places, every = _Places.of(ends, exact), list(range(problem.sources))
+    problem, centre = _centred_at(problem, places.best, every, late)
+    places, ends = places.led_to(centre, ends, leader, every)
+    corrected, ends = places.made_exact(problem, ends, every)
     modes = _at_rest(corrected, ends, leader, every, late)
     for _ in range(RECENTRED):
         # what comes to rest elsewhere than a coarse search had ended has another energy scale, and other modes' effects
@@ -90,6 +90,7 @@ def corrected_modes(
         if not moved:
             break
         problem, centre = _centred_at(problem, better.best, moved, late)
+        better, modes = better.led_to(centre, modes, leader, moved)
         places = places.moved(better, moved)
         corrected, modes = places.made_exact(problem, modes, moved)
         modes = _at_rest(corrected, modes, leader, moved, late)
@@ -103,13 +104,13 @@ class _Places:
     Attributes:
         v: (source, place, parameter) probit coordinates, best first.
         known: (source, place) which of them are any.
-        best: (source, parameter) the best one; where there is none, the first start.
+        first: (source,) the start that the best one is of; where there is none, the first.
         information: (source, parameter, parameter) there.
     """
 
     v: Float[Tensor, "source place parameter"]
     known: Bool[Tensor, "source place"]
-    best: Float[Tensor, "source parameter"]
+    first: Int[Tensor, " source"]
     information: Float[Tensor, "source parameter parameter"]
 
     @classmethod
@@ -126,7 +127,29 @@ class _Places:
             count = min(index.numel(), most)
             known[source, :count], at[source, :count] = True, index[:count]
         v = _on_grid(modes.v, modes.information).gather(1, at[..., None].expand(-1, -1, modes.v.shape[2]))
-        return cls(v, known, v[:, 0], modes.information[torch.arange(at.shape[0]), at[:, 0]])
+        return cls(v, known, at[:, 0], modes.information[torch.arange(at.shape[0]), at[:, 0]])
+
+    @property
+    def best(self) -> Float[Tensor, "source parameter"]:
+        """The best place of each source."""
+        return self.v[:, 0]
+
+    def led_to(
+        self, centre: Float[Tensor, "source parameter"], modes: Modes, leader: Tensor, sources: list[int]
+    ) -> tuple[_Places, Modes]:
+        """With the best place of some sources where the fold that follows it has led it; and the modes with it.
+
+        Args:
+            centre: There.
+            modes: Of the search.
+            leader: (source, start) the start that each follows.
+            sources: Which.
+        """
+        chosen = torch.tensor(sources)
+        v, ends = self.v.clone(), modes.v.clone()
+        v[chosen, 0] = centre[chosen]
+        ends[chosen, leader[chosen, self.first[chosen]]] = centre[chosen]
+        return replace(self, v=v), replace(modes, v=ends)
 
     def moved(self, other: _Places, sources: list[int]) -> _Places:
         """With the places of some sources from another search.
