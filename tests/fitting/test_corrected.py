@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -175,14 +176,16 @@ def test_a_centre_that_a_search_left_elsewhere_is_looked_at_again(monkeypatch: p
     assert torch.allclose(found.objective.amin(-1), wanted.objective.amin(-1), rtol=0, atol=0.3)
 
 
-def test_where_the_fold_leads_is_a_place_like_those_of_the_starts() -> None:
-    """The best start of the second source follows another: that one's row, and the first place, go to the centre."""
-    v = torch.tensor([[[0.0], [3.0], [6.0]], [[6.0], [0.5], [0.5]]], dtype=torch.float64)
+def test_where_the_fold_leads_is_one_more_place() -> None:
+    """The first source's fold stands; the second's best start is led to 2."""
+    v = torch.tensor([[[0.0], [3.0], [6.0]], [[6.0], [3.0], [0.5]]], dtype=torch.float64)
     objective = torch.tensor([[1.0, 2.0, 3.0], [9.0, 5.0, 4.0]], dtype=torch.float64)
-    modes = Modes(v, objective, torch.full((2, 3, 1, 1), 4.0, dtype=torch.float64), torch.zeros(2, dtype=torch.int64))
-    leader = torch.tensor([[0, 1, 2], [0, 1, 1]])
-    centre = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
-    places, led = _Places.of(modes, 2).led_to(centre, modes, leader, [1])
-    assert led.v[..., 0].tolist() == [[0.0, 3.0, 6.0], [6.0, 2.0, 0.5]]
-    assert places.v[..., 0].tolist() == [[0.0, 3.0], [2.0, 6.0]]
-    assert places.best[:, 0].tolist() == [0.0, 2.0]
+    found = Modes(v, objective, torch.full((2, 3, 1, 1), 4.0, dtype=torch.float64), torch.zeros(2, dtype=torch.int64))
+    places = _Places.of(found, 2)
+    modes = found.beside(places.first)
+    centre = torch.tensor([[0.0], [2.0]], dtype=torch.float64)
+    places, led = places.led_to(centre, modes, [0, 1])
+    assert led.v[..., 0].tolist() == [[0.0, 3.0, 6.0, 0.0], [6.0, 3.0, 0.5, 2.0]]
+    assert led.objective[:, -1].tolist() == [math.inf, 4.0]
+    assert places.v[..., 0].tolist() == [[0.0, 3.0], [2.0, 0.5]]
+    assert places.known.all()

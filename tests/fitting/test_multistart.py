@@ -183,6 +183,13 @@ def test_selected_modes_are_those_of_their_sources() -> None:
     assert [index.tolist() for index in both.distinct()] == [[0], [0]]
 
 
+def test_one_more_start_ends_where_another_did() -> None:
+    found = modes_at(torch.tensor([[0.0], [1.0]]), [1.0, 2.0]).beside(torch.tensor([1]))
+    assert found.v[0, :, 0].tolist() == [0.0, 1.0, 1.0]
+    assert found.objective.tolist() == [[1.0, 2.0, 2.0]]
+    assert found.information.shape == (1, 3, 1, 1)
+
+
 def test_distances_are_measured_by_the_curvature_of_the_place_that_is_left() -> None:
     x = torch.tensor([[[0.0, 0.0], [2.0, 1.0]]], dtype=torch.float64)
     information = torch.diag_embed(torch.tensor([[[1.0, 4.0], [9.0, 0.5]]], dtype=torch.float64))

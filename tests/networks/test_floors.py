@@ -13,7 +13,8 @@ SOURCE = Path(xrayflow.__file__).resolve().parent
 
 FLOORS = {
     "networks": (
-        ("inputs", "recipe"),
+        ("inputs", "sections"),
+        ("recipe",),
         ("nn", "level"),
         ("densities", "response"),
         ("network",),

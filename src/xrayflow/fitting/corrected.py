@@ -77,10 +77,13 @@ def corrected_modes(
     v = _rounded(goal, found)
     ends = Modes(v, found.value, information, found.evaluations)
     exact = MADE_EXACT + LOOKS * features  # what a scan finds displaces no other place
-    leader = leaders_of(found)
     places, every = _Places.of(ends, exact), list(range(problem.sources))
-    problem, centre = _centred_at(problem, places.best, every, late)
-    places, ends = places.led_to(centre, ends, leader, every)
+    before, (problem, centre) = problem, _centred_at(problem, places.best, every, late)
+    leader = leaders_of(found)
+    if problem is not before:  # where the fold led is one more place
+        ends = ends.beside(places.first)
+        leader = torch.nn.functional.pad(leader, (0, 1), value=leader.shape[1])
+        places, ends = places.led_to(centre, ends, every)
     corrected, ends = places.made_exact(problem, ends, every)
     modes = _at_rest(corrected, ends, leader, every, late)
     for _ in range(RECENTRED):
@@ -90,7 +93,7 @@ def corrected_modes(
         if not moved:
             break
         problem, centre = _centred_at(problem, better.best, moved, late)
-        better, modes = better.led_to(centre, modes, leader, moved)
+        better, modes = better.led_to(centre, modes, moved)
         places = places.moved(better, moved)
         corrected, modes = places.made_exact(problem, modes, moved)
         modes = _at_rest(corrected, modes, leader, moved, late)
@@ -135,21 +138,24 @@ class _Places:
         return self.v[:, 0]
 
     def led_to(
-        self, centre: Float[Tensor, "source parameter"], modes: Modes, leader: Tensor, sources: list[int]
+        self, centre: Float[Tensor, "source parameter"], modes: Modes, sources: list[int]
     ) -> tuple[_Places, Modes]:
-        """With the best place of some sources where the fold that follows it has led it; and the modes with it.
+        """With one more, first place of some sources: where the fold that follows their best one has led it.
 
         Args:
             centre: There.
-            modes: Of the search.
-            leader: (source, start) the start that each follows.
+            modes: Of the search; their last start goes there, and nowhere where the fold stands.
             sources: Which.
         """
-        chosen = torch.tensor(sources)
-        v, ends = self.v.clone(), modes.v.clone()
-        v[chosen, 0] = centre[chosen]
-        ends[chosen, leader[chosen, self.first[chosen]]] = centre[chosen]
-        return replace(self, v=v), replace(modes, v=ends)
+        own = torch.tensor(sources)
+        went = (centre[own] != self.best[own]).any(-1)
+        v, known, ends, objective = self.v.clone(), self.known.clone(), modes.v.clone(), modes.objective.clone()
+        chosen = own[went]
+        v[chosen] = torch.cat([centre[chosen, None], v[chosen, :-1]], dim=1)
+        known[chosen] = torch.cat([known[chosen, :1], known[chosen, :-1]], dim=1)
+        ends[own, -1] = centre[own]
+        objective[own, -1] = torch.where(went, objective[own, self.first[own]], torch.inf)
+        return replace(self, v=v, known=known), replace(modes, v=ends, objective=objective)
 
     def moved(self, other: _Places, sources: list[int]) -> _Places:
         """With the places of some sources from another search.

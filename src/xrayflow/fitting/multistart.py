@@ -91,6 +91,18 @@ class Modes:
     information: Float[Tensor, "source start parameter parameter"]
     evaluations: Int[Tensor, " source"]
 
+    def beside(self, starts: Int[Tensor, " source"]) -> Modes:
+        """With one more start, which ended where another did.
+
+        Args:
+            starts: Which, of each source.
+        """
+        own = torch.arange(starts.numel())
+        v, objective, information = (
+            torch.cat([part, part[own, starts][:, None]], dim=1) for part in (self.v, self.objective, self.information)
+        )
+        return Modes(v, objective, information, self.evaluations)
+
     def log_evidence(self, source: int, starts: Int[Tensor, " chosen"]) -> Float[Tensor, " chosen"]:
         """Natural log of what Laplace's method says that some optima of a source hold, up to a constant."""
         information = self.information[source, starts]
