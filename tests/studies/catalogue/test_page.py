@@ -75,12 +75,14 @@ def test_a_page_holds_every_source_once_in_pieces(tmp_path: Path) -> None:
     assert found["piece0"][2] == {}  # failed
     assert [one.get("why") for one in found["piece2"][:3]] == ["100", None, "102"]  # 101 has failed
     assert len(found["piece1"][1]["draws"]) == 2
+    assert head["draws"] is True
     assert b"http" not in re.sub(rb"http-equiv", b"", page)
 
 
 def test_what_a_file_says_is_never_html(tmp_path: Path) -> None:
     table = read_catalogue(small_catalogue(tmp_path, 3, source="</script><script>alert(1)</script>"))
     page = catalogue_page(table, {}, lambda rows: [{"why": "<b>"}] * len(rows), {})
+    assert scripts(page)["head"]["draws"] is False  # cards are lower then, and say how to have corner plots
     assert page.count(b"<script") == 3  # head, one piece, the page's own
     assert scripts(page)["head"]["rows"]["source"][0].startswith("</script><script>alert(1)")
     assert b"innerHTML" not in page

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from catalogue_zoo import QUICK, Here
 from ogip_zoo import toy_files
 from xrayflow.inference import SamplingBudget
-from xrayflow.ogip import read_observation
+from xrayflow.ogip import Origin, read_observation, write_pha
 from xrayflow.setup import FitSetup
 from xrayflow.studies.catalogue import Question, Running, SpectrumReader, manifest_path, read_catalogue, run_catalogue
 from xrayflow.studies.catalogue.small_spectra import BINS, LEVEL, small_spectrum
@@ -85,6 +85,23 @@ def test_the_model_goes_through_counts_that_are_what_it_expects(tmp_path: Path, 
         rate, model = (rates(found["spectrum"], *which) for which in (("rate", "r"), ("model", "m")))
         assert np.isfinite(rate).sum() > 20
         np.testing.assert_allclose(model, rate, rtol=5e-3)
+
+
+@pytest.mark.parametrize(("scale", "ratio"), [(0.5, 1.0), (0.0, 1.9)])
+def test_a_modelled_background_is_shown_at_the_level_that_the_counts_say(
+    tmp_path: Path, scale: float, ratio: float
+) -> None:
+    """A file of a model that says twice the background, which is most of the counts of a faint source."""
+    toy_files(tmp_path, norm=1e-4, exposure=1e5, background=True)
+    twice, kind = np.full(120, 2.0 * 4.0 * 2000.0), Origin(kind="BKG")
+    write_pha(tmp_path / "toy.bkg", np.arange(120), twice + 0.5, 1e5, backscal=4.0, origin=kind, stat_err=0.05 * twice)
+    place = table_of(tmp_path, {"toy.pha": 1e-4})
+    document = json.loads(manifest_path(place).read_text())
+    document["settings"] |= {"likelihood": "marginalised", "background_scale": scale}
+    manifest_path(place).write_text(json.dumps(document))
+    found = SpectrumReader(read_catalogue(place))([0])[0]["spectrum"]
+    rate, model = (rates(found, *which) for which in (("rate", "r"), ("model", "m")))
+    assert np.nanmedian(model / rate) == pytest.approx(ratio, abs=0.1)
 
 
 def test_files_that_are_not_those_of_the_fit_have_no_model_and_say_what_they_are(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def catalogue_page(
     units = {name: table.units.get(f"{name}_median", "") for name in table.parameters}
     units |= {name: marginal.unit for name, marginal in priors.items() if name in units}
     scales = [name in priors and priors[name].scale == "log" for name in table.parameters]
-    parts = [_script("head", _head(table, units))]
     paths, verdicts = table.text("path"), table.text("verdict")
+    parts = [_script("head", _head(table, units) | {"draws": any(path in draws for path in paths)})]
     for first in range(0, table.rows, TOGETHER):
         rows = range(first, min(first + TOGETHER, table.rows))
         shown = [row for row in rows if verdicts[row] != FAILED]

@@ -1,9 +1,11 @@
 """Small spectra of a catalogue's page: a few bins of each file's counts, and the folded model through them.
 
 The model is that of the row's best values (`NAME_best`), folded through the response of the row's own files in the
-channels that are shown, many spectra of one matrix together; the background that lies beside the source is added as it
-was measured. Shifts of the response that a fit may have believed in (`--systematic modes`) are left out: they are a few
-per cent, which no small picture shows. Files that are not those of the fit any more are shown without a model.
+channels that are shown, many spectra of one matrix together. The background is added: one that was counted as it was
+measured, one that was modelled at the level that suits the counts best, under the prior of a fit that integrates over
+levels, as no table tells what that found. Shifts of the response that a fit may have believed in (`--systematic modes`)
+are left out: they are a few per cent, which no small picture shows. Files that are not those of the fit any more are
+shown without a model.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import xlogy
 
 from xrayflow.errors import FileError, XrayflowError, XrayflowWarning
 from xrayflow.folding import Forward
 from xrayflow.models import Model
 from xrayflow.ogip import DEFAULT_BAND, RMF, Observation, Spectrum, read_observation, read_rmf
+from xrayflow.statistics import KNOWN, BackgroundTreatment, background_kind, choose
 from xrayflow.studies.catalogue.manifest import manifest_path, read_manifest
 from xrayflow.studies.catalogue.reading import CatalogueTable, read_model
 from xrayflow.studies.running import BATCH, given_files, hash_of
@@ -64,11 +69,13 @@ class SpectrumReader:
         names = () if self._model is None else self._model.names
         self._best = np.array([table.number(f"{name}_best") for name in names]).reshape(-1, table.rows).T
         bands: Any = DEFAULT_BAND
-        self._rmf = ""
+        self._rmf, self._treatment = "", KNOWN
         with suppress(FileError, KeyError):
             manifest = read_manifest(table.path)
             self._rmf = str(manifest.get("rmf") or "")
-            bands = manifest["settings"]["energies"] or DEFAULT_BAND
+            settings = manifest["settings"]
+            bands = settings["energies"] or DEFAULT_BAND
+            self._treatment = BackgroundTreatment(settings["likelihood"], settings["background_scale"])
         try:
             self._band = float(min(lo for lo, _ in bands)), float(max(hi for _, hi in bands))
         except (TypeError, ValueError):
@@ -133,23 +140,39 @@ class SpectrumReader:
                 batch = places[first : first + BATCH]
                 best = self._best[[rows[place] for place in batch]]
                 with suppress(XrayflowError):  # a model that cannot be folded is no line in a picture
-                    found |= zip(batch, _expected(self._model, best, [spectra[place] for place in batch]), strict=True)
+                    chosen = [spectra[place] for place in batch]
+                    found |= zip(batch, _expected(self._model, best, chosen, self._treatment), strict=True)
         return found
 
 
-def _expected(model: Model | None, theta: Numbers, spectra: Sequence[Spectrum]) -> list[Numbers]:
+def _expected(
+    model: Model | None, theta: Numbers, spectra: Sequence[Spectrum], treatment: BackgroundTreatment
+) -> list[Numbers]:
     """(channel,) counts of each spectrum at its parameters, background included; none without a model."""
     if model is None:
         return []
     source = Forward.of(model, spectra).expected(torch.from_numpy(theta)[:, None])[:, 0].numpy()
-    return [one[: of.counts.size] + _background(of) for one, of in zip(source, spectra, strict=True)]
+    return [_with_background(one[: of.counts.size], of, treatment) for one, of in zip(source, spectra, strict=True)]
 
 
-def _background(spectrum: Spectrum) -> Numbers | float:
-    """(channel,) counts of the background under a source, as they were measured beside it."""
+def _with_background(source: Numbers, spectrum: Spectrum, treatment: BackgroundTreatment) -> Numbers:
+    """(channel,) counts of a source and of the background under it, whose level has errors where it was modelled."""
     if spectrum.background is None or spectrum.background_exposure is None:
-        return 0.0
-    return spectrum.background * spectrum.source_exposure / spectrum.background_exposure
+        return source
+    background = spectrum.background * spectrum.source_exposure / spectrum.background_exposure
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", XrayflowWarning)  # as above
+        kind = background_kind(spectrum, choose(spectrum), treatment)
+    scale = treatment.scale
+    if scale <= 0 or kind != "modelled":
+        return source + background
+
+    def unlikely(level: float) -> float:
+        mean = source + math.exp(level) * background
+        seen = mean > 0
+        return float((mean[seen] - xlogy(spectrum.counts[seen], mean[seen])).sum()) + 0.5 * (level / scale) ** 2
+
+    return source + math.exp(minimize_scalar(unlikely, bounds=(-1.0, 1.0), method="bounded").x) * background
 
 
 def small_spectrum(
