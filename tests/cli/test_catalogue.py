@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ WORDS = (
     "60",
 )
 
+BEGUN = (
+    "xrayflow: fitting: {} of {} done; {} left, of 1 response, in {} {} of {} at most; a line follows the first batch, "
+    "then one a minute\n"
+)
+"""What a run says first where no terminal is."""
+
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
@@ -45,7 +52,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_an_archive_becomes_a_table_and_a_summary(run: Run, tmp_path: Path) -> None:
     ran = run("toy*/toy.pha", "broken.pha", *WORDS, "--out", "t.fits", "--draws-dir", "draws")
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.err) == (0, BEGUN.format(1, 3, 2, 1, "batch", 24))
     assert ran.out.startswith("t.fits: 3 of 3 spectra: 2 certified, 1 failed\n  failed: broken.pha: not a FITS file")
     table = Table.read(tmp_path / "t.fits")
     assert table["path"].tolist() == ["toy0/toy.pha", "toy1/toy.pha", "broken.pha"]
@@ -105,7 +112,10 @@ def test_an_interrupted_run_keeps_what_it_has_and_says_how_to_go_on(run: Run, mo
     ran = run("toy*/toy.pha", *WORDS, "--batch", "1", "--out", "t.ecsv")
     assert ran.code == 130
     assert ran.out == "t.ecsv: 1 of 2 spectra: 1 certified\n"
-    assert ran.err.splitlines() == [
+    begun, first, *others = ran.err.splitlines()
+    assert begun + "\n" == BEGUN.format(0, 2, 2, 2, "batches", 1)
+    assert re.fullmatch(r"xrayflow: fitting: 1 of 2, \S+ /s, \d+ s left", first)
+    assert others == [
         "xrayflow: finishing the batch; Ctrl-C again ends at once, and the same command goes on either way",
         "xrayflow: stopped with 1 spectra left; the same command goes on",
     ]
@@ -122,7 +132,8 @@ def test_a_network_alone_answers_bright_spectra_with_the_modes_that_it_knows(run
     (tmp_path / "again.pha").write_bytes(path.read_bytes())
     asked = ("--amortised", "--systematic", "modes", "--draws", "300", "--out", "t.fits")
     ran = run(path.name, "again.pha", *asked)
-    assert (ran.code, ran.err, ran.out) == (0, "", "t.fits: 2 of 2 spectra: 2 approximate\n")
+    begun = BEGUN.format(0, 2, 2, 1, "batch", 24)
+    assert (ran.code, ran.err, ran.out) == (0, begun, "t.fits: 2 of 2 spectra: 2 approximate\n")
     table = Table.read(tmp_path / "t.fits")
     assert (table["network"].tolist(), table["systematic"].tolist()) == (["nicer-bhb"] * 2, ["modes:nicer-v1:2"] * 2)
     assert table["TBabs.nH_median"].tolist() == pytest.approx([0.2, 0.2], rel=0.1)

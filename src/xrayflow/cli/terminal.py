@@ -94,17 +94,28 @@ def show_progress() -> Iterator[Callable[[str, float], None] | None]:
 
 
 @contextmanager
-def show_standing() -> Iterator[Callable[[Any], None]]:
-    """Of a long run: a bar with the rate and the time left on a terminal, elsewhere a line each minute."""
+def show_standing(announced: bool = True) -> Iterator[Callable[[Any], None]]:
+    """Of a long run: a bar with the rate and the time left on a terminal.
+
+    Elsewhere a line where work begins, one for its first batch, then one each minute: more would drown a log.
+
+    Args:
+        announced: Whether to say that work begins; not for those that say what comes of each source.
+    """
     if not sys.stderr.isatty():
-        last = [time.monotonic()]
+        last, is_first = time.monotonic(), False
 
         def tell(standing: Any) -> None:
-            if standing.total and time.monotonic() - last[0] >= MINUTE:
-                last[0] = time.monotonic()
-                complain(f"{standing.step}: {standing.done} of {standing.total}, {_pace(standing)}")
-            elif not standing.total:
+            nonlocal last, is_first
+            if not standing.total:
                 complain(FINISHING)
+            elif standing.batches:
+                is_first = announced
+                if announced:
+                    complain(_ahead(standing))
+            elif time.monotonic() - last >= MINUTE or (is_first and standing.per_second and standing.seconds_left):
+                last, is_first = time.monotonic(), False
+                complain(f"{standing.step}: {standing.done} of {standing.total}, {_pace(standing)}")
 
         yield tell
         return
@@ -129,6 +140,21 @@ def show_standing() -> Iterator[Callable[[Any], None]]:
 
 FINISHING = "finishing the batch; Ctrl-C again ends at once, and the same command goes on either way"
 MINUTE = 60.0
+
+
+def _ahead(standing: Any) -> str:
+    """What a run begins."""
+    counted = [
+        f"{number} {word if number == 1 else more}"
+        for number, word, more in (
+            (standing.matrices, "response", "responses"),
+            (standing.batches, "batch", "batches"),
+        )
+    ]
+    return (
+        f"{standing.step}: {standing.done} of {standing.total} done; {standing.total - standing.done} left, of "
+        f"{counted[0]}, in {counted[1]} of {standing.batch} at most; a line follows the first batch, then one a minute"
+    )
 
 
 def _pace(standing: Any) -> str:

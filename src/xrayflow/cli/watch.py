@@ -100,7 +100,7 @@ def watch(
         names = tuple(pattern) if pattern else PATTERNS
         watched = Watched(folder, names, arf, background, alarm_rate, patience=patience)
         running = Running(draws_dir, workers, retry=True)
-        with Children(workers, time_limit) as children, show_standing() as told:
+        with Children(workers, time_limit) as children, show_standing(announced=False) as told:
             watching = Watch(watched, question, out, running, children)
             if once:
                 found = watching.round(told)

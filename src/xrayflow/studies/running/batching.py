@@ -37,6 +37,8 @@ class Standing:
         total: All sources.
         failed: Of those that are done.
         per_second: Sources of this run, on the average; 0 before the first.
+        matrices, batches, batch: Of what is left, where work on it begins: matrices, batches, and sources of one at
+            most; 0 elsewhere.
     """
 
     step: str
@@ -44,6 +46,9 @@ class Standing:
     total: int
     failed: int = 0
     per_second: float = 0.0
+    matrices: int = 0
+    batches: int = 0
+    batch: int = 0
 
     @property
     def seconds_left(self) -> float | None:
@@ -129,7 +134,8 @@ class Run:
         total, before, failed = self.ledger.count()
         again = before + sum(map(len, left.values())) - total  # failures that are tried again
         before, failed = before - again, failed - again
-        self.told(Standing(step, before, total, failed))
+        batches = len(self._chunks(left))
+        self.told(Standing(step, before, total, failed, matrices=len(left), batches=batches, batch=self.batch))
         started, fitted = time.monotonic(), 0
         for done in self.workers.run(self._batches(task, left), self.stopping):
             keep(self.ledger, done)
@@ -140,11 +146,14 @@ class Run:
 
     def _batches(self, task: Task, left: Mapping[str, array[int]]) -> Iterator[tuple[Task, list[Looked]]]:
         """What is left, sources of one matrix together, in the order of their first ones."""
-        every = left.values()
-        chunks = [places[at : at + self.batch] for places in every for at in range(0, len(places), self.batch)]
-        for chunk in sorted(chunks, key=lambda places: places[0]):
+        for chunk in sorted(self._chunks(left), key=lambda places: places[0]):
             sources = [self.listing.sources[place] for place in chunk]
             yield task, [Looked(source, self.ledger.look(key_of(source))["hash"]) for source in sources]
+
+    def _chunks(self, left: Mapping[str, array[int]]) -> list[array[int]]:
+        """Places of each batch."""
+        every = left.values()
+        return [places[at : at + self.batch] for places in every for at in range(0, len(places), self.batch)]
 
     def _refuse_changes(self) -> None:
         """Files of earlier runs, read again."""
