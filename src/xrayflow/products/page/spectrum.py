@@ -139,7 +139,7 @@ def _layout(posterior: Posterior, shown: Shown, above: int) -> dict[str, Any]:
         "plot_bgcolor": "white",
         "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
         "xaxis": _axis(title={"text": axis.label}, type="log", range=[math.log10(lo) - 0.02, math.log10(hi) + 0.02])
-        | {"anchor": "y2", "tickformat": "~g"},
+        | {"anchor": "y2", "tickformat": "~g", "mirror": "all"},  # around both panels
         "yaxis": _axis(title={"text": f"counts / s / {axis.unit}"}, type="log", domain=[0.34, 1.0])
         | {"range": [math.log10(bottom), math.log10(2.0 * top)], "exponentformat": "power"},
         "yaxis2": _axis(title={"text": Residuals.delchi.label(axis)}, domain=[0.0, 0.3], zeroline=False),
