@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,56 +16,58 @@ from xrayflow.studies.running.sources import Source
 
 @dataclass(frozen=True)
 class Held:
-    """A task whose first batch says that it was begun, and is then held until its process ends.
+    """A task whose batch says that it was begun, and is then held until its process ends.
 
     Attributes:
         task: The task.
-        pipe: A named pipe: the batch that opens it is the one that is held. Once it is gone nothing is held.
+        folder: Where it says so; once that is gone nothing is held.
     """
 
     task: Any
-    pipe: Path
+    folder: Path
 
     def read(self, items: Sequence[Any]) -> Any:
         return self.task.read(items)
 
     def work(self, read: Any) -> list[Any]:
-        if self.pipe.exists():
-            self.pipe.write_text(str(os.getppid()))  # the Dask worker; this returns when somebody has read it
+        if self.folder.exists():
+            said = self.folder / "said"
+            said.write_text(str(os.getppid()))  # the Dask worker
+            said.rename(self.folder / "begun")
             signal.pause()
         found: list[Any] = self.task.work(read)
         return found
 
 
 class HeldCluster(Cluster):
-    """A cluster whose first batch of one kind is held, until the worker that has it is killed.
+    """A cluster whose batches of one kind are held, until the worker that has the first of them is killed.
 
     Attributes:
         killed: The process that was.
         ready: Called before that.
     """
 
-    def __init__(self, address: str, pipe: Path, of: str, ready: Callable[[], None]) -> None:
+    def __init__(self, address: str, folder: Path, of: str, ready: Callable[[], None]) -> None:
         super().__init__(address)
-        self.pipe, self.of, self.ready, self.killed = pipe, of, ready, 0
-        os.mkfifo(pipe)
-        self._killer = threading.Thread(target=self._kill, daemon=True)
-        self._killer.start()
+        self.held, self.of, self.ready, self.killed = folder, of, ready, 0
+        folder.mkdir()
 
     def run(
-        self, batches: Iterator[tuple[Any, Sequence[Any]]], stopping: Callable[[], bool] = lambda: False
+        self, batches: Iterable[tuple[Any, Sequence[Any]]], stopping: Callable[[], bool] = lambda: False
     ) -> Iterator[Any]:
-        held = ((Held(task, self.pipe) if type(task).__name__ == self.of else task, items) for task, items in batches)
+        held = ((Held(task, self.held) if type(task).__name__ == self.of else task, items) for task, items in batches)
         yield from super().run(held, stopping)
 
-    def _kill(self) -> None:
-        while not (told := self.pipe.read_text()):
-            pass  # it opened the pipe and was lost before it wrote
-        worker = int(told)
-        self.pipe.unlink()
-        self.ready()
-        os.kill(worker, signal.SIGKILL)
-        self.killed = worker
+    def _done(self, flying: list[Any]) -> list[Any]:
+        """As ever; asked again and again while batches are out, and so the place to look whether one is held."""
+        begun = self.held / "begun"
+        if begun.exists():
+            worker = int(begun.read_text())
+            shutil.rmtree(self.held)
+            self.ready()
+            os.kill(worker, signal.SIGKILL)
+            self.killed = worker
+        return super()._done(flying)
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def test_a_lost_worker_and_a_spectrum_that_loses_workers_take_nothing_with_them(
 
     before, told = processes(mortal), list[Standing]()
     mortal.scheduler.allowed_failures = 0
-    with HeldCluster(mortal.scheduler_address, tmp_path / "pipe", "Fitting", patient) as workers:
+    with HeldCluster(mortal.scheduler_address, tmp_path / "held", "Fitting", patient) as workers:
         out = tmp_path / "there.fits"
         found = run_catalogue(make_listing(sources), question, out, Running(batch=1), told.append, workers)
     assert workers.killed not in (0, *processes(mortal))
