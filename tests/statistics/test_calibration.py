@@ -264,6 +264,25 @@ def test_background_and_modes_stand_together() -> None:
     )
 
 
+def test_bins_that_pad_a_batch_with_backgrounds_change_nothing() -> None:
+    """Gradient and information of two sources of other bins are those of each alone."""
+    spectra = [with_background(3e5, 0.1)[0], with_background(3e4, 0.3)[0]]
+    both = likelihood_of(spectra, [WSTAT, WSTAT], "modes:nicer-v1:1", BackgroundTreatment())
+    bins = [one.counts.size for one in spectra]
+    assert bins[0] != bins[1]
+    expected = torch.zeros((2, 2, max(bins)), dtype=torch.float64)
+    for i, one in enumerate(spectra):
+        expected[i, :, : bins[i]] = torch.from_numpy(0.8 * one.counts + 5.0) * torch.tensor([[1.0], [1.02]])
+    nuisance = 0.1 * torch.ones((2, 2, 3), dtype=torch.float64)
+    found = both.curvature(expected, expected[..., None], nuisance)
+    for i, one in enumerate(spectra):
+        alone = likelihood_of([one], [WSTAT], "modes:nicer-v1:1", BackgroundTreatment())
+        own = expected[i : i + 1, :, : bins[i]]
+        wanted = alone.curvature(own, own[..., None], nuisance[:1])
+        torch.testing.assert_close(found.gradient[i], wanted.gradient[0], rtol=1e-7, atol=1e-6)
+        torch.testing.assert_close(found.information[i], wanted.information[0], rtol=1e-7, atol=1e-6)
+
+
 def test_words_say_what_it_is() -> None:
     likelihood = bright(1e6).likelihood()
     assert likelihood.name == "Poisson, calibration modes nicer-v1 marginalised"

@@ -388,8 +388,8 @@ def _curvature(each: _Together, jacobian: Float[Tensor, "source draw bin paramet
     information = basis.projected(relative, weight, amplitude)
     # what is known of the nuisances beside the counts of the source's region
     own = jacobian.shape[-1]
-    by_mean = weight[..., None] / peak.expected.clamp(min=1e-300)[..., None] ** 2
-    beside = found.information[..., own:, own:] - columns[..., own:].mT @ (by_mean * columns[..., own:])
+    precision = each.seen.precision(peak.expected)[..., None]
+    beside = found.information[..., own:, own:] - columns[..., own:].mT @ (precision * columns[..., own:])
     information[..., own:, own:] += beside
     told = basis.told(amplitude).expand(-1, peak.z.shape[1], -1)
     by_amplitude = (peak.z**2).sum(-1, keepdim=True) - told.sum(-1, keepdim=True)

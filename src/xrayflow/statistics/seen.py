@@ -44,13 +44,21 @@ class Seen:
         net = likelihood.counts - likelihood.total(nothing, nuisance)
         return cls(net, noise, counted, likelihood.used[:, None])
 
-    def share(self, expected: Expected) -> Expected:
-        """mu / variance, 0 in bins that pad.
+    def precision(self, expected: Expected) -> Expected:
+        """1 / variance, 0 in bins that pad.
 
         Args:
             expected: mu.
         """
-        return expected / (self.noise + self.counted * expected).clamp(min=1e-300) * self.used
+        return self.used / (self.noise + self.counted * expected).clamp(min=1e-300)
+
+    def share(self, expected: Expected) -> Expected:
+        """mu / variance.
+
+        Args:
+            expected: mu.
+        """
+        return expected * self.precision(expected)
 
     def by_eta(self, expected: Expected) -> Expected:
         """d ln p / d ln mu, by mean and variance of the counts.
