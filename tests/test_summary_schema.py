@@ -157,6 +157,11 @@ SCHEMA: dict[str, Check] = {
             gain_offset=number(),
             gain_slope=number(),
             gain_sd=number(lo=0.0),
+            continuum=or_null(
+                fields(
+                    temperature=number(lo=0.0), significance=number(), p_value=number(0.0, 1.0), share=number(0.0, 1.0)
+                )
+            ),
         )
     ),
     "flags": each(text),

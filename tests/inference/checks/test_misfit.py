@@ -106,6 +106,17 @@ def test_a_black_body_that_is_not_in_the_model_is_found() -> None:
     assert "misfit RESULT" in found.suspected[-1].advice
 
 
+def test_a_continuum_that_a_response_could_be_blamed_for_is_told_and_not_suspected() -> None:
+    nh, index, norm = bright(1e6).theta.tolist()
+    found = continuum_of("TBabs*(powerlaw+bbodyrad)", [nh, index, norm, 1.5, 15.0], 3)
+    assert found is not None
+    assert found.continuum is not None
+    faint = replace(found, line=None, iron=None, continuum=replace(found.continuum, share=0.004))
+    assert "continuum_suspected" not in faint.flags
+    assert faint.suspected == ()
+    assert "0.4% of the counts" in faint.notes[0]
+
+
 def test_clean_spectra_have_no_further_continuum() -> None:
     """As for lines; one search, so that more than 2 of 24 come once in 3000 times."""
     found = [misfit_of(0.0, seed, another_detector=True) for seed in range(24)]

@@ -40,8 +40,9 @@ IRON = 6.4, 6.7, 6.97
 COOLEST, HOTTEST, WARMER = 0.25, 0.3, 1.3
 """kT of black bodies: parts of the band's ends, and from one to the next."""
 
-MOST_SHARE = 0.3
-"""Of the counts: what adds more is no small change of the model, and not what this can tell."""
+LEAST_SHARE, MOST_SHARE = 0.01, 0.3
+"""Of the counts. What adds less is told of, but what is known of no response is as exact as that; what adds more is no
+small change of the model, and not what this can tell."""
 
 LEFT = 1e-6
 """What the fit's own columns leave of a shape's information, at least: of less it cannot be told from rounding."""
@@ -111,6 +112,11 @@ class Continuum:
     share: float
 
     @property
+    def suspected(self) -> bool:
+        """Whether it is neither chance nor so little that the response could be to blame."""
+        return self.p_value < LINE_P and self.share >= LEAST_SHARE
+
+    @property
     def reason(self) -> str:
         """In words."""
         chance = f"{in_percent(self.p_value)} of searches of simulated spectra"
@@ -157,8 +163,8 @@ class Misfit:
     def suspected(self) -> tuple[Line | Continuum, ...]:
         """What chance does not explain: a line, a further continuum."""
         lines = [one for one in (self.line, self.iron) if one is not None and one.p_value < LINE_P][:1]
-        is_continuum = self.continuum is not None and self.continuum.p_value < LINE_P
-        return (*lines, self.continuum) if is_continuum and self.continuum is not None else tuple(lines)
+        broad = () if self.continuum is None or not self.continuum.suspected else (self.continuum,)
+        return (*lines, *broad)
 
     @property
     def notes(self) -> tuple[str, ...]:
