@@ -78,7 +78,7 @@ class _Together:
         return find_peak(self.basis, self.expected, self.amplitude, self.seen)
 
     @cached_property
-    def told(self) -> Expected:
+    def weight(self) -> Expected:
         """W at the peak."""
         return self.seen.weight(self.peak.expected)
 
@@ -177,7 +177,7 @@ class CalibratedLikelihood(Likelihood):
             slope = gradient(basis, peak, each.seen.by_eta(peak.expected), each.amplitude)
             # a draw that the data rule out may not have settled: what is there bounds its ln p from below
             decrement = (slope**2 * basis.inverse(each.amplitude)).sum(-1).clamp(max=MOST_DECREMENT)
-            determinant = basis.log_determinant(peak, each.told, each.amplitude)
+            determinant = basis.log_determinant(peak, each.weight, each.amplitude)
             value = each.inner.log_density(peak.expected, each.nuisance)
             each.layout.put(found, value + 0.5 * (decrement - (peak.z**2).sum(-1) - determinant))
         return found
@@ -378,7 +378,7 @@ def _curvature(each: _Together, jacobian: Float[Tensor, "source draw bin paramet
         each: Their rows.
         jacobian: d mu / d parameter.
     """
-    peak, basis, amplitude, weight = each.peak, each.basis, each.amplitude, each.told
+    peak, basis, amplitude, weight = each.peak, each.basis, each.amplitude, each.weight
     bent = basis.bent_jacobian(peak, jacobian, amplitude)
     found, columns = each.inner.curvature(peak.expected, bent, each.nuisance), bent
     if each.nuisance is not None:

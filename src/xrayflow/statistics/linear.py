@@ -58,6 +58,15 @@ class LinearFit:
         taken_in: Tensor = columns @ torch.linalg.solve(inner, columns.T @ shapes)
         return weight[:, None] * shapes - taken_in
 
+    def counts_below(self, shapes: Float[Tensor, "bin shape"]) -> Float[Tensor, " shape"]:
+        """Counts that are there without each shape, as the shape weighs them.
+
+        Args:
+            shapes: t.
+        """
+        scatter = (shapes**2 / self.variance.clamp(min=1e-300)[:, None]).sum(0)
+        return shapes.sum(0) ** 2 / scatter.clamp(min=1e-300)
+
     @property
     def offered(self) -> Float[Tensor, " bin"]:
         """e: what the columns and any further component have to explain."""

@@ -69,7 +69,7 @@ def find_peak(basis: ModeBasis, expected: Draws, amplitude: Amplitude, seen: See
     z = expected.new_zeros((*expected.shape[:2], basis.strength.shape[1]))
     one = torch.ones_like(z[..., :1])
     start = _Climb(z, -basis.in_fold(away).expand_as(expected), z, z, one, one, one, one.bool())
-    whole = state = _stepped(basis, start, expected, away, amplitude, seen, is_first=True)
+    whole = _stepped(basis, start, expected, away, amplitude, seen, is_first=True)
     for _ in range(ROUNDS - 1):
         moving = whole.moving[..., 0]
         if not bool(moving.any()):
@@ -79,10 +79,9 @@ def find_peak(basis: ModeBasis, expected: Draws, amplitude: Amplitude, seen: See
         draws = first[:, : int(moving.sum(1).max())]  # a source with fewer takes some along that stay where they are
         at = sources[:, None], draws
         own = amplitude[at] if amplitude.shape[1] > 1 else amplitude[sources]
-        some = basis.at(sources)
-        state = _Climb(*(each[at] for each in whole))
-        state = _stepped(some, state, expected[at], away[at], own, seen.at(sources, draws))
-        whole = _Climb(*(each.index_put(at, part) for each, part in zip(whole, state, strict=True)))
+        some = _Climb(*(each[at] for each in whole))
+        some = _stepped(basis.at(sources), some, expected[at], away[at], own, seen.at(sources, draws))
+        whole = _Climb(*(each.index_put(at, part) for each, part in zip(whole, some, strict=True)))
     return _bent(whole.z, whole.eta, expected, away)
 
 

@@ -279,8 +279,7 @@ def lines_of(one: LinearSet, places: list[tuple[float, float]]) -> Lines:
     if not places:
         return Lines(one.fit.residual.new_zeros((one.fit.residual.numel(), 0)), (), ())
     shapes = one.lines(places)
-    below = shapes.sum(0) ** 2 / (shapes**2 / one.fit.variance.clamp(min=1e-300)[:, None]).sum(0).clamp(min=1e-300)
-    kept = (below > FEWEST).nonzero()[:, 0].tolist()
+    kept = (one.fit.counts_below(shapes) > FEWEST).nonzero()[:, 0].tolist()
     middle = np.sqrt(one.energy_lo * one.energy_hi)
     per_kev = (one.fit.expected.numpy() / (one.energy_hi - one.energy_lo))[
         [int(np.abs(np.log(middle / places[i][0])).argmin()) for i in kept]

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from xrayflow.inference.checks.candidates import energies_of
 from xrayflow.inference.checks.verdict import in_percent
 from xrayflow.linear_set import LinearSet
 from xrayflow.problem import Problem
@@ -28,8 +29,8 @@ from xrayflow.problem import Problem
 WIDTHS = 0.01, 0.3, 0.8
 """keV, of the lines that are looked for."""
 
-FINEST, STEP = 0.012, 0.5
-"""Energies of lines are this part apart, or this part of their width."""
+STEP = 0.012
+"""Energies of lines are this part apart, or half their width."""
 
 INSIDE = 0.05
 """Of the band's ends: a line at its edge could be anything."""
@@ -202,7 +203,8 @@ def find_misfit(problem: Problem, v: Float[Tensor, " parameter"], generator: tor
         return None
     one = max(sets, key=lambda data: float(data.fit.expected.sum()))
     lo, hi = float(one.energy_lo.min()), float(one.energy_hi.max())
-    places = [(energy, width) for width in WIDTHS for energy in _energies(lo * (1 + INSIDE), hi * (1 - INSIDE), width)]
+    first, last = lo * (1 + INSIDE), hi * (1 - INSIDE)
+    places = [(energy, width) for width in WIDTHS for energy in energies_of(first, last, STEP, width)]
     iron = [(energy, width) for energy in IRON for width in WIDTHS if lo < energy < hi]
     evidence, coefficient = one.fit.gain_evidence()
     offset, slope = coefficient.tolist() if coefficient.numel() else (0.0, 0.0)
@@ -217,21 +219,10 @@ def find_misfit(problem: Problem, v: Float[Tensor, " parameter"], generator: tor
     )
 
 
-def _energies(lo: float, hi: float, width: float) -> list[float]:
-    """Where lines of one width are looked for [keV]."""
-    found, energy = [], lo
-    while energy < hi:
-        found.append(energy)
-        energy += max(FINEST * energy, STEP * width)
-    return found
-
-
 def _searched(one: LinearSet, places: list[tuple[float, float]], generator: torch.Generator) -> Line | None:
     """The most significant line of a search; None where there is no place with counts enough."""
     shapes = one.lines(places) if places else one.fit.residual.new_zeros((one.fit.residual.numel(), 0))
-    # counts below a line, as its own shape weighs them
-    below = shapes.sum(0) ** 2 / (shapes**2 / one.fit.variance.clamp(min=1e-300)[:, None]).sum(0).clamp(min=1e-300)
-    enough = (below > FEWEST).nonzero()[:, 0]
+    enough = (one.fit.counts_below(shapes) > FEWEST).nonzero()[:, 0]
     if enough.numel() == 0:
         return None
     shapes, places = shapes[:, enough], [places[i] for i in enough.tolist()]
