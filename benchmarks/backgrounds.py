@@ -10,7 +10,8 @@ the first `--rivals` of a case also with the same file taken as known, and with 
 every channel (PGStat beside).
 
 Of 48 source counts on 480 of background the slope is known no better than its prior, whose middle is near `TRUTH`:
-intervals hold it too often there. `--kinds drawn` answers such spectra with slopes that are drawn from the prior.
+intervals hold it too often there. `--kinds drawn` answers such spectra with slopes that are drawn from the prior at
+this many source counts: a flat norm makes each as likely as the norm that it takes.
 
 Of every parameter: the share of the central intervals that hold the truth, and the mean of (median - truth) / sd; of
 the p-values the Kolmogorov-Smirnov test against uniform ones.
@@ -91,6 +92,7 @@ class Source:
         energy = np.sqrt(one.energy_lo * one.energy_hi)[bins]
         self.background = shape(energy) / shape(energy).mean()
         self.bins, self.forward = bins, Forward.of(self.model, [one])
+        self.norms: np.ndarray | None = None
 
     def expected(self, truth: dict[str, float], mean: float) -> tuple[np.ndarray, np.ndarray]:
         """Counts of a channel, so many on average, and what makes them: the parameters of a truth, but the norm."""
@@ -100,6 +102,14 @@ class Source:
         values[norm] *= mean / expected.mean()
         return expected * mean / expected.mean(), values
 
+    def slope(self, random: np.random.Generator) -> float:
+        """Drawn from the prior at a given number of counts."""
+        slopes = np.linspace(*SLOPES, 601)
+        if self.norms is None:
+            norm = self.model.names.index("powerlaw.norm")
+            self.norms = np.array([self.expected({**TRUTH, "powerlaw.PhoIndex": one}, 1.0)[1][norm] for one in slopes])
+        return float(random.choice(slopes, p=self.norms / self.norms.sum()))
+
     def spectra(
         self, kind: str, level: tuple[float, float], area: float, count: int, seed: int
     ) -> list[tuple[Observation, np.ndarray]]:
@@ -107,7 +117,7 @@ class Source:
         found, (source, background) = [], level
         for i in range(count):
             random = np.random.default_rng([seed, int(1e4 * source), int(1e4 * background), int(area), i])
-            slope = {"powerlaw.PhoIndex": random.uniform(*SLOPES)} if kind == "drawn" else {}
+            slope = {"powerlaw.PhoIndex": self.slope(random)} if kind == "drawn" else {}
             seen, truth = self.expected({**TRUTH, **slope}, source)
             mean = background * self.background
             if kind != "modelled":
