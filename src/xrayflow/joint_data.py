@@ -307,6 +307,22 @@ class JointData:
             raise DataError("XSPEC's statistic has no nuisances; build the problem for objective 'statistic'")
         return self._with([replace(one, likelihood=FitStatistic.of(one.spectra, one.choices)) for one in self.sets])
 
+    def softened(self, error: float) -> JointData:
+        """The same as if the model were off by a part of itself in every bin.
+
+        Args:
+            error: That part.
+        """
+        return self._with([replace(data, likelihood=data.likelihood.softened(error)) for data in self.sets])
+
+    def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
+        """Whether some bin of a source says more than that.
+
+        Args:
+            error: That part.
+        """
+        return torch.stack([data.likelihood.is_sharp(error) for data in self.sets]).any(0)
+
     def at(self, fidelity: Fidelity) -> JointData:
         """The same at another fidelity; itself where that is no other.
 

@@ -224,6 +224,22 @@ class Problem:
         """
         return self._with(self.data.of_statistic())
 
+    def softened(self, error: float) -> Problem:
+        """The same as if the model were off by a part of itself in every bin; nuisances change nothing then.
+
+        Args:
+            error: That part.
+        """
+        return self._with(self.data.softened(error))
+
+    def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
+        """Whether some bin of a source says more than that.
+
+        Args:
+            error: That part.
+        """
+        return self.data.is_sharp(error)
+
     def at(self, fidelity: Fidelity) -> Problem:
         """The same problem at another fidelity; itself where that is no other.
 

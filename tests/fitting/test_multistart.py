@@ -13,7 +13,7 @@ from torch import Tensor
 from fit_zoo import BAND, observation
 from xrayflow.data import bundled_pha
 from xrayflow.fitting import Modes, Objective, descend, minimise, starting_points
-from xrayflow.fitting.multistart import NEAR, distances, find_minima
+from xrayflow.fitting.multistart import NEAR, find_minima
 from xrayflow.fitting.objective import OBJECTIVES
 from xrayflow.folding import SEARCH, Fidelity
 from xrayflow.models import parse_model
@@ -95,6 +95,10 @@ class TwoValleys:
     def at(self, fidelity: Fidelity) -> TwoValleys:
         """Uncounted."""
         return replace(self, exact=False)
+
+    def is_sharp(self, error: float) -> torch.Tensor:
+        """It is not."""
+        return torch.zeros(1, dtype=torch.bool)
 
     def pull(self) -> TwoValleys:
         """It is."""
@@ -188,12 +192,6 @@ def test_one_more_start_ends_where_another_did() -> None:
     assert found.v[0, :, 0].tolist() == [0.0, 1.0, 1.0]
     assert found.objective.tolist() == [[1.0, 2.0, 2.0]]
     assert found.information.shape == (1, 3, 1, 1)
-
-
-def test_distances_are_measured_by_the_curvature_of_the_place_that_is_left() -> None:
-    x = torch.tensor([[[0.0, 0.0], [2.0, 1.0]]], dtype=torch.float64)
-    information = torch.diag_embed(torch.tensor([[[1.0, 4.0], [9.0, 0.5]]], dtype=torch.float64))
-    assert distances(x, information)[0].tolist() == [[0.0, 36.5], [8.0, 0.0]]
 
 
 def test_a_held_coordinate_keeps_its_place(toy: Observation) -> None:

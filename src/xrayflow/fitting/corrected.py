@@ -16,17 +16,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from xrayflow.fitting.first_ends import COARSE_ITERATIONS, COARSE_TOLERANCE, first_ends
 from xrayflow.fitting.levenberg_marquardt import Late
-from xrayflow.fitting.multistart import (
-    COARSE_ITERATIONS,
-    COARSE_TOLERANCE,
-    TOLERANCE,
-    Minima,
-    Modes,
-    descend,
-    follow_leaders,
-    leaders_of,
-)
+from xrayflow.fitting.minima import Minima, descend, follow_leaders, leaders_of
+from xrayflow.fitting.multistart import TOLERANCE, Modes
 from xrayflow.fitting.objective import Objective
 from xrayflow.fitting.scan import LOOKS, place_parameters, scanned_starts
 from xrayflow.folding import SEARCH
@@ -66,8 +59,7 @@ def corrected_modes(
         The modes of the corrected problem, settled, and that problem.
     """
     goal = Objective.of(problem.at(SEARCH), "probit")
-    x = goal.from_theta(problem.prior.to_theta(starts))
-    found = descend(goal, x, torch.zeros_like(x, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE, late)
+    found = first_ends(goal, goal.from_theta(problem.prior.to_theta(starts)), late)
     features = len(place_parameters(problem.model))
     if features and not (late is not None and late()):
         looks, spent = scanned_starts(problem.at(SEARCH), "probit", found.best, late)
@@ -194,7 +186,7 @@ def _at_rest(
     x = goal.from_theta(problem.prior.to_theta(modes.v))
     able = torch.isfinite(modes.objective)
     able &= torch.isin(torch.arange(problem.sources), torch.tensor(sources))[:, None]
-    ends, of, row = follow_leaders(goal, x, leader, able, AT_REST, late)
+    ends, of, row = follow_leaders(goal, x, leader, able, AT_REST, TOLERANCE, late)
     led = (row >= 0)[..., None]
     value = torch.where(torch.isfinite(ends.value), ends.value, torch.inf)
     return Modes(

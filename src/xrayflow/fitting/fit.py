@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from xrayflow.errors import DataError, XrayflowWarning, nearest
 from xrayflow.fitting.corrected import centred
-from xrayflow.fitting.multistart import Minima, find_minima
+from xrayflow.fitting.minima import Minima
+from xrayflow.fitting.multistart import find_minima
 from xrayflow.fitting.objective import Objective
 from xrayflow.fitting.starts import StartingProposal, starting_points
 from xrayflow.folding import Grid

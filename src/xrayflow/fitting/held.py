@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xrayflow.errors import ModelError, nearest
 from xrayflow.fitting.fit import AT_LIMIT, BestFit, best_of
-from xrayflow.fitting.multistart import descend
+from xrayflow.fitting.minima import descend
 from xrayflow.fitting.objective import Objective
 
 ITERATIONS, TOLERANCE = 60, 1e-5

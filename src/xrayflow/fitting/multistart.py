@@ -2,7 +2,8 @@
 
 Where the model has lines or edges, the band is scanned for places where they could stand (`scan`), as more starts.
 
-The search is coarse first: most of a start's way is run at the fidelity SEARCH, where a call costs a fifteenth. Starts
+The search is coarse first (`first_ends`): most of a start's way is run at the fidelity SEARCH, where a call costs a
+fifteenth. Starts
 that arrive at the same place become one, and every place that is left is followed to its optimum, on the problem's own
 grid (`minimise`) or on the search's, made exact at the best of them (`corrected`). No place is dropped for being
 bad: the starts that end there are the evidence that there is no other.
@@ -10,19 +11,19 @@ bad: the starts that end there are the evidence that there is no other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from xrayflow.fitting.levenberg_marquardt import Late, LevenbergMarquardt
+from xrayflow.fitting.first_ends import COARSE_ITERATIONS, COARSE_TOLERANCE, first_ends
+from xrayflow.fitting.minima import Minima, descend, distances, leaders_of, led
 from xrayflow.fitting.objective import Objective
 from xrayflow.fitting.scan import place_parameters, scanned_starts
 from xrayflow.folding import SEARCH
 from xrayflow.problem import Problem
 
-COARSE_ITERATIONS, COARSE_TOLERANCE = 60, 0.01
 ITERATIONS, TOLERANCE = 60, 1e-3
 """A row stops when a step promises to lower the goal (a -2 log posterior, a statistic) by less than the tolerance."""
 
@@ -31,48 +32,6 @@ NEAR = 20.0
 
 DISTINCT = 1.0
 """Two modes closer than this Mahalanobis distance are one."""
-
-SAME, SAME_VALUE = 0.3, 0.05
-"""Two starts closer than this Mahalanobis distance, and in the goal's value, have arrived at one place."""
-
-
-@dataclass(frozen=True)
-class Minima:
-    """Where the starts of a batch ended.
-
-    Attributes:
-        x: (source, start, parameter) place in the box.
-        value: (source, start) of the goal; infinite where a start has none.
-        information: (source, start, parameter, parameter) half its curvature at x.
-        converged: (source, start).
-        evaluations: (source,).
-    """
-
-    x: Float[Tensor, "source start parameter"]
-    value: Float[Tensor, "source start"]
-    information: Float[Tensor, "source start parameter parameter"]
-    converged: Bool[Tensor, "source start"]
-    evaluations: Int[Tensor, " source"]
-
-    @property
-    def best(self) -> Float[Tensor, "source parameter"]:
-        """The place of the lowest end of each source."""
-        return self.x[torch.arange(self.x.shape[0]), self.value.argmin(-1)]
-
-    def beside(self, others: Minima, spent: Int[Tensor, " source"]) -> Minima:
-        """These, then the ends of other starts.
-
-        Args:
-            others: Of the same sources.
-            spent: Evaluations that it took to find those starts.
-        """
-        return Minima(
-            x=torch.cat([self.x, others.x], dim=1),
-            value=torch.cat([self.value, others.value], dim=1),
-            information=torch.cat([self.information, others.information], dim=1),
-            converged=torch.cat([self.converged, others.converged], dim=1),
-            evaluations=self.evaluations + others.evaluations + spent,
-        )
 
 
 @dataclass(frozen=True)
@@ -155,24 +114,6 @@ def minimise(
     return Modes(goal.to_probit(ends.x), ends.value, goal.in_probit(ends.x, ends.information), ends.evaluations)
 
 
-def follow_leaders(
-    goal: Objective,
-    x: Float[Tensor, "source start parameter"],
-    leader: Int[Tensor, "source start"],
-    able: Bool[Tensor, "source start"],
-    iterations: int,
-    late: Late | None = None,
-) -> tuple[LevenbergMarquardt, Int[Tensor, " row"], Int[Tensor, "source start"]]:
-    """One row for each place that leads and is able: the rows, their sources, the row of every start (-1: none)."""
-    of, at = ((leader == torch.arange(leader.shape[1])) & able).nonzero(as_tuple=True)
-    rows = x[of, at]
-    ends = LevenbergMarquardt(goal, rows, torch.zeros_like(rows, dtype=torch.bool), of)
-    ends.run(TOLERANCE, iterations, late)
-    row = torch.full(leader.shape, -1)
-    row[of, at] = torch.arange(of.numel())
-    return ends, of, row.gather(1, leader)
-
-
 def find_minima(goal: Objective, starts: Float[Tensor, "source start parameter"], coarse: bool = True) -> Minima:
     """Follow every start, on a coarse grid first.
 
@@ -187,78 +128,14 @@ def find_minima(goal: Objective, starts: Float[Tensor, "source start parameter"]
     Returns:
         The ends, as many as starts, or twice as many where there were two searches.
     """
-    held = torch.zeros_like(starts, dtype=torch.bool)
     if not coarse:
-        return descend(goal, starts, held, ITERATIONS, TOLERANCE)
+        return descend(goal, starts, torch.zeros_like(starts, dtype=torch.bool), ITERATIONS, TOLERANCE)
     cheap = goal.at(SEARCH)
-    found = descend(cheap.pull(), starts, held, COARSE_ITERATIONS, COARSE_TOLERANCE)
+    found = first_ends(cheap.pull(), starts)
     evaluations = found.evaluations
     if not goal.pulled:
         both = torch.cat([starts, found.x], dim=1)
         found = descend(cheap, both, torch.zeros_like(both, dtype=torch.bool), COARSE_ITERATIONS, COARSE_TOLERANCE)
         evaluations = evaluations + found.evaluations
-    leader = leaders_of(found)
-    ends, of, row = follow_leaders(goal, found.x, leader, torch.ones_like(leader, dtype=torch.bool), ITERATIONS)
-    return Minima(
-        x=ends.x[row],
-        value=torch.where(torch.isfinite(ends.value), ends.value, torch.inf)[row],
-        information=ends.hessian[row],
-        converged=ends.converged[row],
-        evaluations=evaluations.index_add(0, of, ends.evaluations),
-    )
-
-
-def descend(
-    goal: Objective, x: Tensor, held: Tensor, iterations: int, tolerance: float, late: Late | None = None
-) -> Minima:
-    """Run every start on the goal's own grid.
-
-    Args:
-        goal: Of the batch.
-        x: (source, start, parameter) places in the box.
-        held: The same shape: coordinates that keep their place.
-        iterations, tolerance, late: See `LevenbergMarquardt.run`.
-    """
-    sources, count, parameters = x.shape
-    of = torch.arange(sources).repeat_interleave(count)
-    ends = LevenbergMarquardt(goal, x.reshape(-1, parameters), held.reshape(-1, parameters), of)
-    ends.run(tolerance, iterations, late)
-    value = torch.where(torch.isfinite(ends.value), ends.value, torch.inf)
-    return Minima(
-        x=ends.x.reshape(x.shape),
-        value=value.reshape(sources, count),
-        information=ends.hessian.reshape(*x.shape, parameters),
-        converged=ends.converged.reshape(sources, count),
-        evaluations=ends.evaluations.reshape(sources, count).sum(-1),
-    )
-
-
-def distances(
-    x: Float[Tensor, "source start parameter"], information: Float[Tensor, "source start parameter parameter"]
-) -> Float[Tensor, "source start start"]:
-    """Squared Mahalanobis distance of every place (second axis) from every other, by the other's curvature (third)."""
-    difference = x[:, :, None, :] - x[:, None, :, :]
-    found: Tensor = (difference[..., None, :] @ information[:, None] @ difference[..., None])[..., 0, 0]
-    return found
-
-
-def leaders_of(ends: Minima) -> Int[Tensor, "source start"]:
-    """For each start the best one that arrived at its place (often itself)."""
-    sources, count, _ = ends.x.shape
-    value = ends.value
-    order = value.argsort(stable=True, dim=-1)
-    distance2 = distances(ends.x, ends.information).mT
-    near = torch.maximum(distance2, distance2.mT) < SAME**2
-    near &= (value[:, :, None] - value[:, None, :]).abs() < SAME_VALUE
-    near &= ends.converged[:, :, None] & ends.converged[:, None, :]
-    leader = torch.arange(count).expand(sources, -1).clone()
-    leads = torch.zeros((sources, count), dtype=torch.bool)
-    every = torch.arange(sources)
-    for place in range(count):
-        own = order[:, place]
-        candidates = near[every, own] & leads
-        taken = candidates.any(-1)
-        best = torch.where(candidates, value, torch.inf).argmin(-1)
-        leader[every, own] = torch.where(taken, best, own)
-        leads[every, own] = ~taken
-    return leader
+    ends = led(goal, found.x, leaders_of(found), ITERATIONS, TOLERANCE)
+    return replace(ends, evaluations=evaluations + ends.evaluations)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from xrayflow.folding import Fidelity
@@ -67,6 +67,14 @@ class Target(Protocol):
         """The same at another fidelity."""
         ...
 
+    def softened(self, error: float) -> Self:
+        """As if the model were off by a part of itself in every bin."""
+        ...
+
+    def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
+        """Whether some bin of a source says more than that."""
+        ...
+
     def select(self, sources: Int[Tensor, " chosen"]) -> Self:
         """Some of the sources."""
         ...
@@ -103,6 +111,14 @@ class Objective:
     def at(self, fidelity: Fidelity) -> Objective:
         """The same objective at another fidelity of the expected counts."""
         return replace(self, problem=self.problem.at(fidelity))
+
+    def softened(self, error: float) -> Objective:
+        """The same objective as if the model were off by a part of itself in every bin."""
+        return replace(self, problem=self.problem.softened(error))
+
+    def is_sharp(self, error: float) -> Bool[Tensor, " row"]:
+        """Whether some bin of a row's source says more than that."""
+        return self.problem.is_sharp(error)
 
     def select(self, rows: Int[Tensor, " chosen"]) -> Objective:
         """The objective of some of the rows."""

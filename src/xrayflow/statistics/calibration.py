@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from xrayflow.calibration import BinModes, ModeSet
@@ -330,6 +330,14 @@ class CalibratedLikelihood(Likelihood):
         own = [one for one in each if isinstance(one, CalibratedLikelihood)]
         basis = ModeBasis.joined([one.basis.select(one.rows, one.used.shape[-1]) for one in own])
         return cls._about(inner, own[0].modes, basis, torch.arange(len(own)))
+
+    def softened(self, error: float) -> Likelihood:
+        """Of a response without errors: what they do is less than that."""
+        return self.inner.softened(error)
+
+    def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
+        """That of the inner likelihood."""
+        return self.inner.is_sharp(error)
 
     def select(self, sources: Int[Tensor, " chosen"]) -> CalibratedLikelihood:
         """The likelihood of some of the sources."""

@@ -185,6 +185,10 @@ class CountLikelihood(Likelihood):
         counts = self.sample(expected, generator)
         return replace(self, counts=counts, saturated=log_saturated_poisson(counts), sums=(), rows=())
 
+    def softened(self, error: float) -> CountLikelihood:
+        """With at least such a systematic error, matched to mean and variance of the sum."""
+        return replace(self, systematic=self.systematic.clamp(min=error), sums=(), rows=())
+
     def select(self, sources: Int[Tensor, " chosen"]) -> CountLikelihood:
         """The likelihood of some of the sources."""
         bins = trimmed(self.used, sources)

@@ -61,6 +61,10 @@ class GaussianLikelihood(Likelihood):
         counts = (expected + noise * torch.sqrt(self.variance(expected))) * self.used[:, None, :]
         return replace(self, counts=counts)
 
+    def softened(self, error: float) -> GaussianLikelihood:
+        """With an error of each bin that goes with what was observed."""
+        return replace(self, data_variance=self.data_variance + (error * self.counts[:, 0]) ** 2)
+
     def select(self, sources: Int[Tensor, " chosen"]) -> GaussianLikelihood:
         """The likelihood of some of the sources."""
         bins = trimmed(self.used, sources)

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from xrayflow.prior import Marginal
@@ -202,6 +202,24 @@ class Likelihood(ABC):
             nuisance: As for `log_density`.
         """
         return self.slope(expected, nuisance)
+
+    def softened(self, error: float) -> Likelihood:
+        """As if the model were off by a part of itself in every bin: what a search sees first. It has no nuisances.
+
+        Args:
+            error: That part.
+        """
+        return self
+
+    def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
+        """Whether the counts of some bin say more than a model that is off by a part of itself can.
+
+        Args:
+            error: That part.
+        """
+        none = self.used.new_zeros((self.used.shape[0], 1, self.used.shape[1]))
+        net = (self.counts - self.total(none)) * self.used[:, None]
+        return ((error * net) ** 2 > self.variance(net.clamp(min=0.0))).any(-1)[:, 0]
 
     def as_judged(self, nuisance: Nuisance) -> Nuisance:
         """The nuisances that a fit is judged at: one that could take the place of what the model lacks stands back.

@@ -25,6 +25,7 @@ from xrayflow.statistics.background import BackgroundPrior, sample_cut_normal
 from xrayflow.statistics.background_integral import Bins
 from xrayflow.statistics.background_sum import BackgroundSum, pieces
 from xrayflow.statistics.count_density import log_counts, log_saturated_poisson
+from xrayflow.statistics.counts import CountLikelihood
 from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance, bin_by_bin, scattered, trimmed
 from xrayflow.statistics.shortfall import Shortfall
 
@@ -256,6 +257,12 @@ class MarginalisedCounts(Likelihood):
         background = torch.poisson(torch.where(is_counted, in_background, 0.0) * used, generator=generator)
         alpha = torch.where(is_counted, background + self.shape[:, None], self.alpha)
         return replace(self, counts=counts, background=background, alpha=alpha)
+
+    def softened(self, error: float) -> CountLikelihood:
+        """On a background that is known, with at least such a systematic error."""
+        behind = self.total(self.used.new_zeros((self.used.shape[0], 1, self.used.shape[1])))[:, 0]
+        s = self.systematic[:, 0].clamp(min=error)
+        return CountLikelihood.of(self.counts[:, 0], behind, s, self.used)
 
     def select(self, sources: Int[Tensor, " chosen"]) -> MarginalisedCounts:
         """The likelihood of some of the sources."""

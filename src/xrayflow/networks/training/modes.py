@@ -6,7 +6,7 @@ true theta and the mode that its spectrum has; the modes are found here, from th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -87,6 +87,14 @@ class SimulatedTarget:
     def at(self, fidelity: Fidelity) -> SimulatedTarget:
         """Itself: a simulator has one fidelity."""
         return self
+
+    def softened(self, error: float) -> SimulatedTarget:
+        """As if the model were off by a part of itself in every bin."""
+        return replace(self, likelihood=self.likelihood.softened(error))
+
+    def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
+        """Whether some bin of a spectrum says more than that."""
+        return self.likelihood.is_sharp(error)
 
     def select(self, sources: Int[Tensor, " chosen"]) -> SimulatedTarget:
         """Some of the spectra, in all bins: what is ignored stands on both sides of what is noticed."""
