@@ -316,7 +316,7 @@ class JointData:
         return self._with([replace(data, likelihood=data.likelihood.softened(error)) for data in self.sets])
 
     def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
-        """Whether some bin of a source says more than that.
+        """Whether starts of a source are led better on the softened likelihood.
 
         Args:
             error: That part.

@@ -233,7 +233,7 @@ class Problem:
         return self._with(self.data.softened(error))
 
     def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
-        """Whether some bin of a source says more than that.
+        """Whether starts of a source are led better on the softened likelihood.
 
         Args:
             error: That part.

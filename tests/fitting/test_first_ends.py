@@ -34,9 +34,11 @@ def test_starts_of_a_bright_spectrum_agree(monkeypatch: pytest.MonkeyPatch) -> N
     assert int((found < found.min() + 1.0).sum()) >= 10
 
 
-def test_faint_spectra_are_searched_as_they_are() -> None:
-    """No bin has a thousand counts: the ends are those of a plain descent, to the last bit."""
-    problem = build_problem([bright(1e4).spectrum.observation], FitSetup(model="TBabs*powerlaw", systematic=0.0))
+@pytest.mark.parametrize(("counts", "systematic"), [(1e4, "modes:1"), (1e7, 0.0)])
+def test_others_are_searched_as_they_are(counts: float, systematic: float | str) -> None:
+    """No bin has a thousand counts, or there are no modes: the ends are those of a plain descent, to the last bit."""
+    setup = FitSetup(model="TBabs*powerlaw", systematic=systematic)
+    problem = build_problem([bright(counts).spectrum.observation], setup)
     goal = Objective.of(problem.at(SEARCH), "probit")
     assert not bool(goal.is_sharp(first_ends.SOFT).any())
     v, _ = starting_points(problem, 4, problem.generators(0))

@@ -1,9 +1,9 @@
 """Where starts end on the search's grid: those of bright spectra set out on a likelihood that is not so sure.
 
-At 1e7 counts a likelihood is a gorge: a start from the prior walks along its floor until its steps are spent, hundreds
-of thousands above the best place, and with calibration modes, which an energy scale that is far off fits as well, it
-strands in places of their own. As if the model were off by `SOFT` of itself in every bin the same place is the bottom
-of a wide bowl, and independent starts agree on it. From where they arrive, one of each place, the way is short.
+With calibration modes a start from the prior strands: far from the data the modes bend as far as they can, an energy
+scale that is off by a third is as good as any, and the steps are spent hundreds of thousands above the best place. As
+if the response were right and the model off by `SOFT` of itself in every bin, that place is the bottom of a wide bowl,
+and independent starts agree on it. From where they arrive, one of each place, the way is short.
 
 What stands out by less than that in every bin is seen by the starts that go without (`DIRECT`), among them those that a
 network proposes.

@@ -72,7 +72,7 @@ class Target(Protocol):
         ...
 
     def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
-        """Whether some bin of a source says more than that."""
+        """Whether starts of a source are led better there."""
         ...
 
     def select(self, sources: Int[Tensor, " chosen"]) -> Self:
@@ -117,7 +117,7 @@ class Objective:
         return replace(self, problem=self.problem.softened(error))
 
     def is_sharp(self, error: float) -> Bool[Tensor, " row"]:
-        """Whether some bin of a row's source says more than that."""
+        """Whether starts of a row's source are led better there."""
         return self.problem.is_sharp(error)
 
     def select(self, rows: Int[Tensor, " chosen"]) -> Objective:

@@ -336,8 +336,10 @@ class CalibratedLikelihood(Likelihood):
         return self.inner.softened(error)
 
     def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
-        """That of the inner likelihood."""
-        return self.inner.is_sharp(error)
+        """Where the counts of some bin say more than a model that is off by so much can."""
+        none = torch.zeros_like(self.used[:, None])
+        net = (self.counts - self.inner.total(none)) * self.used[:, None]
+        return ((error * net) ** 2 > self.inner.variance(net.clamp(min=0.0))).any(-1)[:, 0]
 
     def select(self, sources: Int[Tensor, " chosen"]) -> CalibratedLikelihood:
         """The likelihood of some of the sources."""

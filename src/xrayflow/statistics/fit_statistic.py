@@ -25,8 +25,6 @@ from xrayflow.errors import DataError
 from xrayflow.ogip import Spectrum
 from xrayflow.statistics import statistic as formulas
 from xrayflow.statistics.auto import StatisticChoice, background_in_source, gaussian_variance
-from xrayflow.statistics.counts import CountLikelihood
-from xrayflow.statistics.gaussian import GaussianLikelihood
 from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance, bin_by_bin, trimmed
 from xrayflow.statistics.shortfall import Shortfall
 
@@ -173,17 +171,6 @@ class FitStatistic(Likelihood):
     ) -> FitStatistic:
         """Poisson counts about the model and the scaled background, which stays as it is."""
         return replace(self, counts=torch.poisson(self.total(expected), generator=generator))
-
-    def softened(self, error: float) -> Likelihood:
-        """The negative binomial on a background that is known, or normal errors; itself where a batch has both."""
-        chi2 = [name == "chi2" for name in self.names]
-        if all(chi2):
-            net = self.counts - self.subtracted[:, None]
-            return GaussianLikelihood(net, self.data_variance, self.systematic, self.used).softened(error)
-        if any(chi2):
-            return self
-        behind = self.total(torch.zeros_like(self.used)[:, None])[:, 0]
-        return CountLikelihood.of(self.counts[:, 0], behind, torch.full_like(self.used[:, 0], error), self.used)
 
     def select(self, sources: Int[Tensor, " chosen"]) -> FitStatistic:
         """The statistics of some of the sources."""

@@ -93,7 +93,7 @@ class SimulatedTarget:
         return replace(self, likelihood=self.likelihood.softened(error))
 
     def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
-        """Whether some bin of a spectrum says more than that."""
+        """Whether starts of a spectrum are led better there."""
         return self.likelihood.is_sharp(error)
 
     def select(self, sources: Int[Tensor, " chosen"]) -> SimulatedTarget:
