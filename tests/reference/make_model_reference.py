@@ -14,12 +14,15 @@ import datetime
 import importlib.metadata
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
 
 from xrayflow.models import parse_model, xspec
+from xrayflow.models.component import Component
 from xrayflow.models.components import COMPONENTS
 from xrayflow.models.xspec import XspecLibrary
 
@@ -37,6 +40,11 @@ BOXES = {
     "gabs.Sigma": (0.02, 3.0),
     "gabs.Strength": (1e-3, 3.0),
 }
+ORDER = (
+    *("powerlaw", "cutoffpl", "bbody", "bbodyrad", "diskbb", "gaussian", "ezdiskbb", "TBabs", "phabs", "constant"),
+    *("edge", "gabs", "highecut", "pcfabs", "TBpcf", "simpl", "simplcutx", "nthComp", "vphabs"),
+)
+"""Seeds are places in this row: a new component stands last, wherever it is listed, and the others keep their draws."""
 
 
 def energy_edges() -> np.ndarray:
@@ -62,6 +70,17 @@ def toy_response(edges: np.ndarray) -> np.ndarray:
     sigma = 0.1 * np.sqrt(np.clip(middle, 0.05, 20.0)) / 2.3548
     area = 2000.0 * (1.0 - np.exp(-middle)) * np.exp(-middle / 5.0)
     return area[:, None] * np.diff(ndtr((channels - middle[:, None]) / sigma[:, None]), axis=1)
+
+
+def in_order(component: Component, columns: Sequence[Any]) -> list[Any]:
+    """All parameters but the norm, in XSPEC's order.
+
+    Args:
+        component: The component.
+        columns: Of those that were drawn; switches are at their defaults.
+    """
+    drawn = iter(columns)
+    return [p.value if p.is_switch else next(drawn) for p in component.parameters if not p.is_norm]
 
 
 def draw(boxes: list[tuple[float, float, str]], seed: int) -> np.ndarray:
@@ -92,8 +111,9 @@ def make_models(library: XspecLibrary) -> dict[str, np.ndarray]:
 def make_components(library: XspecLibrary) -> dict[str, np.ndarray]:
     """A few bins of each component for each draw, never below `FLOOR` (1e-12) of its largest."""
     table = {}
-    for number, component in enumerate(COMPONENTS):
-        if component.name not in xspec.COMPONENTS:
+    for number, name in enumerate(ORDER):
+        component = next(component for component in COMPONENTS if component.name == name)
+        if name not in xspec.COMPONENTS:
             continue
         edges = component_edges(component.name)
         boxes = [
@@ -102,8 +122,7 @@ def make_components(library: XspecLibrary) -> dict[str, np.ndarray]:
             if not parameter.is_norm and not parameter.is_switch
         ]
         theta = draw(boxes, 100 + number)
-        switches = [parameter.value for parameter in component.parameters if parameter.is_switch]
-        full = np.concatenate([theta, np.broadcast_to(switches, (DRAWS, len(switches)))], axis=1).astype(np.float64)
+        full = np.column_stack(np.broadcast_arrays(*in_order(component, theta.T))).astype(np.float64)
         photons = seed_photons(edges) if component.kind == "convolution" else None
         values = library.call(component.name, full, edges, photons)
         known = values > FLOOR.get(component.name, 1e-12) * values.max(axis=1, keepdims=True)

@@ -33,6 +33,8 @@ GRAIN_DENSITY = 1.0
 """g/cm^3."""
 GRAIN_RADII = (0.025, 0.25)
 """Smallest and largest grain [um]."""
+PHABS_LOWEST = 0.0136
+"""Below the edge of hydrogen phabs and vphabs absorb nothing [keV]."""
 ATOMIC_MASS_G = 1.6605655e-24
 """CODATA 1973, as in the library."""
 
@@ -185,4 +187,4 @@ def phabs_cross_section(energy_edges: np.ndarray, abund: str) -> np.ndarray:
 
     Source: XSPEC manual, phabs; Verner et al. 1996, ApJ 465, 487.
     """
-    return sum_elements(energy_edges, "phabs", load_cross_sections().abundances[abund], lowest=0.0136)
+    return sum_elements(energy_edges, "phabs", load_cross_sections().abundances[abund], lowest=PHABS_LOWEST)

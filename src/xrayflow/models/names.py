@@ -62,6 +62,7 @@ INSTEAD = {
     "etable": TABLES,
     "zTBabs": REDSHIFT.format("TBabs"),
     "zphabs": REDSHIFT.format("phabs"),
+    "zvphabs": REDSHIFT.format("vphabs"),
     "TBfeo": "TBabs is the same at O = Fe = 1 and redshift 0",
     "TBgrain": "TBabs is the same with the grains at their defaults",
     "TBvarabs": "TBabs is the same with abundances of 1, the grains at their defaults and redshift 0",

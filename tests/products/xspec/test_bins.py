@@ -122,7 +122,7 @@ def test_a_systematic_error_acts_on_chi_squared_alone(tmp_path: Path) -> None:
 
 
 def test_a_model_is_left_alone_where_another_is_fitted(tmp_path: Path) -> None:
-    session = read_session(toy_session(tmp_path, "data toy.pha\nmodel vphabs*nthcomp\n"))
+    session = read_session(toy_session(tmp_path, "data toy.pha\nmodel wabs*mekal\n"))
     assert session_fit(session, session.observation(), with_model=False).model is None
 
 

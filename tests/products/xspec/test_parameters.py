@@ -118,7 +118,7 @@ def test_limits_that_are_not_xspecs_own_are_the_range_of_the_prior(line: str, pr
 def test_a_model_with_more_lines_than_parameters_is_refused() -> None:
     with pytest.raises(ValueError, match=r"4 parameters for TBabs\*powerlaw, which has 3"):
         saved("TBabs*powerlaw", "1", "1", "1", "1").settings(None, None)
-    with pytest.raises(ModelError, match="vphabs: not in xrayflow yet"):
-        saved("vphabs*powerlaw").settings(None, None)
+    with pytest.raises(ModelError, match="thcomp: not in xrayflow yet"):
+        saved("thcomp*powerlaw").settings(None, None)
     with pytest.raises(ModelError, match=r"TBabs.nH: 2e\+06 is outside its limits"):
         saved("TBabs*powerlaw", "2e6 -1").settings(None, None)

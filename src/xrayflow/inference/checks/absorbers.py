@@ -28,7 +28,7 @@ COLUMNS = tuple(10.0 ** (-2.0 + 0.25 * i) for i in range(17))
 FRACTIONS = (0.2, 0.4, 0.6, 0.8, 0.95)
 """10^22 cm^-2, of absorbers: 1e20 to 1e24 cm^-2; and what they cover."""
 
-FULL, PARTIAL = ("TBabs", "phabs"), ("TBpcf", "pcfabs")
+FULL, PARTIAL = ("TBabs", "phabs", "vphabs"), ("TBpcf", "pcfabs")
 """Absorbers of everything behind them, and of a part of it."""
 
 REFITS, SETTLED, FARTHEST = 25, 0.02, 8.0

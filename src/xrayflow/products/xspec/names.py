@@ -19,10 +19,13 @@ UNITS = {"10^22 cm^-2": "10^22"}
 STEPS = {
     "TBabs.nH": 0.001,
     "phabs.nH": 0.001,
+    "vphabs.nH": 0.001,
     "pcfabs.nH": 0.001,
     "TBpcf.nH": 0.001,
     "simpl.Gamma": 0.05,
     "simpl.FracSctr": 0.005,
+    "nthComp.kT_e": 0.1,
+    "nthComp.kT_bb": 1.0,
     "gaussian.LineE": 0.05,
     "gaussian.Sigma": 0.05,
     "edge.edgeE": 0.05,
