@@ -87,6 +87,14 @@ def test_a_session_of_xspec_is_fitted(run: Run, result: Path) -> None:
     assert other["model"] == "powerlaw"
 
 
+def test_the_statistic_at_a_sessions_values_is_told_where_its_model_is_fitted(run: Run, result: Path) -> None:
+    statistic = json.loads((result / "summary.json").read_text(encoding="utf-8"))["statistic"]
+    told = run("fit", "--xcm", result / "model.xcm", "--grouping", "min:50", "--energies", "1-5").out.splitlines()[0]
+    assert told.startswith(f"session         {statistic['name']} {statistic['value']:.2f} at its values, ")
+    other = run("fit", "--xcm", result / "model.xcm", "--model", "powerlaw", "--energies", "1-5")
+    assert "at its values" not in other.out
+
+
 def test_what_is_no_session_is_one_line(run: Run, result: Path, tmp_path: Path) -> None:
     refused(run("fit", "--xcm", tmp_path / "no.xcm"), 1, "no.xcm: cannot be read")
     (tmp_path / "a.xcm").write_text("set i 3\n")

@@ -86,7 +86,8 @@ def fit(
         from xrayflow.models import parse_model
         from xrayflow.ogip import read_observation
         from xrayflow.products import located_summary, products_folder, write_products
-        from xrayflow.products.xspec import read_session, session_fit
+        from xrayflow.products.xspec import known_statistic, read_session, session_fit
+        from xrayflow.setup import FitSetup
 
         if out is not None:
             products_folder(out)
@@ -103,6 +104,16 @@ def fit(
                 shown = said.statistic if shown == "auto" else shown
                 systematic = said.systematic if systematic is None else systematic
                 said.tell()
+                if said.model is not None and not (held or tied or as_json):
+                    asked = FitSetup(
+                        prior=said.prior,
+                        systematic=systematic,
+                        energies=bands,
+                        channels=kept,
+                        grouping=grouping,
+                        statistic=shown,
+                    )
+                    print(f"session         {known_statistic(observation, said.model, said.values, asked)}")
             posterior = infer(
                 observation,
                 model=spectral,

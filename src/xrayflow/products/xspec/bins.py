@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +24,7 @@ class SessionFit:
 
     Attributes:
         model: With frozen and linked parameters; None where the session has none.
+        values: What the session says of its free parameters, by name.
         prior: Ranges that are not ours.
         energies: The noticed ranges [keV]; None where the session leaves bins alone.
         statistic: Its name here.
@@ -32,6 +33,7 @@ class SessionFit:
     """
 
     model: Model | None
+    values: Mapping[str, float]
     prior: tuple[str, ...]
     energies: tuple[tuple[float, float], ...] | None
     statistic: str
@@ -76,6 +78,7 @@ def session_fit(session: Session, observation: Observation, with_model: bool = T
         raise FormatError(f"{session.path}: {error}") from None
     return SessionFit(
         model=None if saved is None else saved.model,
+        values={} if saved is None else saved.values,
         prior=() if saved is None else saved.priors,
         energies=noticed_ranges(bins, session.notices, str(session.path)) if session.notices else None,
         statistic=statistic,

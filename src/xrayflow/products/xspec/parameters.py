@@ -10,6 +10,7 @@ Source: XSPEC manual, "newpar", "model".
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from xrayflow.models import Model, Parameter, parse_model
@@ -147,8 +148,10 @@ class SavedModel:
         links: dict[str, str] = {}
         priors: list[str] = []
         free: list[str] = []
+        values = {parameter.name: parameter.value for parameter in model.parameters}
         for parameter, line in zip(model.parameters, self.lines, strict=False):
             value = parameter.value if line.fields[VALUE] is None else float(line.fields[VALUE] or 0.0)
+            values[parameter.name] = value
             delta = line.fields[DELTA]
             if line.link:
                 links[parameter.name] = in_names(line.link, names)
@@ -158,7 +161,8 @@ class SavedModel:
                 if parameter.frozen:
                     free.append(parameter.name)
                 priors += prior_of(parameter, line)
-        return ModelSettings(model.thaw(*free).freeze(freeze).link(links), tuple(priors))
+        model = model.thaw(*free).freeze(freeze).link(links)
+        return ModelSettings(model, tuple(priors), {name: values[name] for name in model.names})
 
 
 @dataclass(frozen=True)
@@ -168,10 +172,12 @@ class ModelSettings:
     Attributes:
         model: With frozen and linked parameters.
         priors: Ranges that are not ours, as `--prior` has them.
+        values: What the script says of the free parameters, by name.
     """
 
     model: Model
     priors: tuple[str, ...]
+    values: Mapping[str, float]
 
 
 def prior_of(parameter: Parameter, line: ParameterLine) -> list[str]:
