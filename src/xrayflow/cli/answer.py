@@ -113,7 +113,9 @@ def fit(
                         grouping=grouping,
                         statistic=shown,
                     )
-                    print(f"session         {known_statistic(observation, said.model, said.values, asked)}")
+                    known = known_statistic(observation, said.model, said.values, asked)
+                    if known is not None:
+                        print(f"session         {known}")
             posterior = infer(
                 observation,
                 model=spectral,

@@ -24,7 +24,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -80,11 +80,12 @@ def seeds(disc: bool) -> Float[Tensor, " seed"]:
     return torch.cat([density[:1], density])
 
 
-def klein_nishina(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def klein_nishina(x: Float[Tensor, "*shape"], expanded: Bool[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The cross-section of an electron in units of Thomson's.
 
     Args:
         x: Photon energy [m_e c^2].
+        expanded: Where to take its expansion, which is off by 13 x^3; right below `ASYMPTOTIC`.
 
     Returns:
         1 at low energies.
@@ -92,12 +93,12 @@ def klein_nishina(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     Source: Rybicki & Lightman 1979, eq. 7.5 and 7.6a.
     """
     low = 1.0 - 2.0 * x + 5.2 * x**2
-    high = x.clamp(min=ASYMPTOTIC)  # the terms cancel below
+    high = x.clamp(min=0.5 * ASYMPTOTIC)  # the terms cancel below
     double = 1.0 + 2.0 * high
     log = torch.log(double)
     bracket = 2.0 * high * (1.0 + high) / double - log
     exact = (1.0 + high) / high**3 * bracket + log / (2.0 * high) - (1.0 + 3.0 * high) / double**2
-    return torch.where(x <= ASYMPTOTIC, low, 0.75 * exact)
+    return torch.where(expanded, low, 0.75 * exact)
 
 
 def solve_tridiagonal(
@@ -150,12 +151,14 @@ class Marks:
     Attributes:
         last: Where photons end, at 40 kT_e.
         begin, end: Where diffusion in space begins to give way, and where it has done.
+        expanded: The last whose cross-section is expanded.
         count: Nodes to take, for all rows.
     """
 
     last: Float[Tensor, "*batch 1"]
     begin: Float[Tensor, "*batch 1"]
     end: Float[Tensor, "*batch 1"]
+    expanded: Float[Tensor, "*batch 1"]
     count: int
 
 
@@ -175,8 +178,8 @@ def marks(electrons: Float[Tensor, "*batch"], seed: Float[Tensor, "*batch"]) -> 
         return torch.floor(torch.log10(energy / lowest) / STEP)
 
     last = number(highest)
-    begin, end = (number(mark * REST_ENERGY) for mark in NO_DIFFUSION)
-    return Marks(last, torch.minimum(begin, last - 1.0), torch.minimum(end, last), int(last.max()) + 2)
+    begin, end, expanded = (number(mark * REST_ENERGY) for mark in (*NO_DIFFUSION, ASYMPTOTIC))
+    return Marks(last, torch.minimum(begin, last - 1.0), torch.minimum(end, last), expanded, int(last.max()) + 2)
 
 
 def comptonised(
@@ -204,14 +207,14 @@ def comptonised(
     x, middle = unit * y, unit * middles
     begin, end = (unit * LOWEST * 10.0 ** (STEP * number) for number in (marked.begin, marked.end))
     spreads = ((end - x) / (end - begin)).clamp(0.0, 1.0)
-    escape = 1.0 / (1.0 + depth * klein_nishina(x) * spreads / 3.0)
+    number = torch.arange(marked.count, dtype=y.dtype, device=y.device)
+    escape = 1.0 / (1.0 + depth * klein_nishina(x, number <= marked.expanded) * spreads / 3.0)
     # K / x^4 between the nodes, over the step; x^4 there is 10^(1.5 STEP) times x_j^3 x, or that much less from above
     rate = depth / LOG_STEP / (1.0 + 4.6 * middle + 1.1 * middle**2)
     half_step = 10.0 ** (1.5 * STEP)
     cooling, heating = theta / LOG_STEP + 0.5 * middle, theta / LOG_STEP - 0.5 * middle
     gain, loss = rate * half_step * cooling, rate * half_step * heating
     loss_below, gain_below = (pad(part[..., :-1] / half_step**2, (1, 0)) for part in (loss, gain))
-    number = torch.arange(marked.count, dtype=y.dtype, device=y.device)
     inside = (number > 0.0) & (number < marked.last)
     # nothing flows through the first middle
     first = torch.where(number == 0.0, -cooling / heating, 0.0)
@@ -221,6 +224,6 @@ def comptonised(
         torch.where(inside, -loss_below, 0.0),
         torch.where(inside, escape + loss + gain_below, 1.0),
         torch.where(inside, -gain, first),
-        torch.where(inside, source, 0.0),
+        torch.where(inside, source, torch.zeros_like(escape)),
     )
     return y**4 * escape * u

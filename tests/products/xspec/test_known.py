@@ -38,6 +38,7 @@ def test_published_sessions_have_their_chi2_on_the_responses_energies(
     assert len(said.model.free) == 8
     setup = FitSetup(prior=said.prior, energies=said.energies, statistic=said.statistic, systematic=said.systematic)
     found = known_statistic(observation, said.model, said.values, setup)
+    assert found is not None
     assert found.there == pytest.approx(published, abs=0.1)
     assert found.here == pytest.approx(ours, abs=0.1)
     assert str(found).startswith(f"chi2 {found.here:.2f} at its values, {found.there:.2f} on the response's energies")
@@ -53,6 +54,7 @@ def test_the_values_of_our_own_script_have_the_statistic_of_the_answer(tmp_path:
     assert said.model is not None
     setup = FitSetup(prior=said.prior, energies=said.energies, statistic=said.statistic)
     found = known_statistic(read, said.model, said.values, setup)
+    assert found is not None
     assert found.name == answer.statistic.name
     assert found.here == pytest.approx(answer.statistic.value, abs=1e-4)
 
@@ -65,5 +67,15 @@ def test_a_convolution_is_not_asked_for_on_energies_that_xspec_would_extend(tmp_
     assert said.model is not None
     assert said.values == {"simpl.Gamma": 1.5, "simpl.FracSctr": 0.2, "bbody.kT": 0.8, "bbody.norm": 0.1}
     found = known_statistic(observation, said.model, said.values, FitSetup(energies=[(1.0, 6.0)]))
+    assert found is not None
     assert found.there is None
     assert str(found) == f"cstat {found.here:.2f} at its values"
+
+
+def test_values_that_xspec_has_and_we_do_not_have_no_statistic(tmp_path: Path) -> None:
+    observation = toy_observation(tmp_path, exposure=200.0)
+    (tmp_path / "a.xcm").write_text("data toy.pha\nmodel gabs*powerlaw\n2\n0 0.05\n1\n1.7\n1\n")
+    said = session_fit(read_session(tmp_path / "a.xcm"), observation)
+    assert said.model is not None
+    assert said.values["gabs.Sigma"] == 0.0
+    assert known_statistic(observation, said.model, said.values, FitSetup(energies=[(1.0, 6.0)])) is None

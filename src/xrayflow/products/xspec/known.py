@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from xrayflow.errors import ModelError
 from xrayflow.folding import Grid
 from xrayflow.models import Model
 from xrayflow.ogip import Observation
@@ -40,8 +41,8 @@ class KnownStatistic:
 
 def known_statistic(
     observation: Observation, model: Model, values: Mapping[str, float], setup: FitSetup
-) -> KnownStatistic:
-    """The statistic at a session's values.
+) -> KnownStatistic | None:
+    """The statistic at a session's values; None where these are none that we compute, as a `gabs` of no width.
 
     Args:
         observation: The spectrum.
@@ -52,6 +53,10 @@ def known_statistic(
     Raises:
         XrayflowError: A statistic that these data do not allow.
     """
+    try:
+        model.freeze({name: values[name] for name in model.names})
+    except ModelError:
+        return None
     theta = torch.tensor([[[values[name] for name in model.names]]], dtype=torch.float64)
     grids: list[Grid | None] = [None]
     if not model.has_convolution:
