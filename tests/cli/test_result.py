@@ -11,6 +11,7 @@ import pytest
 from command_zoo import Ran, Run, runner
 from ogip_zoo import toy_files
 from xrayflow import cli
+from xrayflow.products.xspec import read_session
 
 
 @pytest.fixture
@@ -93,6 +94,24 @@ def test_the_statistic_at_a_sessions_values_is_told_where_its_model_is_fitted(ru
     assert told.startswith(f"session         {statistic['name']} {statistic['value']:.2f} at its values, ")
     other = run("fit", "--xcm", result / "model.xcm", "--model", "powerlaw", "--energies", "1-5")
     assert "at its values" not in other.out
+
+
+def test_a_published_session_is_fitted_and_written_back(run: Run, data_folder: Path, tmp_path: Path) -> None:
+    """constant*vphabs(diskbb+gaussian+nthComp): a link, 19 frozen parameters, a subtracted background with SYS_ERR."""
+    session = data_folder / "rxte_pca_GRS1915+105_20402-01-15-00" / "mendez_bestfit_load.xcm"
+    ran = run("fit", "--xcm", session, "--no-report", "--out", tmp_path / "out")
+    assert ran.code == 0
+    assert ran.out.startswith("session         chi2 29.71 at its values, 25.05 on the response's energies (XSPEC's)\n")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["statistic"]["name"], summary["statistic"]["dof"]) == ("chi2", 54 - 8)
+    assert summary["statistic"]["value"] < 28.0
+    assert summary["verdict"] == "approximate"
+    written = read_session(tmp_path / "out" / "model.xcm").model
+    assert written is not None
+    lines = written.lines
+    assert [at for at, line in enumerate(lines, start=1) if line.link] == [27]
+    assert lines[26].link == "p20"
+    assert [lines[at].fields[0] for at in (0, 1, 16, 27)] == [1.0, 4.701, 4.43477, 1.0]
 
 
 def test_what_is_no_session_is_one_line(run: Run, result: Path, tmp_path: Path) -> None:
