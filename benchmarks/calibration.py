@@ -66,6 +66,7 @@ SEEN = ("clean", "narrow iron line", "gain 10 eV", "continuum", "absorption")
 twentieth of the counts, 10^23 / cm^2 before half of the source."""
 
 SEEN_COUNTS = 1e6
+LINE = "line_suspected"
 BUDGET = SamplingBudget(draws=500, ess=200.0, starts=16)
 INTERVALS = {"68": (0.16, 0.84), "90": (0.05, 0.95)}
 LARGER = {
@@ -157,39 +158,45 @@ class Detector:
         )
         return replace(self.template, pha=pha)
 
-    def lacking(self, what: str, number: int, seed: int) -> Observation:
-        """A spectrum at `SEEN_COUNTS` that holds what the model lacks; the detector's errors are those of A = 1."""
-        random = np.random.default_rng([seed, 100 + SEEN.index(what), number])
+    def mean_with(self, what: str, random: np.random.Generator) -> tuple[Array, Array]:
+        """Counts of a right detector of a spectrum at `SEEN_COUNTS`, and of the same with what the model lacks."""
         theta = self.theta(random)
         theta[0] = np.exp(random.uniform(np.log(0.05), np.log(1.0)))
         expected = self.expected(theta)
         scale = SEEN_COUNTS / expected[self._band].sum()
         theta[-1] *= scale
-        expected, model = expected * scale, self.model
+        expected = expected * scale
         if what in LARGER:
             model = parse_model(LARGER[what])
             more = {"narrow iron line": (6.4, 0.01, 1.0), "continuum": (1.5, 1.0)}[what]
             values = dict(zip(self.model.names, theta, strict=True))
             own = iter(more)
             larger = np.array([values[name] if name in values else next(own) for name in model.names])
+            alone = self.expected(larger, model) - expected
             if what == "narrow iron line":
                 at = int(np.argmin(np.abs(self.whole.energy_lo - 6.4)))
                 per_kev = expected[at] / (self.whole.energy_hi[at] - self.whole.energy_lo[at])
-                larger[-1] = 0.1 * per_kev / (self.expected(larger, model) - expected).sum()
-            elif what == "continuum":
-                alone = self.expected(larger, model) - expected
-                larger[-1] *= 0.05 * SEEN_COUNTS / alone[self._band].sum()
-            theta = larger
-        other = replace(OtherDetector.drawn(self.modes, 1.0, self._generator(random)), amplitude=1.0)
-        expected = self.expected(theta, model)
+                return expected, expected + alone * (0.1 * per_kev / alone.sum())
+            return expected, expected + alone * (0.05 * SEEN_COUNTS / alone[self._band].sum())
         if what == "absorption":
-            behind = theta.copy()
-            behind[0] += 10.0
-            expected = 0.5 * (expected + self.expected(behind, model))
+            theta[0] += 10.0
+            return expected, 0.5 * (expected + self.expected(theta))
+        return expected, expected
+
+    def lacking(self, what: str, number: int, seed: int) -> Observation:
+        """A spectrum at `SEEN_COUNTS` that holds what the model lacks; the detector's errors are those of A = 1."""
+        random = np.random.default_rng([seed, 100 + SEEN.index(what), number])
+        _, expected = self.mean_with(what, random)
+        other = replace(OtherDetector.drawn(self.modes, 1.0, self._generator(random)), amplitude=1.0)
         expected = expected * other.bends(self.whole).numpy()
         if what == "gain 10 eV":
             expected = self.shifted(expected, 0.010, 0.0)
         return self.observed(expected, f"{what}-{seed}-{number}.pha", random)
+
+    def ideal(self, what: str, number: int, seed: int) -> float:
+        """Standard deviations by which what is lacking stands out where all else is known: nobody can see more."""
+        without, whole = self.mean_with(what, np.random.default_rng([seed, 100 + SEEN.index(what), number]))
+        return float(np.sqrt(((whole - without) ** 2 / np.maximum(without, 1e-9))[self._band].sum()))
 
 
 def score(p_value: float, misfit: Misfit) -> float:
@@ -243,7 +250,7 @@ def figures(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, A
         "computation": dict(Counter(one["computation"] for one in rows)),
         "deviance_per_dof": float(np.mean([one["deviance_per_dof"] for one in rows])),
         "p_below_0.01": float(np.mean([one["p_value"] < 0.01 for one in rows])),
-        "line_suspected": share("line_suspected"),
+        "line_suspected": share(LINE),
         "continuum_suspected": share("continuum_suspected"),
         "gain": round(share("gain_suspected") + share("misfit_gain_degenerate"), 4),
         "efficiency_median": float(np.median([one["efficiency"] for one in rows])),
@@ -257,6 +264,19 @@ def figures(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, A
         }
         found["bias_in_sd"] = dict(zip(names, np.round(np.median(bias, 0), 3).tolist(), strict=True))
     return found
+
+
+def by_ideal(detector: Detector, state: dict[str, Any], seed: int) -> dict[str, dict[str, float]]:
+    """Of narrow lines, by the standard deviations that a perfect detector and model would see: how many are told of."""
+    what = "narrow iron line"
+    told = np.array([LINE in one["flags"] for one in state["rows"].get(what, {}).get("modes:1", [])])
+    ideal = np.array([detector.ideal(what, number, seed) for number in range(told.size)])
+    parts = {"below 4": ideal < 4.0, "4 to 6": (ideal >= 4.0) & (ideal < 6.0), "above 6": ideal >= 6.0}
+    return {
+        name: {"spectra": int(part.sum()), "line_suspected": float(told[part].mean())}
+        for name, part in parts.items()
+        if part.any()
+    }
 
 
 def answered(observations: Sequence[Observation], systematic: str, seed: int) -> list[Posterior]:
@@ -351,6 +371,7 @@ def main() -> None:
             "cpu_seconds": state["cpu"],
             "coverage": {k: {t: figures(rows, names) for t, rows in state["rows"][k].items()} for k in KINDS},
             "seen": {k: figures(state["rows"][k]["modes:1"], names) for k in SEEN if k in state["rows"]},
+            "narrow_line_seen_by_ideal": by_ideal(detector, state, options.seed),
             "area_under_roc": {
                 k: area(*([one["misfit"] for one in state["rows"][kind]["modes:1"]] for kind in ("clean", k)))
                 for k in SEEN[1:]
