@@ -33,6 +33,10 @@ MOST_KEPT = 256 * 1024 * 1024
 FEW_ROWS = 8
 """From which a product of matrices is quicker than one of vectors for each row."""
 
+STEPS, WORTHWHILE, MUCH = 8, 0.8, 3_000_000
+"""Parts of the energies, each with the bins that it reaches: photons of low energy reach low channels alone. The part
+of all elements that those blocks may hold, and the rows times elements from which they are worth their calls."""
+
 
 @dataclass(frozen=True)
 class FoldingMatrix:
@@ -61,9 +65,37 @@ class FoldingMatrix:
         """To all bins together."""
         return FoldingMatrix(self.first, self.values.sum(1, keepdim=True))
 
+    @cached_property
+    def blocks(self) -> tuple[tuple[slice, slice, Tensor], ...]:
+        """Energies and bins outside which nothing stands, and what does there; none where they are nearly all."""
+        found, held = [], 0
+        for energies in torch.tensor_split(torch.arange(self.shape[0]), STEPS):
+            own = slice(int(energies[0]), int(energies[-1]) + 1) if energies.numel() else slice(0)
+            reached = (self.values[own] != 0).any(0).nonzero()[:, 0]
+            if reached.numel():
+                bins = slice(int(reached[0]), int(reached[-1]) + 1)
+                found.append((own, bins, self.values[own, bins]))
+                held += found[-1][2].numel()
+        return tuple(found) if held < WORTHWHILE * self.values.numel() else ()
+
     def product(self, rows: Float[Tensor, "*batch energy"]) -> Float[Tensor, "*batch bin"]:
-        """Photons of each reached energy -> what falls into the bins."""
-        return _product(rows, self.values)
+        """Photons of each reached energy -> what falls into the bins.
+
+        Few rows go one by one: a product of matrices first copies the whole matrix.
+        """
+        flat = rows.reshape(-1, rows.shape[-1])
+        is_few = flat.shape[0] < FEW_ROWS
+        if flat.shape[0] * self.values.numel() < MUCH or not self.blocks:
+            found = torch.stack([row @ self.values for row in flat]) if is_few else flat @ self.values
+            return found.reshape(*rows.shape[:-1], -1)
+        found = rows.new_zeros((flat.shape[0], self.shape[1]))
+        for energies, bins, values in self.blocks:
+            if is_few:
+                for row, own in zip(flat, found, strict=True):
+                    own[bins].addmv_(values.mT, row[energies])
+            else:
+                found[:, bins].addmm_(flat[:, energies], values)
+        return found.reshape(*rows.shape[:-1], -1)
 
     def to(self, dtype: torch.dtype) -> FoldingMatrix:
         """The same in another precision."""
@@ -206,14 +238,6 @@ def digest(*parts: bytes | NDArray[Any]) -> str:
     for part in parts:
         found.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
     return found.hexdigest()
-
-
-def _product(rows: Tensor, matrix: Tensor) -> Tensor:
-    """(..., energy) @ (energy, bin); few rows one by one: a product of matrices first copies the whole matrix."""
-    flat = rows.reshape(-1, rows.shape[-1])
-    if flat.shape[0] >= FEW_ROWS:
-        return rows @ matrix
-    return torch.stack([row @ matrix for row in flat]).reshape(*rows.shape[:-1], -1)
 
 
 def _bins(spectrum: Spectrum) -> sp.csr_array:
