@@ -67,3 +67,44 @@ def test_sixty_thousand_channels_are_folded_one_by_one(resolve: Path, monkeypatc
     monkeypatch.setattr(hostile_zoo, "SECONDS", 15)
     monkeypatch.setattr(hostile_zoo, "MEGABYTES", 1500)
     assert in_child(fold).kind == ANSWERED
+
+
+@pytest.fixture(scope="module")
+def with_continuum(resolve: Path) -> Path:
+    """The same with an electron loss continuum on 16 times wider energies: 13 million elements, 210 on one grid."""
+    size, folder = 20_000, resolve.parent
+    edges = WIDTH * np.arange(1, size + 2)
+    core = csr_array((np.full(size, 0.98), (np.arange(size), np.arange(size))), shape=(size, size))
+    filled = np.arange(16, size + 1, 16)
+    indptr = np.concatenate([[0], np.cumsum(filled)])
+    column = np.arange(indptr[-1]) - np.repeat(indptr[:-1], filled)
+    tail = csr_array((np.repeat(np.float32(0.02) / filled, filled), column, indptr), shape=(len(filled), size))
+    parts = []
+    for own, matrix in ((edges, core), (edges[::16], tail)):
+        rmf = RMF(Path("r.rmf"), own, matrix, np.arange(size), edges[:-1], edges[1:], True, "")
+        parts.append(write_rmf(folder / "part.rmf", rmf, "XRISM", "RESOLVE").read_bytes())
+    (folder / "both.rmf").write_bytes(parts[0] + parts[1][2880:])  # MATRIX, EBOUNDS, MATRIX, EBOUNDS, as rslmkrmf
+    counts = np.random.default_rng(0).poisson(2.0, size)
+    return write_pha(folder / "both.pha", np.arange(size), counts, 1e3, origin=Origin("XRISM", "X", "toy", "both.rmf"))
+
+
+def test_a_continuum_on_wider_energies_is_folded_without_a_common_grid(
+    with_continuum: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fold() -> None:
+        import torch
+
+        from xrayflow.ogip import read_observation
+        from xrayflow.setup import FitSetup, build_problem
+
+        setup = FitSetup(model="powerlaw", energies=[(6.0, 8.0)])
+        observation = read_observation(with_continuum)
+        assert len(observation.rmf.tails) == 1
+        problem = build_problem([observation], setup)
+        value = problem.log_target(torch.zeros((1, 3, problem.parameters), dtype=torch.float64))
+        assert bool(torch.isfinite(value).all())
+
+    monkeypatch.setattr(hostile_zoo, "SECONDS", 15)
+    monkeypatch.setattr(hostile_zoo, "MEGABYTES", 1000)
+    outcome = in_child(fold)
+    assert outcome.kind == ANSWERED, outcome

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from ogip_zoo import CHANNEL_EDGES, ENERGY_EDGES, redistribution, toy_files, write_arf, write_parts, write_rmf
 from xrayflow.errors import FileError, FormatError, XrayflowWarning
-from xrayflow.ogip import read_observation, read_rmf, rmf
+from xrayflow.ogip import PackedMatrix, describe, read_observation, read_rmf, rmf
+from xrayflow.ogip import write_rmf as write_response
+from xrayflow.ogip.regroup import resolution
 
 
 @pytest.mark.parametrize("groups", ["scalar", "fixed", "variable"])
@@ -322,11 +324,82 @@ def test_a_copy_of_a_matrix_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_a_sum_that_no_memory_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = [(ENERGY_EDGES, redistribution()), (ENERGY_EDGES[::150], np.full((1, 120), 1e-4))]
-    path = write_parts(tmp_path / "a.rmf", parts)
+    moved = ENERGY_EDGES + 0.01  # as fine as the other, so that neither is a tail
+    path = write_parts(tmp_path / "a.rmf", [(ENERGY_EDGES, redistribution()), (moved, np.full((150, 120), 1e-4))])
     monkeypatch.setattr(rmf, "MOST_ELEMENTS", 150 * 120)
-    with pytest.raises(FormatError, match=r"its 2 matrices on one energy grid have 2e\+04 elements, the limit is"):
+    with pytest.raises(FormatError, match=r"its 2 matrices on one energy grid have 3\.9e\+04 elements, the limit is"):
         read_rmf(path)
+
+
+def split(folder: Path, monkeypatch: pytest.MonkeyPatch, **form: Any) -> tuple[rmf.RMF, rmf.RMF]:
+    """A sharp part and two of tails on wider energies, summed, and with the tails on their own energies."""
+    generator = np.random.default_rng(3)
+    tails = [
+        (edges, np.tril(3e-4 * generator.random((len(edges) - 1, 120)), k=offset).astype(np.float32))
+        for edges, offset in ((ENERGY_EDGES[::15].astype(np.float32).astype(np.float64), 30), (ENERGY_EDGES[::50], 90))
+    ]
+    path = write_parts(folder / "parts.rmf", [(ENERGY_EDGES, redistribution()), *tails], **form)
+    summed = read_rmf(path)
+    monkeypatch.setattr(rmf, "MOST_ELEMENTS", 2000)
+    monkeypatch.setattr(rmf, "_KNOWN", rmf.KnownFiles())
+    return summed, read_rmf(path)
+
+
+@pytest.mark.parametrize("elements", ["fixed", "variable"])
+def test_tails_that_are_too_large_to_be_summed_stay_on_their_energies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elements: str
+) -> None:
+    summed, apart = split(tmp_path, monkeypatch, elements=elements)
+    assert summed.tails == ()
+    assert [tail.matrix.shape for tail in apart.tails] == [(10, 120), (3, 120)]
+    assert np.array_equal(apart.energy_edges, summed.energy_edges)
+    assert apart.elements < summed.elements
+    photons = np.random.default_rng(1).random((4, 150))
+    np.testing.assert_allclose(apart.seen(photons), photons @ summed.matrix.toarray(), rtol=1e-12)
+    np.testing.assert_allclose(apart.row_sums(), summed.matrix.toarray().sum(axis=1), rtol=1e-12)
+    with pytest.raises(FormatError, match="elements are too many for one file; write fewer energies"):
+        write_response(tmp_path / "no.rmf", apart)
+
+
+def test_a_matrix_of_too_many_elements_to_be_unpacked_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_rmf(tmp_path / "a.rmf", groups="variable")
+    whole = read_rmf(path)
+    monkeypatch.setattr("xrayflow.ogip.matrix.MOST_ELEMENTS", 100)
+    monkeypatch.setattr(rmf, "_KNOWN", rmf.KnownFiles())
+    packed = read_rmf(path)
+    assert isinstance(packed.matrix, PackedMatrix)
+    photons = np.random.default_rng(1).random(150)
+    np.testing.assert_allclose(packed.seen(photons), photons @ whole.matrix, rtol=1e-12)
+    assert np.array_equal(resolution(packed), resolution(whole))
+    described, plain = (describe(path).facts for _ in range(2))
+    assert described == plain
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "found"),
+    [("MATRIX", (5, 0), np.nan, "1 elements of MATRIX are not numbers"), ("N_CHAN", 5, 121, "its groups cover 121")],
+)
+def test_contradictions_of_a_matrix_that_stays_packed_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, row: Any, value: float, found: str
+) -> None:
+    monkeypatch.setattr("xrayflow.ogip.matrix.MOST_ELEMENTS", 100)
+    path = alter(write_rmf(tmp_path / "a.rmf", elements="fixed"), "MATRIX", column, row, value)
+    with pytest.raises(FormatError, match=found):
+        read_rmf(path)
+
+
+def test_oddities_of_a_matrix_that_stays_packed_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xrayflow.ogip.matrix.MOST_ELEMENTS", 100)
+    path = alter(write_rmf(tmp_path / "a.rmf"), "MATRIX", "F_CHAN", 75, 115)
+    with pytest.warns(XrayflowWarning, match="lie beyond the last channel of EBOUNDS; they are left out"):
+        packed = read_rmf(path)
+    row = redistribution()[75]
+    np.testing.assert_array_equal(packed.matrix[np.array([75])].toarray()[0, 115:], row[row > 0][:5])
+    path = alter(write_rmf(tmp_path / "b.rmf", elements="fixed"), "MATRIX", "MATRIX", (5, 0), -1e-3)
+    with pytest.warns(XrayflowWarning, match="1 elements of MATRIX are negative, as no chance can be; they are kept"):
+        assert read_rmf(path).matrix[np.array([5])].data.min() < 0.0
 
 
 def test_the_second_of_two_matrices_has_its_number_in_the_error(tmp_path: Path) -> None:

@@ -169,3 +169,17 @@ def test_one_row_of_many_is_read_alone(tmp_path: Path, monkeypatch: pytest.Monke
         assert np.array_equal(table.cell("STAT_ERR", row), variable[row])
     with pytest.raises(FormatError, match="column COUNTS has 300 elements"):
         table.ragged("COUNTS")
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_numbers_of_a_heap_may_stay_where_they_are(tmp_path: Path, scaled: bool) -> None:
+    path = write_rmf(tmp_path / "a.rmf", groups="variable")
+    if scaled:
+        astropy_fits.setval(path, "TSCAL6", value=2.0, extname="MATRIX")
+    table = next(one for one in read_fits(path).tables if one.name == "MATRIX")
+    copied, stays = table.ragged("MATRIX", as_stored=True), table.ragged("MATRIX", in_place=True)
+    assert (len(stays.values) > len(copied.values)) is not scaled
+    rows = [
+        [one.values[at : at + size] for at, size in zip(one.start, one.length, strict=True)] for one in (copied, stays)
+    ]
+    assert all(np.array_equal(a, b) for a, b in zip(*rows, strict=True))

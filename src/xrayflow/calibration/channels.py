@@ -158,7 +158,7 @@ def relative_errors(spectrum: Spectrum, modes: ModeSet) -> tuple[Array, Array]:
     grouping = spectrum.summed_channels()
     if spectrum.gain != (0.0, 0.0):
         grouping = sp.csr_array(moved_channels(spectrum) @ grouping)
-    channel = np.asarray(photons @ observation.rmf.matrix)
+    channel = observation.rmf.seen(photons)
     reference = np.asarray(channel @ grouping)
     response = sp.csr_array(observation.rmf.matrix @ grouping)
     lit = np.flatnonzero(np.diff(response.indptr) > 0)
@@ -166,6 +166,9 @@ def relative_errors(spectrum: Spectrum, modes: ModeSet) -> tuple[Array, Array]:
     phi = modes.at(np.sqrt(edges[1:] * edges[:-1])[lit]) * photons[lit]
     is_dense = part.shape[0] * part.shape[1] <= DENSE
     changed = phi @ part.toarray() if is_dense else np.asarray((part.T @ phi.T).T)
+    for tail in observation.rmf.tails:
+        shares = modes.at(np.sqrt(edges[1:] * edges[:-1])) * photons
+        changed = changed + np.asarray(shares @ tail.of_rows()) @ tail.matrix @ grouping
     return np.where(reference > 0, changed / np.where(reference > 0, reference, 1.0), 0.0), channel
 
 

@@ -2,7 +2,8 @@
 
     matrix[g, b] = sum_{c in b} AREASCAL[c] sum_e share[g, e] area[e] RMF[e, c],
 
-dense where most elements are filled, else sparse (`sparse`). Grids other than the response's own take a share of each
+dense where most elements are filled, else sparse (`sparse`), and in two factors where the response has tails on wider
+energies (`split`). Grids other than the response's own take a share of each
 bin, in linear energy; an energy scale that is off moves the edges of bins.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +26,8 @@ from xrayflow.calibration import moved_channels
 from xrayflow.errors import DataError, ModelError
 from xrayflow.folding.grid import Grid
 from xrayflow.folding.sparse import SparseMatrix, is_sparse
-from xrayflow.ogip import Spectrum
+from xrayflow.folding.split import FoldedTail, SplitMatrix
+from xrayflow.ogip import PackedMatrix, Spectrum
 
 MOST_KEPT = 256 * 1024 * 1024
 """Bytes of matrices that are kept for a response that comes again."""
@@ -102,7 +104,8 @@ class FoldingMatrix:
         return FoldingMatrix(self.first, self.values.to(dtype))
 
 
-AnyMatrix = FoldingMatrix | SparseMatrix
+Whole = FoldingMatrix | SparseMatrix
+AnyMatrix = Whole | SplitMatrix
 
 
 class MatrixCache:
@@ -171,26 +174,59 @@ def matrix_of(
         ModelError: The grid leaves a part of the band without photons.
         DataError: There are more elements.
     """
-    response = _bins(spectrum)
+    grouping = _grouping(spectrum)
+    response = _bins(spectrum, grouping)
     served = np.asarray(response.sum(axis=0)).ravel() > 0
     response.data *= np.repeat(reference, np.diff(response.indptr))  # in place: it may have ten million elements
     whole = sp.csr_array(share @ response)
-    _check_band(grid, spectrum, served, whole)
-    rows = response if rebin else whole
+    reached = np.asarray(whole.sum(axis=0)).ravel() > 0
+    tails = []
+    for tail in spectrum.observation.rmf.tails:
+        _check_size(spectrum, tail.matrix.shape[0], grouping.shape[1], 2 * most)  # in single precision
+        own = sp.csr_array(sp.diags_array(reference) @ tail.of_rows())
+        values = _dense_tail(tail.matrix, grouping)
+        if spectrum.gain != (0.0, 0.0):
+            values.clip(min=0.0, out=values)
+        own = own if rebin else sp.csr_array(share @ own)
+        served = served | (values.sum(axis=0) > 0)
+        reached = reached | ((np.asarray(own.sum(axis=0)).ravel() > 0) @ (values > 0))
+        tails.append(FoldedTail(SparseMatrix.of(*_reached(own), dtype), torch.from_numpy(values)))
+    _check_band(grid, spectrum, served, reached)
+    start, rows = _reached(response if rebin else whole)
     del response, whole
-    reached = np.flatnonzero(np.diff(rows.indptr))
+    sharp: Whole
+    if is_sparse(rows) and 3 * rows.nnz <= most:
+        sharp = SparseMatrix.of(start, rows, dtype)
+    else:
+        _check_size(spectrum, rows.shape[0], rows.shape[1], most)
+        sharp = FoldingMatrix(start, torch.from_numpy(rows.toarray()).to(dtype))
+    return SplitMatrix(sharp, tuple(tails)) if tails else sharp
+
+
+def _reached(matrix: sp.csr_array) -> tuple[int, sp.csr_array]:
+    """The first grid bin whose photons reach a channel, and the rows from there to the last such."""
+    reached = np.flatnonzero(np.diff(matrix.indptr))
     start, stop = (int(reached[0]), int(reached[-1]) + 1) if reached.size else (0, 1)
     # no row before `start` has an element, so that the others need no copy
-    rows = sp.csr_array((rows.data, rows.indices, rows.indptr[start : stop + 1]), shape=(stop - start, rows.shape[1]))
-    if is_sparse(rows) and 3 * rows.nnz <= most:
-        return SparseMatrix.of(start, rows, dtype)
-    if (stop - start) * rows.shape[1] > most:
+    shape = (stop - start, matrix.shape[1])
+    return start, sp.csr_array((matrix.data, matrix.indices, matrix.indptr[start : stop + 1]), shape=shape)
+
+
+def _dense_tail(matrix: PackedMatrix, grouping: sp.csr_array) -> NDArray[np.float32]:
+    """(row, bin) of a tail, some rows at a time."""
+    values = np.empty((matrix.shape[0], grouping.shape[1]), dtype=np.float32)
+    for rows, piece in matrix.pieces():
+        values[rows] = (piece @ grouping).toarray()
+    return values
+
+
+def _check_size(spectrum: Spectrum, energies: int, bins: int, most: int) -> None:
+    """Refuse a matrix that no memory holds."""
+    if energies * bins > most:
         raise DataError(
-            f"{spectrum.observation.pha.path.name}: the response between {stop - start} energies and {rows.shape[1]} "
-            "bins is too large for memory; give a coarser --grouping (optimal), fewer --energies or fewer spectra "
-            "together"
+            f"{spectrum.observation.pha.path.name}: the response between {energies} energies and {bins} bins is too "
+            "large for memory; give a coarser --grouping (optimal), fewer --energies or fewer spectra together"
         )
-    return FoldingMatrix(start, torch.from_numpy(rows.toarray()).to(dtype))
 
 
 def merged(matrix: AnyMatrix, edges: NDArray[np.float64], wide: NDArray[np.float64]) -> AnyMatrix:
@@ -200,6 +236,14 @@ def merged(matrix: AnyMatrix, edges: NDArray[np.float64], wide: NDArray[np.float
         matrix: Of the fine grid.
         edges, wide: Of the fine and of the wide grid.
     """
+    if isinstance(matrix, SplitMatrix):
+        tails = tuple(replace(tail, share=_one_merged(tail.share, edges, wide)) for tail in matrix.tails)
+        return SplitMatrix(_one_merged(matrix.sharp, edges, wide), tails)
+    return _one_merged(matrix, edges, wide)
+
+
+def _one_merged(matrix: Whole, edges: NDArray[np.float64], wide: NDArray[np.float64]) -> Whole:
+    """The same of a matrix without tails."""
     reach = np.arange(matrix.first, matrix.first + matrix.shape[0])
     of = np.searchsorted(wide, edges[reach], side="right") - 1
     inside = (of >= 0) & (of < wide.size - 1)
@@ -240,20 +284,23 @@ def digest(*parts: bytes | NDArray[Any]) -> str:
     return found.hexdigest()
 
 
-def _bins(spectrum: Spectrum) -> sp.csr_array:
-    """The matrix from RMF energies to the bins of one spectrum, AREASCAL included."""
+def _grouping(spectrum: Spectrum) -> sp.csr_array:
+    """(channel of the response, bin) what is summed into a bin of one spectrum, AREASCAL included."""
     grouping = spectrum.summed_channels(spectrum.observation.pha.areascal)
-    matrix = spectrum.observation.rmf.matrix
-    if spectrum.gain == (0.0, 0.0):
-        return sp.csr_array(matrix @ grouping)
-    read = sp.csr_array(matrix @ sp.csr_array(moved_channels(spectrum) @ grouping))
-    read.data = read.data.clip(min=0.0)  # interpolation swings where a response breaks off
+    return grouping if spectrum.gain == (0.0, 0.0) else sp.csr_array(moved_channels(spectrum) @ grouping)
+
+
+def _bins(spectrum: Spectrum, grouping: sp.csr_array) -> sp.csr_array:
+    """The matrix from RMF energies to the bins of one spectrum, without the tails."""
+    read = sp.csr_array(spectrum.observation.rmf.matrix @ grouping)
+    if spectrum.gain != (0.0, 0.0):
+        read.data = read.data.clip(min=0.0)  # interpolation swings where a response breaks off
     return read
 
 
-def _check_band(grid: Grid, spectrum: Spectrum, served: NDArray[np.bool_], reached: sp.csr_array) -> None:
+def _check_band(grid: Grid, spectrum: Spectrum, served: NDArray[np.bool_], reached: NDArray[np.bool_]) -> None:
     """Refuse a grid from which no photon reaches a column that the response itself serves."""
-    lost = served & (np.asarray(reached.sum(axis=0)).ravel() <= 0)
+    lost = served & ~reached
     if lost.any():
         lo, hi = float(spectrum.energy_lo.min()), float(spectrum.energy_hi.max())
         raise ModelError(

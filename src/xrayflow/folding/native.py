@@ -25,6 +25,6 @@ def native_counts(
     reached = photons @ overlap(grid.energy_edges, observation.rmf.energy_edges)
     if observation.arf is not None:
         reached = reached * observation.arf.area
-    counts = np.asarray(reached @ observation.rmf.matrix) * observation.pha.exposure
+    counts = observation.rmf.seen(reached) * observation.pha.exposure
     counts[observation.channel_row] *= observation.pha.areascal
     return counts

@@ -150,7 +150,7 @@ def probe_response(rmf: RMF, arf: ARF | None, layout: Layout) -> NDArray[np.floa
         power = 1.0 - index
         photons.append(np.diff(edges**power) / power)
     area = 1.0 if arf is None else arf.area
-    channels = (np.stack(photons) * area) @ rmf.matrix
+    channels = rmf.seen(np.stack(photons) * area)
     first, last = layout.groups(rmf.channel, rmf.e_min, rmf.e_max)
     below = np.concatenate([np.zeros((len(INDICES), 1)), np.cumsum(channels, axis=1)], axis=1)
     lowest = int(rmf.channel[0])

@@ -8,6 +8,7 @@ from xrayflow.ogip.grouping import Bins, form_bins
 from xrayflow.ogip.locate import how_found
 from xrayflow.ogip.observation import DEFAULT_BAND, Observation, Spectrum
 from xrayflow.ogip.oddities import Oddity
+from xrayflow.ogip.packed import PackedMatrix
 from xrayflow.ogip.pha import PHA, read_pha
 from xrayflow.ogip.regroup import resolved_energies
 from xrayflow.ogip.rewrite import GroupedFile, group_file
@@ -26,6 +27,7 @@ __all__ = [
     "Observation",
     "Oddity",
     "Origin",
+    "PackedMatrix",
     "Spectrum",
     "blank_pha",
     "describe",

@@ -171,8 +171,8 @@ def _ends(values: np.ndarray[Any, Any]) -> float | list[float]:
 def _describe_rmf(path: str | Path, file: FitsFile, number: int | None) -> Description:
     rmf, heard = _heard(lambda: read_rmf(path))
     tables = matrix_tables(file, number)
-    sums = np.asarray(rmf.matrix.sum(axis=1)).ravel()
-    seen = np.diff(rmf.matrix.indptr) > 0
+    sums = rmf.row_sums()
+    seen = sums > 0 if rmf.tails else np.diff(rmf.matrix.indptr) > 0
     facts = {
         "matrices": len(tables),
         "telescope": oddities.said(tables[0], "TELESCOP"),
@@ -181,8 +181,8 @@ def _describe_rmf(path: str | Path, file: FitsFile, number: int | None) -> Descr
         "energy_bins": len(rmf.energy_edges) - 1,
         "channels": [int(rmf.channel[0]), int(rmf.channel[-1])],
         "channel_energies": [float(rmf.e_min.min()), float(rmf.e_max.max())],
-        "elements": int(rmf.matrix.nnz),
-        "filled": float(rmf.matrix.nnz / max(rmf.matrix.shape[0] * rmf.matrix.shape[1], 1)),
+        "elements": rmf.elements,
+        "filled": float(rmf.elements / max(rmf.matrix.shape[0] * rmf.matrix.shape[1], 1)),
         "includes_area": rmf.includes_area,
         "row_sums": [float(sums[seen].min()), float(sums[seen].max())] if seen.any() else None,
         "empty_rows": int(np.sum(~seen)),
@@ -201,9 +201,9 @@ def _resolution(rmf: RMF, seen: np.ndarray[Any, Any]) -> list[dict[str, float]]:
     found = []
     for energy in RESOLVED_AT:
         row = int(np.searchsorted(rmf.energy_edges, energy, side="right")) - 1
-        if 0 <= row < len(seen) and seen[row]:
-            begin, end = rmf.matrix.indptr[row], rmf.matrix.indptr[row + 1]
-            peak = int(rmf.matrix.indices[begin:end][np.argmax(rmf.matrix.data[begin:end])])
+        if 0 <= row < len(seen) and seen[row] and rmf.matrix.indptr[row] < rmf.matrix.indptr[row + 1]:
+            sharp = rmf.matrix[np.array([row])]
+            peak = int(sharp.indices[np.argmax(sharp.data)])
             width = abs(float(rmf.e_max[peak] - rmf.e_min[peak]))
             found.append({"energy": energy, "fwhm": row_fwhm(rmf, row) * width})
     return found

@@ -11,6 +11,7 @@ Source: OGIP Calibration Memo CAL/GEN/92-002 (George et al. 2007), section 3.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,21 @@ from scipy.sparse import csr_array
 
 from xrayflow.errors import XrayflowWarning
 from xrayflow.ogip.fits import LARGEST, Ragged, Table
+from xrayflow.ogip.packed import PackedMatrix
 from xrayflow.ogip.pha import FARTHEST
+from xrayflow.ogip.table import MOST_ELEMENTS
 
 PIECE = 1 << 20
 """Elements that are unpacked together."""
 
 
-def read_matrix(table: Table, channels: int) -> csr_array:
-    """Unpack the groups of all rows into a sparse matrix (energy, channel).
+def read_matrix(table: Table, channels: int, *, packed: bool = False) -> csr_array | PackedMatrix:
+    """The elements of all rows, unpacked from their groups into a sparse matrix (energy, channel).
 
     Args:
         table: Of the extension, with all its columns.
         channels: Of EBOUNDS; elements beyond the last are left out with a warning.
+        packed: Leave it packed, as one of more than `MOST_ELEMENTS` is anyway.
 
     Raises:
         FormatError: Groups and elements that contradict each other, or numbers that cannot be.
@@ -41,29 +45,66 @@ def read_matrix(table: Table, channels: int) -> csr_array:
     begin = begin - first
     if np.any(begin[count > 0] < 0):
         table.fail(f"F_CHAN begins below its first channel {first}", "write TLMIN of F_CHAN into the header")
-    elements = table.ragged("MATRIX", as_stored=True)
     used = np.zeros(table.rows, dtype=np.int64)
     np.add.at(used, group_row, count)
+    packed = packed or int(used.sum()) > MOST_ELEMENTS
+    elements = table.ragged("MATRIX", as_stored=True, in_place=packed)
     if np.any(used > elements.length):
         row = int(np.argmax(used > elements.length))
         table.fail(
             f"row {row + 1} has {elements.length[row]} elements, its groups cover {used[row]} channels", "get it again"
         )
+    if packed:
+        groups = np.bincount(group_row, minlength=table.rows)
+        first_group = np.cumsum(groups) - groups
+        found = PackedMatrix(elements.values, elements.start, used, first_group, groups, begin, count, channels)
+        _check_packed(table, found)
+        return found
     values = _pack(elements, used)
     matrix = _unpacked(table, values, used, begin, count, channels)
     if matrix.shape[1] > channels:
         lost = matrix[:, channels:]
-        if lost.nnz:
-            warnings.warn(
-                f"{table.where}: {lost.nnz} elements of up to {np.abs(lost.data).max():.2g} lie beyond the last channel"
-                " of EBOUNDS; they are left out",
-                XrayflowWarning,
-                stacklevel=4,
-            )
+        _say_lost(table, lost.nnz, float(np.abs(lost.data).max(initial=0.0)))
         matrix = matrix[:, :channels]
     if not matrix.has_canonical_format:  # groups that overlap, or out of order
         matrix.sum_duplicates()
     return matrix
+
+
+def _check_packed(table: Table, matrix: PackedMatrix) -> None:
+    """What `_unpacked` says of elements, of those that stay packed."""
+    wrong, negative, lost, largest = 0, 0, 0, 0.0
+    whole = replace(matrix, channels=int((matrix.begin + matrix.count).max(initial=0)))
+    for _, piece in whole.pieces():
+        wrong += int(np.sum(~(np.abs(piece.data) <= FARTHEST)))
+        negative += int(np.sum(piece.data < 0.0))
+        beyond = np.abs(piece.data[piece.indices >= matrix.channels])
+        lost, largest = lost + len(beyond), max(largest, float(beyond.max(initial=0.0)))
+    _say_wrong(table, wrong, negative)
+    _say_lost(table, lost, largest)
+
+
+def _say_wrong(table: Table, wrong: int, negative: int) -> None:
+    """Refuse elements that are no numbers, warn of negative ones."""
+    if wrong:
+        table.fail(f"{wrong} elements of MATRIX are not numbers", "rebuild the RMF")
+    if negative:
+        warnings.warn(
+            f"{table.where}: {negative} elements of MATRIX are negative, as no chance can be; they are kept",
+            XrayflowWarning,
+            stacklevel=6,
+        )
+
+
+def _say_lost(table: Table, lost: int, largest: float) -> None:
+    """Warn of elements beyond the last channel."""
+    if lost:
+        warnings.warn(
+            f"{table.where}: {lost} elements of up to {largest:.2g} lie beyond the last channel of EBOUNDS; they are "
+            "left out",
+            XrayflowWarning,
+            stacklevel=5,
+        )
 
 
 def _unpacked(
@@ -109,14 +150,7 @@ def _unpacked(
         data[at : at + until[-1]], index[at : at + until[-1]] = piece[some], column[some]
         at += int(until[-1])
     pointer[1:][np.searchsorted(row_end, len(values)) :] = at
-    if wrong:
-        table.fail(f"{wrong} elements of MATRIX are not numbers", "rebuild the RMF")
-    if negative:
-        warnings.warn(
-            f"{table.where}: {negative} elements of MATRIX are negative, as no chance can be; they are kept",
-            XrayflowWarning,
-            stacklevel=5,
-        )
+    _say_wrong(table, wrong, negative)
     return csr_array((data, index, small_index(pointer)), shape=(table.rows, max(channels, widest)))
 
 

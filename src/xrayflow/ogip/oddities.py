@@ -166,7 +166,8 @@ def _of_rmf(rmf: RMF, file: FitsFile, tables: Sequence[Table]) -> Iterator[Oddit
         yield Oddity(f"{len(tables)} matrices", f"parts of one: summed ({file.path.name}{{1}} takes one)")
     if rmf.includes_area:
         yield Oddity("the effective area is in the matrix", "no ARF is needed")
-    sums = np.asarray(rmf.matrix.sum(axis=1)).ravel()[np.diff(rmf.matrix.indptr) > 0]
+    sums = rmf.row_sums()
+    sums = sums[sums > 0] if rmf.tails else sums[np.diff(rmf.matrix.indptr) > 0]
     if not rmf.includes_area and sums.size and (sums.min() < 0.9 or sums.max() > 1.02):
         yield Oddity(
             f"rows sum to {sums.min():.3g} .. {sums.max():.3g}", "kept as they are: the chance that a photon is seen"

@@ -263,12 +263,11 @@ def _parts(rmf: RMF, rows: IntArray) -> list[IntArray]:
 
 def _widths(rmf: RMF, rows: IntArray) -> FloatArray:
     """`row_fwhm` of several rows at once, at least 1: no Python loop sees a row."""
-    begin = rmf.matrix.indptr[rows].astype(np.int64)
-    count = rmf.matrix.indptr[rows + 1] - begin
+    chosen = rmf.matrix[rows]
+    count = np.diff(chosen.indptr).astype(np.int64)
     start = np.cumsum(count) - count
-    place = np.arange(int(count.sum()))
-    take = place + np.repeat(begin - start, count)
-    value, column = rmf.matrix.data[take], rmf.matrix.indices[take].astype(np.int64)
+    value, column = chosen.data, chosen.indices.astype(np.int64)
+    place = np.arange(len(value))
     top = np.maximum.reduceat(value, start)
     peak = np.minimum.reduceat(np.where(value == np.repeat(top, count), place, len(place)), start)
     below = value < np.repeat(top, count) / 2

@@ -7,7 +7,9 @@ Rows that do not sum to 1 are kept as they are: the sum is the chance that a pho
 
 A matrix may be split into parts, one extension each (EXTVER 1, 2, ...): a sharp one on fine energy bins, and one of
 long tails on bins that are several of these together (XRISM). The response is their sum, on the edges of all of them:
-a row is the chance of any photon of its bin, so it holds for each piece of that bin, and nothing is interpolated.
+a row is the chance of any photon of its bin, so it holds for each piece of that bin, and nothing is interpolated. Where
+that sum is too large (on XRISM's fine energies the electron loss continuum has two billion elements) the parts on wider
+bins stay on these, as `Tail`s.
 Extensions that differ in detector or time are no parts but alternatives (Fermi's rsp2), of which `file{2}` takes one.
 
 Source: OGIP Calibration Memo CAL/GEN/92-002 (George et al. 2007; parts: 2020), sections 2.1 and 3, extensions MATRIX
@@ -31,9 +33,10 @@ from xrayflow.ogip.datasum import warn_of_damage
 from xrayflow.ogip.fits import LARGEST, MAX_BYTES, FitsFile, Table, split_choice
 from xrayflow.ogip.known import KnownFiles
 from xrayflow.ogip.matrix import read_matrix, small_index
+from xrayflow.ogip.packed import PackedMatrix
 from xrayflow.ogip.pha import MOST_CHANNELS
 
-Part = tuple[NDArray[np.float64], csr_array]
+Part = tuple[NDArray[np.float64], csr_array | PackedMatrix]
 """Energy edges [keV] and matrix of one extension."""
 
 MOST_ELEMENTS = MAX_BYTES // 24
@@ -47,6 +50,25 @@ MOST_SEEN = 1.01
 
 
 @dataclass(frozen=True, eq=False)
+class Tail:
+    """A part of a matrix on wider energy bins than the rest.
+
+    Args:
+        row: (energy,) which of its rows each energy bin of the whole lies in; -1 outside.
+        matrix: (row, channel).
+    """
+
+    row: NDArray[np.int64]
+    matrix: PackedMatrix
+
+    def of_rows(self) -> csr_array:
+        """(energy, row): 1 where an energy bin lies in a row."""
+        inside = np.flatnonzero(self.row >= 0)
+        shape = (len(self.row), self.matrix.shape[0])
+        return csr_array((np.ones(len(inside)), (inside, self.row[inside])), shape=shape)
+
+
+@dataclass(frozen=True, eq=False)
 class RMF:
     """A redistribution matrix and the nominal energies of its channels.
 
@@ -54,7 +76,7 @@ class RMF:
         path: The file.
         energy_edges: Increasing photon-energy edges [keV]; the lowest may be 0.
         matrix: Chance that a photon of an energy bin lands in a channel, shape (energy, channel); times the
-            effective area [cm^2] where `includes_area`.
+            effective area [cm^2] where `includes_area`. Without the `tails`, which most files have not.
         channel: Channel numbers of the columns, in the order of EBOUNDS.
         e_min: Lower nominal energy of each channel [keV].
         e_max: Upper nominal energy of each channel [keV].
@@ -62,11 +84,12 @@ class RMF:
         sha256: Of the file's bytes.
         year: In which the matrix was made, by its DATE; None where that says none.
         number: Which of the matrices of the file it is, from 1; None: all of them.
+        tails: Parts on wider energy bins, which are too large to be summed with the others.
     """
 
     path: Path
     energy_edges: NDArray[np.float64] = field(repr=False)
-    matrix: csr_array = field(repr=False)
+    matrix: csr_array | PackedMatrix = field(repr=False)
     channel: NDArray[np.int64] = field(repr=False)
     e_min: NDArray[np.float64] = field(repr=False)
     e_max: NDArray[np.float64] = field(repr=False)
@@ -74,6 +97,7 @@ class RMF:
     sha256: str
     year: int | None = None
     number: int | None = None
+    tails: tuple[Tail, ...] = field(default=(), repr=False)
 
     @property
     def key(self) -> str:
@@ -83,7 +107,30 @@ class RMF:
     @property
     def size(self) -> int:
         """Bytes in memory, roughly."""
-        return 12 * int(self.matrix.nnz)
+        return 12 * self.elements
+
+    @property
+    def elements(self) -> int:
+        """Of all parts."""
+        return int(self.matrix.nnz) + sum(tail.matrix.nnz for tail in self.tails)
+
+    def seen(self, photons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Photons of each energy bin -> what falls into each channel.
+
+        Args:
+            photons: (*batch, energy); times the area [cm^2] unless `includes_area`.
+        """
+        found = np.asarray(photons @ self.matrix)
+        for tail in self.tails:
+            found = found + np.asarray(photons @ tail.of_rows()) @ tail.matrix
+        return found
+
+    def row_sums(self) -> NDArray[np.float64]:
+        """(energy,) the chance that a photon is seen at all; times the area where `includes_area`."""
+        found = np.asarray(self.matrix.sum(axis=1)).ravel()
+        for tail in self.tails:
+            found = found + tail.of_rows() @ tail.matrix.sum(axis=1)
+        return found
 
 
 _KNOWN = KnownFiles[RMF]()
@@ -118,13 +165,15 @@ def _parsed(file: FitsFile, number: int | None) -> RMF:
     for table in (*tables, ebounds):
         warn_of_damage(table)
     channel, e_min, e_max = _channels(ebounds, tables[0])
-    parts = [_part(table, len(channel)) for table in tables]
-    edges, matrix = parts[0] if len(parts) == 1 else _sum(file.path, parts)
+    wide = _stay_packed(tables)
+    parts = [_part(table, len(channel), packed) for table, packed in zip(tables, wide, strict=True)]
+    edges, matrix, tails = (*parts[0], ()) if len(parts) == 1 else _sum(file.path, parts)
     includes_area = _includes_area(tables[0])
-    if len(parts) > 1 and not includes_area:
-        _check_sum(file.path, [part for _, part in parts], matrix)
     year = _year(tables[0].text("DATE"))
-    return RMF(file.path, edges, matrix, channel, e_min, e_max, includes_area, file.sha256, year, number)
+    rmf = RMF(file.path, edges, matrix, channel, e_min, e_max, includes_area, file.sha256, year, number, tails)
+    if len(parts) > 1 and not includes_area:
+        _check_sum(rmf, [part for _, part in parts])
+    return rmf
 
 
 def _year(date: str) -> int | None:
@@ -174,34 +223,51 @@ def _check_columns(table: Table) -> None:
         table.fail(f"{table.rows} energies", f"the limit is {MOST_CHANNELS}")
 
 
-def _part(table: Table, channels: int) -> Part:
+def _stay_packed(tables: Sequence[Table]) -> list[bool]:
+    """Which parts stay on their own energies: those on wider ones, where the sum on one grid is too large."""
+    finest = max(table.rows for table in tables)
+    held = sum(int(table.lengths("MATRIX").sum()) * finest / table.rows for table in tables)
+    return [len(tables) > 1 and held > MOST_ELEMENTS and table.rows < finest for table in tables]
+
+
+def _part(table: Table, channels: int, packed: bool) -> Part:
     """Edges and matrix of one extension, in the order of increasing energy."""
-    matrix = read_matrix(table, channels)
+    matrix = read_matrix(table, channels, packed=packed)
     edges, order = energy_edges(table, np.diff(matrix.indptr) > 0)
-    return edges, matrix if np.array_equal(order, np.arange(table.rows)) else matrix[order]
+    if np.array_equal(order, np.arange(table.rows)):
+        return edges, matrix
+    return edges, matrix.reordered(order) if isinstance(matrix, PackedMatrix) else matrix[order]
 
 
-def _sum(path: Path, parts: Sequence[Part]) -> Part:
+def _sum(path: Path, parts: Sequence[Part]) -> tuple[NDArray[np.float64], csr_array | PackedMatrix, tuple[Tail, ...]]:
     """The sum of all parts on the edges of all, which is exact; edges that differ in their last digits are one."""
     edges = max((own for own, _ in parts), key=len)
     for own, _ in parts:
         nearest = _nearest(edges, own)
         apart = np.abs(edges[nearest] - own) > np.minimum(tolerance(edges)[nearest], tolerance(own))
         edges = np.union1d(edges, own[apart])
-    rows = [np.searchsorted(_nearest(edges, own), np.arange(len(edges) - 1), side="right") - 1 for own, _ in parts]
-    inside = [(row >= 0) & (row < matrix.shape[0]) for row, (_, matrix) in zip(rows, parts, strict=True)]
-    held = [np.diff(matrix.indptr)[row[here]].sum() for row, here, (_, matrix) in zip(rows, inside, parts, strict=True)]
-    if sum(held) > MOST_ELEMENTS:
+    tails, sharp, held = [], [], 0
+    for own, matrix in parts:
+        row = np.searchsorted(_nearest(edges, own), np.arange(len(edges) - 1), side="right") - 1
+        row = np.where(row < matrix.shape[0], row, -1)
+        whole = np.array_equal(row, np.arange(matrix.shape[0]))
+        if isinstance(matrix, PackedMatrix) and not whole:
+            tails.append(Tail(row, matrix))
+        else:
+            sharp.append((row, matrix, whole))
+            held += int(np.diff(matrix.indptr)[row[row >= 0]].sum())
+    if len(sharp) == 1 and sharp[0][2]:
+        return edges, sharp[0][1], tuple(tails)
+    if held > MOST_ELEMENTS:
         raise FormatError(
-            f"{path}: its {len(parts)} matrices on one energy grid have {sum(held):.2g} elements, the limit is "
+            f"{path}: its {len(parts)} matrices on one energy grid have {held:.2g} elements, the limit is "
             f"{MOST_ELEMENTS:.2g}; make a response with fewer channels or energies, or choose one with "
             f"{path.name}{{1}} to {{{len(parts)}}}"
         )
     total = csr_array((len(edges) - 1, parts[0][1].shape[1]), dtype=np.float64)
-    for row, here, (_, matrix) in zip(rows, inside, parts, strict=True):
-        whole = len(row) == matrix.shape[0] and np.array_equal(row, np.arange(len(row)))
-        total = total + (matrix if whole else _take(matrix, row, here))
-    return edges, total
+    for row, matrix, whole in sharp:
+        total = total + (matrix if whole else _take(matrix, row, row >= 0))
+    return edges, total, tuple(tails)
 
 
 def _nearest(edges: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -218,9 +284,9 @@ def _take(matrix: csr_array, row: NDArray[np.int64], inside: NDArray[np.bool_]) 
     return chosen @ matrix
 
 
-def _check_sum(path: Path, parts: Sequence[csr_array], total: csr_array) -> None:
+def _check_sum(rmf: RMF, parts: Sequence[csr_array | PackedMatrix]) -> None:
     """Warn of a sum that sees more photons than come in, though none of its parts does: one may be a copy."""
-    seen = float(total.sum(axis=1).max())
+    path, seen = rmf.path, float(rmf.row_sums().max())
     if seen > MOST_SEEN and all(float(part.sum(axis=1).max()) <= MOST_SEEN for part in parts):
         warnings.warn(
             f"{path}: its {len(parts)} matrices sum to {seen:.3g} of the photons; if they are no parts of one, choose "

@@ -24,7 +24,11 @@ LARGEST = 1 << 31
 """No channel number, count of channels or flag is larger."""
 
 MOST_ELEMENTS = 44_000_000
-"""Of one column: 356 MB in double precision. XRISM's largest matrix that fits into a gigabyte has fewer."""
+"""Of one column in double precision: 356 MB."""
+
+MOST_STORED = 4 * MOST_ELEMENTS
+"""Of one column of floating numbers that stay as stored: 704 MB in single precision. The electron loss continuum of
+XRISM's Resolve has 112 million."""
 
 MOST_ROWS = 1 << 22
 """Rows of one table."""
@@ -249,20 +253,23 @@ class Table:
         except ValueError as error:
             self.fail(f"damaged header ({error!s:.160})", "get the file again")
 
-    def ragged(self, name: str, *, as_stored: bool = False) -> Ragged:
+    def ragged(self, name: str, *, as_stored: bool = False, in_place: bool = False) -> Ragged:
         """A column that is scalar, fixed or variable, all seen as rows of different lengths.
 
         Args:
             name: Of the column.
             as_stored: Floating numbers that nothing scales stay in the file's precision and byte order.
+            in_place: So they do, and where the heap lets them they stay where they are: `values` holds other numbers
+                between those of the rows.
 
         Raises:
             FormatError: The column is absent, too large, or a row points outside the file's heap.
         """
         column = self.columns.get(name)
         if column is None or not column.element:
-            if column is not None and as_stored:
-                fixed = self._scaled(name, self._raw(name, column.kind), as_stored=True)
+            if column is not None and (as_stored or in_place):
+                most = MOST_STORED if column.kind in "ED" else MOST_ELEMENTS
+                fixed = self._scaled(name, self._raw(name, column.kind, most), as_stored=True)
             else:
                 fixed = self.column(name)
             width = fixed.size // max(self.rows, 1)
@@ -280,8 +287,14 @@ class Table:
         if not np.all(inside) or np.any((offset + length * element.itemsize > len(heap)) & (length > 0)):
             self.fail(f"column {name} points outside the file's heap of {len(heap)} bytes", "get the file again")
         total = int(length.sum())
-        if total > MOST_ELEMENTS or total * element.itemsize > max(MOST_SHARED * len(heap), 16 << 20):
+        most = MOST_STORED if (as_stored or in_place) and element.kind == "f" else MOST_ELEMENTS
+        if total > most or total * element.itemsize > max(MOST_SHARED * len(heap), 16 << 20):
             self.fail(f"column {name} has {total} elements in a heap of {len(heap)} bytes", "give a smaller file")
+        if in_place and (shared := np.unique(offset[length > 0] % element.itemsize)).size == 1:
+            first = int(shared[0])
+            whole = np.frombuffer(heap, element, (len(heap) - first) // element.itemsize, first)
+            if (raw := self._scaled(name, whole[:0], as_stored=True)).dtype == whole.dtype:
+                return Ragged(whole, np.where(length > 0, offset - first, 0) // raw.itemsize, length)
         # a view per row (thousands), not per element (millions): heaps interleave columns of different alignment
         pieces = [
             np.frombuffer(heap, element, count, start)
@@ -289,7 +302,7 @@ class Table:
             if count
         ]
         values = np.concatenate(pieces) if pieces else np.empty(0, element)
-        return Ragged(self._scaled(name, values, as_stored=as_stored), np.cumsum(length) - length, length)
+        return Ragged(self._scaled(name, values, as_stored=as_stored or in_place), np.cumsum(length) - length, length)
 
     def _descriptors(self, column: Column) -> NDArray[Any]:
         """(row, 2) number of elements and first byte in the heap."""
@@ -302,13 +315,13 @@ class Table:
         column = self.columns[name]
         return (column.element or column.kind) == "E"
 
-    def _raw(self, name: str, kind: str) -> NDArray[Any]:
-        """The stored numbers of a column of fixed width."""
-        column = self.columns[name]
+    def _raw(self, name: str, kind: str, most: int | None = None) -> NDArray[Any]:
+        """The stored numbers of a column of fixed width, `MOST_ELEMENTS` at most unless `most` says otherwise."""
+        column, most = self.columns[name], MOST_ELEMENTS if most is None else most
         if kind not in _ELEMENT:
             self.fail(f"column {name} of format {column.form} holds no numbers", "give a numeric column")
-        if self.rows * column.repeat > MOST_ELEMENTS:
-            self.fail(f"column {name} has {self.rows * column.repeat} elements", f"the limit is {MOST_ELEMENTS}")
+        if self.rows * column.repeat > most:
+            self.fail(f"column {name} has {self.rows * column.repeat} elements", f"the limit is {most}")
         found = self._view(column, _ELEMENT[kind], column.repeat)
         return found[:, 0] if column.repeat == 1 else found
 

@@ -24,6 +24,7 @@ from xrayflow.errors import FormatError
 from xrayflow.files import write_file
 from xrayflow.ogip.arf import ARF
 from xrayflow.ogip.header import BLOCK, CARD
+from xrayflow.ogip.packed import PackedMatrix
 from xrayflow.ogip.rmf import RMF
 
 LONGEST = 68
@@ -62,6 +63,8 @@ def write_rmf(path: str | Path, rmf: RMF, telescope: str = "UNKNOWN", instrument
         FileError: The file cannot be written.
     """
     path = Path(path)
+    if rmf.tails or isinstance(rmf.matrix, PackedMatrix):
+        raise FormatError(f"{path}[MATRIX]: {rmf.elements} elements are too many for one file; write fewer energies")
     matrix = csr_array(rmf.matrix)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
