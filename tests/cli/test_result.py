@@ -295,6 +295,10 @@ def test_another_exposure_is_foretold(run: Run, result: Path) -> None:
     told = json.loads(ran.out)
     assert (told["spectra"], told["exposure"]) == (2, 800.0)
     assert [row["name"] for row in told["parameters"]] == ["TBabs.nH", "powerlaw.PhoIndex", "powerlaw.norm"]
+    curved = run("forecast", result, "--exposure", "800", "--fisher", "--json")
+    assert (curved.code, curved.err) == (0, "")
+    assert [row["name"] for row in json.loads(curved.out)["parameters"]] == [row["name"] for row in told["parameters"]]
+    assert "by Fisher's information" in run("forecast", result, "--exposure", "800", "--fisher").out
     refused(run("forecast", result), 2, "say what will be different")
     for wrong in ("0", "-5", "nan"):
         refused(run("forecast", result, "--exposure", wrong), 2, "is no time above 0")

@@ -155,6 +155,7 @@ Refit = Annotated[
 PlannedSpectra = Annotated[
     int, option("--spectra", metavar="N", min=2, max=500, help="That are simulated and answered.", panel=ANSWER)
 ]
+Fisher = Annotated[bool, option("--fisher", help="By the curvature of the posterior, in a second.", panel=ANSWER)]
 Hardness = Annotated[
     list[str] | None, option(metavar="HARD/SOFT", help="Ratio of energy fluxes, as 4-10/2-4.", panel=ANSWER)
 ]

@@ -183,6 +183,7 @@ def forecast(
     background: options.Background = None,
     energies: options.Energies = None,
     spectra: answer_options.PlannedSpectra = 8,
+    fisher: answer_options.Fisher = False,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
@@ -193,16 +194,21 @@ def forecast(
         raise typer.BadParameter("say what will be different: --exposure SECONDS, or --rmf and --arf of an instrument")
     options.check_exposure(exposure)
     with answering(debug):
-        from xrayflow.products import Plan, forecast_table, load_result
+        from xrayflow.products import Plan, fisher_forecast, fisher_table, forecast_table, load_result
         from xrayflow.products import forecast as foretold
 
-        plan = Plan(exposure, rmf, arf, background, ranges, spectra, seed)
-        with show_progress() as progress:
-            found = foretold(load_result(folder), plan, progress)
-        if as_json:
-            print_document({"result": str(folder), **found.report()})
+        plan, answer = Plan(exposure, rmf, arf, background, ranges, spectra, seed), load_result(folder)
+        if fisher:
+            curved = fisher_forecast(answer, plan)
+            told, shown = curved.report(), fisher_table(curved)
         else:
-            print_rich(forecast_table(found))
+            with show_progress() as progress:
+                found = foretold(answer, plan, progress)
+            told, shown = found.report(), forecast_table(found)
+        if as_json:
+            print_document({"result": str(folder), **told})
+        else:
+            print_rich(shown)
 
 
 def table(

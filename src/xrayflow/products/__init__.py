@@ -5,6 +5,7 @@ from xrayflow.products.comparison import Compared, compare, comparison_lines
 from xrayflow.products.derived import Asked, Measured, Quantity, parse_band, parse_ratio, quantities
 from xrayflow.products.derived_table import quantity_table
 from xrayflow.products.display import Display, PlotAxis, Residuals
+from xrayflow.products.fisher import FisherForecast, fisher_forecast, fisher_table
 from xrayflow.products.forecasting import Forecast, Plan, forecast, forecast_table
 from xrayflow.products.levels import central, level_lines
 from xrayflow.products.microscope import look_closely, microscope_table
@@ -23,6 +24,7 @@ __all__ = [
     "Axis",
     "Compared",
     "Display",
+    "FisherForecast",
     "Forecast",
     "Measured",
     "Plan",
@@ -35,6 +37,8 @@ __all__ = [
     "comparison_lines",
     "data_tree",
     "draws_table",
+    "fisher_forecast",
+    "fisher_table",
     "forecast",
     "forecast_table",
     "intervals",

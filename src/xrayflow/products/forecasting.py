@@ -126,21 +126,9 @@ def forecast(posterior: Posterior, plan: Plan, progress: Callable[[str, float], 
             spectrum has an answer.
         FileError: A file cannot be read.
     """
-    if len(posterior.data) > 1 and (plan.rmf or plan.arf or plan.background):
-        raise DataError(
-            f"an answer of {len(posterior.data)} data sets: --rmf, --arf and --background do not say of which; give "
-            "--exposure and --energies alone"
-        )
-    if plan.exposure is not None and not plan.exposure > 0:
-        raise DataError(f"exposure {plan.exposure:g} s: give a time above 0")
     names, exposure = posterior.model.names, plan.exposure or posterior.data[0].exposure
     truths = posterior.resample(plan.spectra, plan.seed)[:, : len(names)]
-    detectors = [_detector(posterior, data, plan) for data in posterior.data]
-    faked = [_faked(posterior, detectors, theta, exposure, plan.seed, number) for number, theta in enumerate(truths)]
-    setups = [
-        _setup(posterior, believed, data.energies if plan.energies is None else plan.energies)
-        for data, (_, believed) in zip(posterior.data, detectors, strict=True)
-    ]
+    faked, setups = planned(posterior, plan, truths)
     if len(setups) == 1:
         together = [one for (one,) in faked]
         answers = infer_batch(together, setups[0], "none", seed=plan.seed, progress=progress, on_error="row")
@@ -162,6 +150,37 @@ def forecast(posterior: Posterior, plan: Plan, progress: Callable[[str, float], 
         verdicts=tuple(one.verdict for one, _ in kept),
         failed=failed,
     )
+
+
+def planned(posterior: Posterior, plan: Plan, truths: FloatArray) -> tuple[list[list[Observation]], list[FitSetup]]:
+    """Simulated spectra of another observation, and what is asked of them.
+
+    Args:
+        posterior: What is known now.
+        plan: The observation.
+        truths: (spectrum, parameter) what each is simulated with.
+
+    Returns:
+        A spectrum of each data set for each truth, and the setup of each data set.
+
+    Raises:
+        DataError, FileError: As `forecast`.
+    """
+    if len(posterior.data) > 1 and (plan.rmf or plan.arf or plan.background):
+        raise DataError(
+            f"an answer of {len(posterior.data)} data sets: --rmf, --arf and --background do not say of which; give "
+            "--exposure and --energies alone"
+        )
+    if plan.exposure is not None and not plan.exposure > 0:
+        raise DataError(f"exposure {plan.exposure:g} s: give a time above 0")
+    exposure = plan.exposure or posterior.data[0].exposure
+    detectors = [_detector(posterior, data, plan) for data in posterior.data]
+    faked = [_faked(posterior, detectors, theta, exposure, plan.seed, number) for number, theta in enumerate(truths)]
+    setups = [
+        _setup(posterior, believed, data.energies if plan.energies is None else plan.energies)
+        for data, (_, believed) in zip(posterior.data, detectors, strict=True)
+    ]
+    return faked, setups
 
 
 def _faked(
