@@ -59,16 +59,28 @@ def opened(driver: webdriver.Chrome, page: Path) -> dict[str, Any]:
 
 
 def pressed(driver: webdriver.Chrome, page: Path) -> dict[str, str]:
-    """What is shown below the spectrum after each of its buttons."""
+    """What is shown after each of the spectrum's buttons: residuals, scale of y and axes."""
     driver.get(page.as_uri())
     found = {}
-    for place in range(5):
-        button = driver.find_elements(By.CSS_SELECTOR, "#spectrum .updatemenu-button")[place]
+    below, above = "#spectrum .updatemenu-button", ".axes button"
+    # the axes last: what was chosen below has to stay
+    for which, place in [
+        (below, 0),
+        (below, 1),
+        (below, 2),
+        (below, 3),
+        (below, 4),
+        (above, 1),
+        (above, 2),
+        (above, 0),
+    ]:
+        button = driver.find_elements(By.CSS_SELECTOR, which)[place]
         webdriver.ActionChains(driver).move_to_element(button).click().perform()
-        time.sleep(0.3)
+        time.sleep(0.5)
         seen = "g.data.filter(t => t.yaxis === 'y2' && t.visible === true).map(t => t.name)"
-        words = f"var g = document.getElementById('spectrum'); return {seen}.concat([g.layout.yaxis.type]).join(', ')"
-        label = driver.find_elements(By.CSS_SELECTOR, "#spectrum .updatemenu-button")[place].text
+        rest = "[g.layout.yaxis.type, g.layout.xaxis.title.text, g.layout.yaxis2.title.text]"
+        words = f"var g = document.getElementById('spectrum'); return {seen}.concat({rest}).join(', ')"
+        label = driver.find_elements(By.CSS_SELECTOR, which)[place].text
         found[label] = driver.execute_script(words)
     return found
 
@@ -106,6 +118,10 @@ def main() -> None:
             time.sleep(1.0)
             if asked.picture is not None:
                 driver.save_screenshot(str(asked.picture))
+                for place, name in ((1, "angstrom"), (2, "channels")):
+                    driver.find_elements(By.CSS_SELECTOR, ".axes button")[place].click()
+                    time.sleep(1.0)
+                    driver.save_screenshot(str(asked.picture.with_stem(f"{asked.picture.stem}-{name}")))
         finally:
             driver.quit()
     result = {**provenance(__file__), "model": posterior.model.text, **told}

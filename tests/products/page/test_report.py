@@ -86,7 +86,7 @@ def test_the_browser_may_run_these_scripts_alone(corner: bytes) -> None:
     assert "newPlot" in scripts[1]
     # plotly offers to send the data to a server unless its buttons are named one by one
     assert "modeBarButtons:" in scripts[1]
-    assert {trace["name"] for trace in json.loads(data)["data"]} >= {"data", "model, median", "delchi", "ratio"}
+    assert {trace["name"] for trace in json.loads(data)[0]["data"]} >= {"data", "model, median", "delchi", "ratio"}
 
 
 def test_what_a_file_says_of_itself_stays_words(corner: bytes) -> None:

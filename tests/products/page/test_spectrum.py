@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose
 
 from answer_zoo import toy_posterior
 from xrayflow.inference import Posterior
-from xrayflow.products.display import Residuals, shown_bins
-from xrayflow.products.page.spectrum import spectrum_plot
+from xrayflow.products.display import KEV_ANGSTROM, Display, PlotAxis, Residuals, shown_bins
+from xrayflow.products.page.spectrum import spectrum_plot, spectrum_plots
 
 
 def gapped() -> Posterior:
@@ -97,3 +97,29 @@ def test_a_spectrum_of_hardly_any_counts_is_plain_json(exposure: float) -> None:
     low, high = plot["layout"]["yaxis"]["range"]
     assert np.isfinite([low, high]).all()
     assert low < high
+
+
+@pytest.mark.parametrize("axis", list(PlotAxis))
+def test_each_axis_shows_the_numbers_of_its_figure(axis: PlotAxis) -> None:
+    posterior = gapped()
+    shown, plot = shown_bins(posterior, Display(axis)), spectrum_plot(posterior, axis)
+    found = {trace["name"]: trace for trace in plot["data"]}
+    assert_allclose(found["data"]["x"], shown.middle, rtol=1e-5)
+    assert_allclose(found["data"]["y"], shown.density(shown.counts), rtol=1e-5)
+    across = plot["layout"]["xaxis"]
+    assert across["title"]["text"] == axis.label
+    assert plot["layout"]["yaxis"]["title"]["text"].endswith(axis.unit)
+    low, high = across["range"] if across["type"] == "linear" else (10.0**end for end in across["range"])
+    assert low < shown.lo[0] < shown.hi[-1] < high
+    spans = [(one["x0"], one["x1"]) for one in plot["layout"]["shapes"][1:]]
+    worst = {
+        PlotAxis.keV: [(2.0, 2.5)],
+        PlotAxis.angstrom: [(KEV_ANGSTROM / 2.5, KEV_ANGSTROM / 2.0)],
+        PlotAxis.channel: [],
+    }
+    assert spans == worst[axis]
+    assert sum(axis.unit in one["label"] for one in plot["layout"]["updatemenus"][0]["buttons"]) == 1
+
+
+def test_the_axes_are_all_there_and_energies_come_first() -> None:
+    assert [one["label"] for one in spectrum_plots(gapped())] == ["keV", "Å", "channels"]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from xrayflow.inference import Posterior
 from xrayflow.products.figures import smaller
 from xrayflow.products.page.content import content
-from xrayflow.products.page.spectrum import spectrum_plot
+from xrayflow.products.page.spectrum import spectrum_plots
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -51,7 +51,7 @@ def report_page(posterior: Posterior, corner: bytes) -> bytes:
         plotly=plotly,
         script=script,
         hashes=[_hash(one) for one in (plotly, script)],
-        spectrum=_json(spectrum_plot(posterior)),
+        spectrum=_json(spectrum_plots(posterior)),
         corner=base64.b64encode(corner if len(corner) < LARGE else smaller(corner, MOST_PIXELS)).decode(),
     ).encode()
 

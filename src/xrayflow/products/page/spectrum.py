@@ -1,4 +1,4 @@
-"""The spectrum of an answer for plotly: what the figure shows, to be zoomed, with residuals to choose from."""
+"""The spectrum of an answer for plotly: what the figure shows, to be zoomed, with axis and residuals to choose from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrayflow.inference import Posterior
-from xrayflow.products.display import Residuals, Shown, shown_bins, steps
+from xrayflow.products.display import KEV_ANGSTROM, Display, PlotAxis, Residuals, Shown, shown_bins, steps
 from xrayflow.products.figures import BACKGROUND, COMPONENT_STYLES, INK, MODEL, WORST
 
 FloatArray = NDArray[np.float64]
@@ -23,13 +23,27 @@ FEWEST_DECADES = 1e-4
 """Of the highest point: as far down as the axis goes at first."""
 
 
-def spectrum_plot(posterior: Posterior) -> dict[str, Any]:
-    """Data and layout of the plot, as plotly's JSON.
+BUTTONS = {PlotAxis.keV: "keV", PlotAxis.angstrom: "Å", PlotAxis.channel: "channels"}
+"""What the buttons of the axes say."""
+
+
+def spectrum_plots(posterior: Posterior) -> list[dict[str, Any]]:
+    """The plot on each axis, energies first, with what its button says.
 
     Args:
         posterior: The answer.
     """
-    shown = shown_bins(posterior)
+    return [{"label": BUTTONS[axis], **spectrum_plot(posterior, axis)} for axis in PlotAxis]
+
+
+def spectrum_plot(posterior: Posterior, axis: PlotAxis = PlotAxis.keV) -> dict[str, Any]:
+    """Data and layout of the plot, as plotly's JSON.
+
+    Args:
+        posterior: The answer.
+        axis: Of energy, wavelength or bins.
+    """
+    shown = shown_bins(posterior, Display(axis))
     above = [*_bands(shown), *_lines(shown), _points(shown)]
     left = [_residuals(shown, kind) for kind in Residuals]
     return {"data": [*above, *left], "layout": _layout(posterior, shown, len(above))}
@@ -116,7 +130,6 @@ def _residuals(shown: Shown, kind: Residuals) -> dict[str, Any]:
 def _layout(posterior: Posterior, shown: Shown, above: int) -> dict[str, Any]:
     """Axes, the choice of residuals, and where the data leave the model."""
     axis = shown.display.axis
-    lo, hi = max(float(shown.lo[0]), 1e-3 * float(shown.hi[0])), float(shown.hi[-1])
     density = shown.density(np.maximum(shown.counts, shown.total[2]))
     seen = density[density > 0]
     top = float(seen.max(initial=1e-300))
@@ -127,7 +140,11 @@ def _layout(posterior: Posterior, shown: Shown, above: int) -> dict[str, Any]:
             "method": "update",
             "args": [
                 {"visible": [True] * above + [one is kind for one in Residuals]},
-                {"yaxis2.title.text": kind.label(axis), "shapes": _shapes(posterior, kind), "yaxis2.autorange": True},
+                {
+                    "yaxis2.title.text": kind.label(axis),
+                    "shapes": _shapes(posterior, kind, axis),
+                    "yaxis2.autorange": True,
+                },
             ],
         }
         for kind in Residuals
@@ -138,17 +155,27 @@ def _layout(posterior: Posterior, shown: Shown, above: int) -> dict[str, Any]:
         "hovermode": "closest",
         "plot_bgcolor": "white",
         "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
-        "xaxis": _axis(title={"text": axis.label}, type="log", range=[math.log10(lo) - 0.02, math.log10(hi) + 0.02])
+        "xaxis": _axis(title={"text": axis.label}, **_across(shown))
         | {"anchor": "y2", "tickformat": "~g", "mirror": "all"},  # around both panels
         "yaxis": _axis(title={"text": f"counts / s / {axis.unit}"}, type="log", domain=[0.34, 1.0])
         | {"range": [math.log10(bottom), math.log10(2.0 * top)], "exponentformat": "power"},
         "yaxis2": _axis(title={"text": Residuals.delchi.label(axis)}, domain=[0.0, 0.3], zeroline=False),
-        "shapes": _shapes(posterior, Residuals.delchi),
+        "shapes": _shapes(posterior, Residuals.delchi, axis),
         "updatemenus": [
             {"type": "buttons", "buttons": buttons} | _below(0.0, "left"),
             {"type": "buttons", "buttons": [_scale("log"), _scale("linear")]} | _below(1.0, "right"),
         ],
     }
+
+
+def _across(shown: Shown) -> dict[str, Any]:
+    """Scale and range of the axis that is asked for."""
+    lo, hi = float(shown.lo[0]), float(shown.hi[-1])
+    if shown.display.axis is PlotAxis.channel:
+        pad = 0.02 * (hi - lo)
+        return {"type": "linear", "range": [lo - pad, hi + pad]}
+    lo = max(lo, 1e-3 * float(shown.hi[0]))
+    return {"type": "log", "range": [math.log10(lo) - 0.02, math.log10(hi) + 0.02]}
 
 
 def _below(x: float, anchor: str) -> dict[str, Any]:
@@ -165,15 +192,18 @@ def _axis(**more: Any) -> dict[str, Any]:
     return plain | more
 
 
-def _shapes(posterior: Posterior, kind: Residuals) -> list[dict[str, Any]]:
-    """The level of a perfect model, and the energies where the data leave it."""
+def _shapes(posterior: Posterior, kind: Residuals, axis: PlotAxis) -> list[dict[str, Any]]:
+    """The level of a perfect model, and the energies where the data leave it, which are no range of bins."""
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y2", "y0": kind.level, "y1": kind.level}
+    worst = [] if axis is PlotAxis.channel else list(posterior.fit.worst_energies)
+    if axis is PlotAxis.angstrom:
+        worst = [(KEV_ANGSTROM / hi, KEV_ANGSTROM / lo) for lo, hi in worst]
     spans = [
         {
             "type": "rect", "xref": "x", "x0": lo, "x1": hi, "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
             "fillcolor": WORST, "opacity": 0.2, "line": {"width": 0},
         }
-        for lo, hi in posterior.fit.worst_energies
+        for lo, hi in worst
     ]  # fmt: skip
     return [line | {"line": {"color": MODEL, "width": 1.5}}, *spans]
 
