@@ -378,3 +378,48 @@ def test_the_header_may_choose_the_row_of_its_background(tmp_path: Path) -> None
     background = read_observation(pha).background
     assert background is not None
     assert background.counts.tolist() == (CHANNEL * 2).tolist()
+
+
+def test_files_as_those_of_the_follow_up_telescope_of_einstein_probe_are_read(tmp_path: Path) -> None:
+    """1024 channels from 0, an image before the spectrum, no RESPFILE, an ARF without EXTNAME.
+
+    Source: what public code around FXTDAS writes into the files (no public file was at hand).
+    """
+    energies, channels, stem = (
+        np.linspace(0.1, 12.1, 241),
+        np.linspace(0.0, 12.0, 1025),
+        "fxt_a_00000000001_ff_01_po_src",
+    )
+    rmf, arf = (
+        write_rmf(tmp_path / f"{stem}.rmf", energy_edges=energies, channel_edges=channels, groups="variable"),
+        write_arf(tmp_path / f"{stem}.arf", energy_edges=energies),
+    )
+    said = {"TELESCOP": "EP", "INSTRUME": "FXT", "DETNAM": "FXTA", "FILTER": "01", "HDUVERS1": "1.5.1"}
+    for path, table in ((rmf, "MATRIX"), (arf, "SPECRESP")):
+        for keyword, value in said.items():
+            fits.setval(path, keyword, value=value, extname=table)
+    fits.setval(rmf, "TLMAX4", value=1023, extname="MATRIX")
+    fits.delval(arf, "EXTNAME", ext=1)
+    counts = np.random.default_rng(0).poisson(3.0, 1024)
+    spectrum = fits.BinTableHDU.from_columns(
+        [fits.Column("CHANNEL", "J", array=np.arange(1024)), fits.Column("COUNTS", "J", array=counts)], name="SPECTRUM"
+    )
+    keywords = {
+        "DATAMODE": "FF",
+        "CHANTYPE": "PI",
+        "DETCHANS": 1024,
+        "EXPOSURE": 600.0,
+        "BACKSCAL": 1e-3,
+        "POISSERR": True,
+    }
+    spectrum.header.update(said | keywords | {"DSTYP1": "GRADE", "DSVAL1": "G0:12"})
+    times = fits.BinTableHDU.from_columns(
+        [fits.Column(name, "D", array=[value]) for name, value in (("START", 0.0), ("STOP", 600.0))], name="GTI"
+    )
+    pha = tmp_path / f"{stem}.pi"
+    fits.HDUList([fits.PrimaryHDU(np.zeros((8, 8), dtype=np.float32)), spectrum, times]).writeto(pha)
+    with pytest.warns(XrayflowWarning, match=r"no RESPFILE|no ANCRFILE|beside it"):
+        found = read_observation(pha)
+    assert (found.pha.telescope, found.pha.instrument) == ("EP", "FXT")
+    assert np.array_equal(found.channel_row, np.arange(1024))
+    assert np.array_equal(found.bin(ALL).counts, counts)
