@@ -509,3 +509,11 @@ def test_a_signalling_nan_is_no_number_and_no_warning(tmp_path: Path, elements: 
     path.write_bytes(whole.replace(value, b"\x7f\xa0\x00\x01"))
     with pytest.raises(FormatError, match="elements of MATRIX are not numbers"):
         read_rmf(path)
+
+
+@pytest.mark.parametrize("zero", [10**6, 2**31 - 1000, 2**31 - 125])
+def test_channels_beyond_all_numbers_are_left_out_aloud(tmp_path: Path, zero: int) -> None:
+    path = write_rmf(tmp_path / "a.rmf")
+    fits.setval(path, "TZERO4", value=zero, extname="MATRIX")
+    with pytest.warns(XrayflowWarning, match="lie beyond the last channel of EBOUNDS; they are left out"):
+        assert read_rmf(path).matrix.nnz == 0

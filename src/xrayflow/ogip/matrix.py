@@ -129,26 +129,31 @@ def _unpacked(
     filled = int(np.count_nonzero(values))
     data, index = np.empty(filled), np.empty(filled, dtype=np.int32)
     row_end, group_end = np.cumsum(used), np.cumsum(count)
+    kind = np.int32 if int((begin + count).max(initial=0)) < LARGEST else np.int64
     pointer = np.zeros(table.rows + 1, dtype=np.int64)
     at, wrong, widest, negative = 0, 0, 0, 0
     for first in range(0, len(values), PIECE):
         last = min(first + PIECE, len(values))
         with np.errstate(invalid="ignore"):  # a signalling NaN; counted below
             piece = values[first:last].astype(np.float64)
-        some = piece != 0.0
         earliest, latest = np.searchsorted(group_end, [first, last - 1], side="right")
         groups = slice(earliest, latest + 1)
         inside = np.minimum(group_end[groups], last) - np.maximum(group_end[groups] - count[groups], first)
         place = begin[groups] - (group_end[groups] - count[groups])
-        column = np.arange(first, last) + np.repeat(place, inside)
-        wrong += int(np.sum(~(np.abs(piece) <= FARTHEST)))
-        negative += int(np.sum(piece < 0.0))
-        widest = max(widest, int(column[some].max(initial=-1)) + 1)
-        until = np.cumsum(some)
+        column = np.arange(first, last, dtype=kind) + np.repeat(place.astype(kind), inside)
+        if not (0.0 <= piece.min() <= piece.max() <= FARTHEST):
+            wrong += int(np.sum(~(np.abs(piece) <= FARTHEST)))
+            negative += int(np.sum(piece < 0.0))
         ends = slice(*np.searchsorted(row_end, [first, last], side="right"))
-        pointer[1:][ends] = at + np.append(0, until)[row_end[ends] - first]
-        data[at : at + until[-1]], index[at : at + until[-1]] = piece[some], column[some]
-        at += int(until[-1])
+        some = piece != 0.0
+        if some.all():
+            pointer[1:][ends] = at + row_end[ends] - first
+        else:
+            pointer[1:][ends] = at + np.append(0, np.cumsum(some))[row_end[ends] - first]
+            piece, column = piece[some], column[some]
+        widest = max(widest, int(column.max(initial=-1)) + 1)
+        data[at : at + len(piece)], index[at : at + len(piece)] = piece, column
+        at += len(piece)
     pointer[1:][np.searchsorted(row_end, len(values)) :] = at
     _say_wrong(table, wrong, negative)
     return csr_array((data, index, small_index(pointer)), shape=(table.rows, max(channels, widest)))

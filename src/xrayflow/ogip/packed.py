@@ -64,16 +64,20 @@ class PackedMatrix:
 
     def __getitem__(self, rows: IntArray) -> csr_array:
         """Some rows, unpacked."""
-        at, number = _ranges(self.start[rows], self.length[rows]), self.length[rows]
-        group, in_row = _ranges(self.first_group[rows], self.groups[rows]), self.groups[rows]
-        data, index = self.values[at].astype(np.float64), _ranges(self.begin[group], self.count[group])
-        row = np.repeat(np.arange(len(rows)), number)
+        start, length = self.start[rows], self.length[rows]
+        group = _ranges(self.first_group[rows], self.groups[rows])
+        if np.array_equal(start[1:], start[:-1] + length[:-1]):
+            stored = self.values[start[0] : start[-1] + length[-1]] if len(rows) else self.values[:0]
+        else:
+            stored = self.values[_ranges(start, length)]
+        data, index = stored.astype(np.float64), _ranges(self.begin[group], self.count[group])
+        pointer = np.concatenate([[0], np.cumsum(length)])
         inside = (index < self.channels) & (data != 0.0)
         if not inside.all():
-            data, index, row = data[inside], index[inside], row[inside]
-        pointer = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(rows)))])
+            pointer = np.concatenate([[0], np.cumsum(inside)])[pointer]
+            data, index = data[inside], index[inside]
         found = csr_array((data, index.astype(np.int32), pointer.astype(np.int32)), shape=(len(rows), self.channels))
-        if np.any(in_row > 1):  # groups that overlap, or out of order
+        if np.any(self.groups[rows] > 1):  # groups that overlap, or out of order
             found.sum_duplicates()
         return found
 

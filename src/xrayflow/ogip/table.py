@@ -295,13 +295,7 @@ class Table:
             whole = np.frombuffer(heap, element, (len(heap) - first) // element.itemsize, first)
             if (raw := self._scaled(name, whole[:0], as_stored=True)).dtype == whole.dtype:
                 return Ragged(whole, np.where(length > 0, offset - first, 0) // raw.itemsize, length)
-        # a view per row (thousands), not per element (millions): heaps interleave columns of different alignment
-        pieces = [
-            np.frombuffer(heap, element, count, start)
-            for count, start in zip(length.tolist(), offset.tolist(), strict=True)
-            if count
-        ]
-        values = np.concatenate(pieces) if pieces else np.empty(0, element)
+        values = _joined(heap, element, length[length > 0], offset[length > 0])
         return Ragged(self._scaled(name, values, as_stored=as_stored or in_place), np.cumsum(length) - length, length)
 
     def _descriptors(self, column: Column) -> NDArray[Any]:
@@ -350,6 +344,17 @@ class Table:
             if zero:
                 values = values + (int(zero) if plain else zero)
         return values
+
+
+def _joined(
+    heap: memoryview, element: np.dtype[Any], length: NDArray[np.int64], offset: NDArray[np.int64]
+) -> NDArray[Any]:
+    """The elements of rows that are not empty, one after the other: a view of the heap where they are so there."""
+    if np.array_equal(offset[1:], offset[:-1] + length[:-1] * element.itemsize):
+        return np.frombuffer(heap, element, int(length.sum()), int(offset[0]) if offset.size else 0)
+    # a view per row (thousands), not per element (millions): heaps interleave columns of different alignment
+    pairs = zip(length.tolist(), offset.tolist(), strict=True)
+    return np.concatenate([np.frombuffer(heap, element, count, start) for count, start in pairs])
 
 
 def _double(raw: NDArray[Any]) -> NDArray[np.float64]:
