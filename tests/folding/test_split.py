@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from ogip_zoo import ENERGY_EDGES, redistribution, toy_observation, write_parts
+from xrayflow.calibration import find_mode_set, relative_errors
 from xrayflow.folding import Fold, Grid, fold
 from xrayflow.folding.matrix import MatrixCache
 from xrayflow.folding.native import native_counts
 from xrayflow.folding.split import SplitMatrix
-from xrayflow.ogip import Observation, read_rmf, rmf
+from xrayflow.ogip import Observation, PackedMatrix, read_rmf, rmf
 
 GRIDS = (Grid.of_response(ENERGY_EDGES), Grid.log(0.05, 20.0, 777))
 CLOSE = {"rtol": 1e-6, "atol": 0.0}
@@ -108,6 +109,25 @@ def test_a_grid_from_which_only_the_tail_is_reached_serves_its_bins(
     for one in both:
         monkeypatch.setattr(fold, "_CACHE", MatrixCache())
         assert Fold.of([one.bin([(1.0, 2.0)])], high)(torch.ones((1, 1, 50), dtype=torch.float64)).min() > 0
+
+
+def test_errors_of_the_area_reach_the_tail_too(both: tuple[Observation, Observation]) -> None:
+    modes = find_mode_set("nicer-v1")
+    (whole, counts), (apart, others) = (relative_errors(one.bin([(0.5, 8.0)]), modes) for one in both)
+    np.testing.assert_allclose(others, counts, rtol=1e-12)
+    np.testing.assert_allclose(apart, whole, rtol=1e-9, atol=1e-15)
+
+
+def test_a_matrix_that_stays_packed_folds_as_the_same_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = toy_observation(tmp_path)
+    monkeypatch.setattr("xrayflow.ogip.matrix.MOST_ELEMENTS", 100)
+    monkeypatch.setattr(rmf, "_KNOWN", rmf.KnownFiles())
+    packed = replace(toy, rmf=read_rmf(tmp_path / "toy.rmf"))
+    assert isinstance(packed.rmf.matrix, PackedMatrix)
+    photons = torch.rand((1, 3, GRIDS[0].energy_edges.size - 1), dtype=torch.float64)
+    whole, same = (folded(monkeypatch, one, GRIDS[0], False)(photons) for one in (toy, packed))
+    assert torch.allclose(same, whole, rtol=1e-12, atol=0.0)
+    assert np.array_equal(packed.bins("optimal").bin_of_channel, toy.bins("optimal").bin_of_channel)
 
 
 def test_a_tail_that_no_memory_holds_is_refused(
