@@ -1,4 +1,4 @@
-"""What another observation would say, in half a second: the curvature of its posterior instead of its draws.
+"""What another observation would say, in about a second: the curvature of its posterior instead of its draws.
 
 A few spectra are simulated at the medians of the answer. There Fisher's information F of their likelihood, the
 background and the calibration in it, is taken in the prior's probit coordinates v, where the prior is a standard
