@@ -10,7 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from xrayflow.dataset import Calibration, DataSet
+from xrayflow.ogip import resolved_energies
 from xrayflow.statistics import BackgroundTreatment, background_in_source
+
+PLACE_STEP, MOST_PLACES = 0.5, 400
+"""Between places where a feature could stand, in full widths at half maximum; and how many of a spectrum, at most."""
 
 
 @dataclass(frozen=True)
@@ -110,3 +114,17 @@ class LikelihoodFacts:
         """The systematic error in the words of `--systematic`."""
         modes = self.calibration
         return self.systematic if modes is None else f"modes:{modes.name}:{modes.amplitude:g}"
+
+
+def feature_places(sets: Sequence[DataSet]) -> Float[Tensor, " place"]:
+    """Where in the band of one source a narrow feature could stand, half a resolution element apart [keV].
+
+    Args:
+        sets: Of a batch of one.
+    """
+    bands = [
+        (one.observation.rmf, float(one.energy_lo.min()), float(one.energy_hi.max()))
+        for data in sets
+        for one in data.spectra
+    ]
+    return torch.from_numpy(resolved_energies(bands, PLACE_STEP, MOST_PLACES))

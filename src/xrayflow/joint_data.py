@@ -17,15 +17,11 @@ from torch import Tensor
 
 from xrayflow.dataset import DataSet, ObservedData
 from xrayflow.errors import DataError
-from xrayflow.facts import Facts, LikelihoodFacts
+from xrayflow.facts import Facts, LikelihoodFacts, feature_places
 from xrayflow.folding import Fidelity, Forward, Grid
 from xrayflow.linear_set import LinearSet
-from xrayflow.ogip import resolved_energies
 from xrayflow.prior import Marginal
 from xrayflow.statistics import Curvature, FitStatistic
-
-PLACE_STEP, MOST_PLACES = 0.5, 400
-"""Between places where a feature could stand, in full widths at half maximum; and how many of a spectrum, at most."""
 
 Theta = Float[Tensor, "source draw parameter"]
 Expected = Float[Tensor, "source draw bin"]
@@ -93,13 +89,8 @@ class JointData:
         return tuple(ObservedData.of(data.spectra[0]) for data in self.sets)
 
     def places(self) -> Float[Tensor, " place"]:
-        """Where in the band of a batch of one a narrow feature could stand, half a resolution element apart [keV]."""
-        bands = [
-            (one.observation.rmf, float(one.energy_lo.min()), float(one.energy_hi.max()))
-            for data in self.sets
-            for one in data.spectra
-        ]
-        return torch.from_numpy(resolved_energies(bands, PLACE_STEP, MOST_PLACES))
+        """As `facts.feature_places` has them."""
+        return feature_places(self.sets)
 
     def expected(self, theta: Theta) -> Expected:
         """Expected source counts (without background) per bin.
@@ -308,19 +299,11 @@ class JointData:
         return self._with([replace(one, likelihood=FitStatistic.of(one.spectra, one.choices)) for one in self.sets])
 
     def softened(self, error: float) -> JointData:
-        """The same as if the model were off by a part of itself in every bin.
-
-        Args:
-            error: That part.
-        """
+        """The same as if the model were off by such a part of itself in every bin."""
         return self._with([replace(data, likelihood=data.likelihood.softened(error)) for data in self.sets])
 
     def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
-        """Whether starts of a source are led better on the softened likelihood.
-
-        Args:
-            error: That part.
-        """
+        """Whether starts of a source are led better on the softened likelihood."""
         return torch.stack([data.likelihood.is_sharp(error) for data in self.sets]).any(0)
 
     def at(self, fidelity: Fidelity) -> JointData:
