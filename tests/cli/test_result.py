@@ -96,6 +96,32 @@ def test_the_statistic_at_a_sessions_values_is_told_where_its_model_is_fitted(ru
     assert "at its values" not in other.out
 
 
+@pytest.fixture
+def narrow(result: Path, tmp_path: Path) -> Path:
+    """A session with other abundances than ours, and a range of its own for a free parameter."""
+    lines = (result / "model.xcm").read_text(encoding="utf-8").splitlines()
+    at = next(place for place, line in enumerate(lines) if line.startswith("model "))
+    lines[at + 2] = "1.7 0.01 0 0 3 3"
+    (tmp_path / "a.xcm").write_text("\n".join(lines).replace("abund wilm", "abund angr") + "\n")
+    return tmp_path / "a.xcm"
+
+
+def test_what_is_frozen_or_linked_has_no_range_of_the_session(run: Run, narrow: Path) -> None:
+    for words in (("--freeze", "powerlaw.phoindex=1.7"), ("--link", "powerlaw.PhoIndex=1.7+0*powerlaw.norm")):
+        ran = run("fit", "--xcm", narrow, *words, "--json")
+        assert (ran.code, ran.err) == (0, "")
+        assert json.loads(ran.out)["parameters"]["powerlaw.PhoIndex"]["median"] == 1.7
+
+
+def test_abundances_that_are_asked_for_count_before_those_of_the_session(run: Run, narrow: Path) -> None:
+    asked = (((), "angr"), (("--abund", "lodd"), "lodd"), (("--model", "TBabs*powerlaw"), "angr"))
+    for words, abund in asked:
+        assert json.loads(run("fit", "--xcm", narrow, *words, "--json").out)["abund"] == abund
+    both = run("fit", "--xcm", narrow, "--model", "phabs*powerlaw", "--abund", "wilm", "--json")
+    assert json.loads(both.out)["abund"] == "wilm"
+    refused(run("fit", "--xcm", narrow, "--abund", "solar"), 1, "solar")
+
+
 def test_a_published_session_is_fitted_and_written_back(run: Run, data_folder: Path, tmp_path: Path) -> None:
     """constant*vphabs(diskbb+gaussian+nthComp): a link, 19 frozen parameters, a subtracted background with SYS_ERR."""
     session = data_folder / "rxte_pca_GRS1915+105_20402-01-15-00" / "mendez_bestfit_load.xcm"

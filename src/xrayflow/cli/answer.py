@@ -52,8 +52,8 @@ def fit(
     freeze: options.Freeze = None,
     link: options.Link = None,
     prior: options.PriorChanges = None,
-    abund: options.Abund = "wilm",
-    xsect: options.Xsect = "vern",
+    abund: options.FitAbund = None,
+    xsect: options.FitXsect = None,
     energies: options.Energies = None,
     channels: options.Channels = None,
     grouping: options.Grouping = "file",
@@ -92,14 +92,17 @@ def fit(
         if out is not None:
             products_folder(out)
         with show_progress() as progress:
-            spectral, shown = parse_model(model, abund, xsect), statistic.value
+            spectral, shown = parse_model(model, abund or "wilm", xsect or "vern"), statistic.value
             if xcm is None:
                 observation = read_observation(pha or "", rmf, arf, background, row)
             else:
                 session = read_session(xcm)
                 observation = session.observation(pha, rmf, arf, background, row)
-                said = session_fit(session, observation, with_model=model == options.DEFAULT_MODEL)
-                spectral, prior = said.model or spectral, [*said.prior, *(prior or ())]
+                abund, xsect = abund or session.abund, xsect or session.xsect
+                said = session_fit(session, observation, model == options.DEFAULT_MODEL, abund, xsect)
+                said = said.without_ranges((*held, *tied))
+                spectral = said.model or parse_model(model, abund or "wilm", xsect or "vern")
+                prior = [*said.prior, *(prior or ())]
                 bands = list(said.energies or ()) or None if bands is None and kept is None else bands
                 shown = said.statistic if shown == "auto" else shown
                 systematic = said.systematic if systematic is None else systematic

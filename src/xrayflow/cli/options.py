@@ -126,7 +126,13 @@ PriorChanges = Annotated[
     option(metavar="NAME=LO:HI|NAME~N(MEAN,SD)", help="Change the prior of a parameter.", panel=MODEL),
 ]
 Abund = Annotated[str, option(metavar="wilm|angr|aspl|grsa|lodd", help="Abundances of absorbers.", panel=MODEL)]
-Xsect = Annotated[str, option(metavar="vern", help="Cross-sections of absorbers.", panel=MODEL)]
+FitAbund = Annotated[
+    str | None,
+    option(metavar="wilm|angr|aspl|grsa|lodd", help="Abundances of absorbers (default wilm, or --xcm's).", panel=MODEL),
+]
+FitXsect = Annotated[
+    str | None, option(metavar="vern", help="Cross-sections of absorbers (default vern, or --xcm's).", panel=MODEL)
+]
 Theta = Annotated[
     list[str] | None,
     option(metavar="NAME=VALUE", help="The value of each free parameter: one spectrum.", panel=MODEL),

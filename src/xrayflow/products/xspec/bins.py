@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xrayflow.errors import DataError, FormatError, XrayflowWarning
 from xrayflow.models import Model
 from xrayflow.ogip import Bins, Observation
+from xrayflow.prior import name_of
 from xrayflow.products.xspec.session import Notice, Session
 
 Mask = NDArray[np.bool_]
@@ -45,14 +46,30 @@ class SessionFit:
         for remark in self.remarks:
             warnings.warn(remark, XrayflowWarning, stacklevel=2)
 
+    def without_ranges(self, names: Iterable[str]) -> SessionFit:
+        """The same without the ranges of some parameters, which are free no more.
 
-def session_fit(session: Session, observation: Observation, with_model: bool = True) -> SessionFit:
+        Args:
+            names: As typed, in any case.
+        """
+        gone = {name.strip().lower() for name in names}
+        return replace(self, prior=tuple(one for one in self.prior if name_of(one).strip().lower() not in gone))
+
+
+def session_fit(
+    session: Session,
+    observation: Observation,
+    with_model: bool = True,
+    abund: str | None = None,
+    xsect: str | None = None,
+) -> SessionFit:
     """What a session means for a spectrum.
 
     Args:
         session: Of `read_session`.
         observation: Its spectrum.
         with_model: Whether its model is wanted; another may be fitted to its data.
+        abund, xsect: Other abundances and cross-sections than it says; None takes its own.
 
     Raises:
         FormatError: A model that cannot be read.
@@ -71,9 +88,9 @@ def session_fit(session: Session, observation: Observation, with_model: bool = T
         remarks.append(f"{session.path.name}: systematic {systematic} acts on chi^2 alone in XSPEC; it is left out")
         systematic = None
     try:
-        saved = (
-            None if session.model is None or not with_model else session.model.settings(session.abund, session.xsect)
-        )
+        saved = None
+        if session.model is not None and with_model:
+            saved = session.model.settings(abund or session.abund, xsect or session.xsect)
     except ValueError as error:
         raise FormatError(f"{session.path}: {error}") from None
     return SessionFit(
