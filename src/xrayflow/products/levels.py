@@ -15,7 +15,7 @@ def central(posterior: Posterior, level: float) -> dict[str, dict[str, Any]]:
         posterior: The answer.
         level: In per cent.
     """
-    outside = 0.5 * (1.0 - level / 100.0)
+    outside = (100.0 - level) / 200.0  # 0.05 of 90, to the last bit
     quantiles = posterior.quantile([outside, 0.5, 1.0 - outside]).T.tolist()
     return {
         name: {"lower": low, "median": median, "upper": high}
