@@ -277,6 +277,17 @@ def test_a_part_on_coarser_energies_counts_for_each_bin_inside(tmp_path: Path, f
     assert read_observation(toy_files(tmp_path), rmf=read, arf=arf).arf is not None
 
 
+@pytest.mark.parametrize("first", ["sharp", "tails"])
+def test_the_sum_of_parts_has_the_resolution_of_a_matrix_that_was_never_cut(tmp_path: Path, first: str) -> None:
+    """Channels of its rows that were in no order made every line one channel wide, and optimal bins with them."""
+    tails = np.where(np.arange(120) < 50, 1e-4, 0.0)[None].repeat(15, axis=0).astype(np.float32)
+    parts = [(ENERGY_EDGES, redistribution()), (ENERGY_EDGES[::10], tails)]
+    split = read_rmf(write_parts(tmp_path / "a.rmf", parts if first == "sharp" else parts[::-1]))
+    whole = read_rmf(write_rmf(tmp_path / "b.rmf", matrix=redistribution() + tails[0].astype(float)))
+    np.testing.assert_allclose(split.matrix.toarray(), whole.matrix.toarray(), rtol=1e-6)
+    np.testing.assert_allclose(resolution(split), resolution(whole), rtol=1e-6)
+
+
 def test_parts_on_any_energies_are_summed_on_the_edges_of_both(tmp_path: Path) -> None:
     one, other = np.array([1.0, 2.0, 4.0]), np.array([1.5, 3.0, 5.0])
     a, b = np.array([[0.1, 0.0], [0.2, 0.3]]), np.array([[0.0, 0.4], [0.5, 0.0]])

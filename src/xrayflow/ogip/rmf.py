@@ -267,6 +267,7 @@ def _sum(path: Path, parts: Sequence[Part]) -> tuple[NDArray[np.float64], csr_ar
     total = csr_array((len(edges) - 1, parts[0][1].shape[1]), dtype=np.float64)
     for row, matrix, whole in sharp:
         total = total + (matrix if whole else _take(matrix, row, row >= 0))
+    total.sort_indices()  # a product of sparse matrices leaves channels in any order
     return edges, total, tuple(tails)
 
 
