@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ogip_zoo import toy_files
+from ogip_zoo import power_law_counts, toy_files
 from xrayflow.errors import DataError
 from xrayflow.inference import Posterior, infer, infer_problem
 from xrayflow.ogip import read_observation
@@ -106,3 +106,16 @@ def test_several_data_sets_are_foretold_together(tmp_path: Path) -> None:
     both = fisher_forecast(twice, Plan(exposure=2000.0)).rows()
     for alone, together in zip(single, both, strict=True):
         assert alone["width90"] / together["width90"] == pytest.approx(2.0**0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("way", ["curvature", "draws"])
+def test_errors_of_a_file_do_not_shrink_with_the_exposure(tmp_path: Path, way: str) -> None:
+    """chi2 with SYS_ERR of 20 % in bins of 1 % noise: four times the exposure tells nothing new."""
+    counts = power_law_counts(1e4)
+    noisy = np.random.default_rng(0).normal(counts, 0.2 * counts).clip(min=1.0)
+    path = toy_files(tmp_path, counts=np.rint(noisy), exposure=1e4, sys_err=np.full(120, 0.2))
+    answer = infer(read_observation(path), "powerlaw", energies=BAND, statistic="chi2")
+    plan = Plan(exposure=4e4, spectra=4)
+    found = fisher_forecast(answer, plan) if way == "curvature" else forecast(answer, plan)
+    for row in found.rows():
+        assert row["narrower_by"] == pytest.approx(1.0, rel=0.1)

@@ -30,7 +30,8 @@ from xrayflow.setup import FitSetup, joint_problem
 from xrayflow.simulate import Instrument, simulate
 
 GROUPING = "optimal"
-"""Of simulated spectra: groups of a file were made for other counts."""
+"""Of simulated spectra: groups of a file were made for other counts. Where chi2 has a SYS_ERR, they stay: that is the
+error of a bin, and fewer bins would know less."""
 
 FloatArray = NDArray[np.float64]
 
@@ -177,8 +178,8 @@ def planned(posterior: Posterior, plan: Plan, truths: FloatArray) -> tuple[list[
     detectors = [_detector(posterior, data, plan) for data in posterior.data]
     faked = [_faked(posterior, detectors, theta, exposure, plan.seed, number) for number, theta in enumerate(truths)]
     setups = [
-        _setup(posterior, believed, data.energies if plan.energies is None else plan.energies)
-        for data, (_, believed) in zip(posterior.data, detectors, strict=True)
+        _setup(posterior, data, template, believed, plan.energies)
+        for data, (template, believed) in zip(posterior.data, detectors, strict=True)
     ]
     return faked, setups
 
@@ -194,7 +195,7 @@ def _faked(
     """A spectrum of each data set, of one source."""
     values = dict(zip(posterior.model.names, map(float, theta), strict=True))
     longer, several = exposure / posterior.data[0].exposure, len(detectors)
-    return [
+    found = [
         simulate(
             template,
             posterior.model,
@@ -208,16 +209,33 @@ def _faked(
         )
         for place, (data, (template, believed)) in enumerate(zip(posterior.data, detectors, strict=True))
     ]
+    return [
+        replace(one, pha=replace(one.pha, sys_err=template.pha.sys_err)) if _has_errors(posterior, template) else one
+        for one, (template, _) in zip(found, detectors, strict=True)
+    ]
 
 
-def _setup(posterior: Posterior, believed: float | str, energies: Sequence[tuple[float, float]]) -> FitSetup:
+def _has_errors(posterior: Posterior, detector: Observation) -> bool:
+    """Whether the answer rests on the SYS_ERR of a file, which no exposure makes smaller."""
+    return posterior.statistic.name == "chi2" and detector.pha.sys_err is not None
+
+
+def _setup(
+    posterior: Posterior,
+    data: ObservedData,
+    detector: Observation,
+    believed: float | str,
+    energies: Sequence[tuple[float, float]] | None,
+) -> FitSetup:
     """What is asked of a simulated spectrum."""
+    by_chi2 = _has_errors(posterior, detector)
     return FitSetup(
         model=posterior.model,
         prior=Prior(posterior.prior.marginals[: len(posterior.model.names)]),
         systematic=believed,
-        energies=energies,
-        grouping=GROUPING,
+        energies=data.energies if energies is None else energies,
+        grouping=data.grouping if by_chi2 else GROUPING,
+        statistic="chi2" if by_chi2 else "auto",
         likelihood=posterior.likelihood.background.kind,
         background_scale=posterior.likelihood.background.scale,
     )
@@ -249,6 +267,8 @@ def _detector(posterior: Posterior, data: ObservedData, plan: Plan) -> tuple[Obs
     background = plan.background or (None if data.background is None else str(data.background))
     arf = plan.arf or (None if data.arf is None else str(data.arf))
     found = Instrument(str(data.rmf), arf or "none", background, str(data.pha)).read()
+    if _has_errors(posterior, found):
+        return found, posterior.likelihood.asked
     none = np.zeros_like(found.pha.grouping)
     return replace(found, pha=replace(found.pha, grouping=none)), posterior.likelihood.asked
 
