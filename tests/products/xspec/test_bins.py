@@ -50,6 +50,15 @@ def test_ranges_of_energy_notice_just_the_bins_of_a_session(
             noticed_ranges(every, notices, "a.xcm")
 
 
+def test_ranges_of_bins_end_where_the_bins_do() -> None:
+    """Bins a third as wide as their energies: the band of the fit, whose flux is told, is that of the data."""
+    edges = 1.4 ** np.arange(11)
+    each = np.arange(10)
+    every = Bins(each, np.zeros(10, dtype=np.int64), edges[:-1], edges[1:], each, each)
+    (found,) = noticed_ranges(every, [Notice(False, 1.0, 3.0, False), Notice(False, 8.0, 10.0, False)], "")
+    np.testing.assert_allclose(found, edges[[3, 7]], rtol=0.005)
+
+
 @given(st.lists(st.floats(0.1, 4.0), min_size=2, max_size=6, unique=True), st.booleans())
 def test_energies_that_were_typed_are_kept_as_they_are(energies: list[float], descending: bool) -> None:
     edges = sorted(energies)[: len(energies) // 2 * 2]

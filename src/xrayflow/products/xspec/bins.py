@@ -18,6 +18,9 @@ from xrayflow.products.xspec.session import Notice, Session
 
 Mask = NDArray[np.bool_]
 
+INSIDE = 0.01
+"""Part of an ignored bin by which a range reaches into it."""
+
 
 @dataclass(frozen=True)
 class SessionFit:
@@ -157,9 +160,9 @@ def noticed_ranges(bins: Bins, notices: Sequence[Notice], where: str) -> tuple[t
     firsts, lasts = places[np.append(0, cuts + 1)], places[np.append(cuts, places.size - 1)]
     found = []
     for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-        # two ranges may have one ignored bin between them: each takes its own side of that
-        start = low[0] if first == 0 else low[first - 1] + 2.0 / 3.0 * (high[first - 1] - low[first - 1])
-        end = 1.001 * high[-1] if last == kept.size - 1 else low[last + 1] + (high[last + 1] - low[last + 1]) / 3.0
+        # just inside the ignored bins: the band is that of the data, and two may have one such bin between them
+        start = low[0] if first == 0 else high[first - 1] - INSIDE * (high[first - 1] - low[first - 1])
+        end = 1.001 * high[-1] if last == kept.size - 1 else low[last + 1] + INSIDE * (high[last + 1] - low[last + 1])
         found.append((float(start), float(end)))
     return tuple(found)
 
