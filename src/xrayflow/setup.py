@@ -102,6 +102,17 @@ class FitSetup:
         """
         return Systematic.of(self.systematic)
 
+    def choose(self, spectrum: Spectrum) -> StatisticChoice:
+        """XSPEC's statistic of one spectrum.
+
+        Args:
+            spectrum: Of `bin`.
+
+        Raises:
+            DataError: An unknown name, or one that these data do not allow.
+        """
+        return choose(spectrum, self.statistic, bool(self.believed.for_spectrum(spectrum).modes))
+
     def model_and_prior(self) -> tuple[Model, Prior]:
         """The model with its frozen and linked parameters, and the prior of the free ones.
 
@@ -189,7 +200,7 @@ def problem_of(
     Raises:
         XrayflowError: A statistic or a systematic error that these data do not allow, or a grid that misses the band.
     """
-    choices = tuple(choose(spectrum, setup.statistic) for spectrum in spectra) if choices is None else tuple(choices)
+    choices = tuple(setup.choose(one) for one in spectra) if choices is None else tuple(choices)
     treatment = setup.treatment if objective == "posterior" else KNOWN
     if objective == "posterior":
         pairs = zip(spectra, choices, strict=True)

@@ -325,6 +325,9 @@ def test_another_exposure_is_foretold(run: Run, result: Path) -> None:
     assert (curved.code, curved.err) == (0, "")
     assert [row["name"] for row in json.loads(curved.out)["parameters"]] == [row["name"] for row in told["parameters"]]
     assert "by Fisher's information" in run("forecast", result, "--exposure", "800", "--fisher").out
+    both = run("forecast", result, "--exposure", "800", "--fisher", "--spectra", "4")
+    assert (both.code, both.out) == (2, "")
+    assert "not both" in both.err
     refused(run("forecast", result), 2, "say what will be different")
     for wrong in ("0", "-5", "nan"):
         refused(run("forecast", result, "--exposure", wrong), 2, "is no time above 0")

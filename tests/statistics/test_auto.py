@@ -162,6 +162,7 @@ def test_a_sys_err_column_is_used_by_chi2_alone(plain: Spectrum) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         choose(bent, "chi2")
+        choose(bent, has_modes=True)
         choose(replace(plain, sys_err=np.zeros(plain.counts.size)))
 
 

@@ -153,7 +153,8 @@ Refit = Annotated[
     int, option("--refit", metavar="N", min=0, max=20, help="Fit so many of the likeliest, for ln B.", panel=ANSWER)
 ]
 PlannedSpectra = Annotated[
-    int, option("--spectra", metavar="N", min=2, max=500, help="That are simulated and answered.", panel=ANSWER)
+    int | None,
+    option("--spectra", metavar="N", min=2, max=500, help="That are simulated and answered; 8.", panel=ANSWER),
 ]
 Fisher = Annotated[bool, option("--fisher", help="By the curvature of the posterior, in a second.", panel=ANSWER)]
 Hardness = Annotated[

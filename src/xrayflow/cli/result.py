@@ -182,7 +182,7 @@ def forecast(
     arf: options.Arf = None,
     background: options.Background = None,
     energies: options.Energies = None,
-    spectra: answer_options.PlannedSpectra = 8,
+    spectra: answer_options.PlannedSpectra = None,
     fisher: answer_options.Fisher = False,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
@@ -192,12 +192,15 @@ def forecast(
     ranges = options.bands(energies)
     if exposure is None and rmf is None and arf is None and background is None and energies is None:
         raise typer.BadParameter("say what will be different: --exposure SECONDS, or --rmf and --arf of an instrument")
+    if fisher and spectra is not None:
+        raise typer.BadParameter("--fisher answers no spectra; give it or --spectra, not both")
     options.check_exposure(exposure)
     with answering(debug):
         from xrayflow.products import Plan, fisher_forecast, fisher_table, forecast_table, load_result
         from xrayflow.products import forecast as foretold
 
-        plan, answer = Plan(exposure, rmf, arf, background, ranges, spectra, seed), load_result(folder)
+        given = {} if spectra is None else {"spectra": spectra}
+        plan, answer = Plan(exposure, rmf, arf, background, ranges, seed=seed, **given), load_result(folder)
         if fisher:
             curved = fisher_forecast(answer, plan)
             told, shown = curved.report(), fisher_table(curved)

@@ -24,7 +24,7 @@ from xrayflow.networks import Network
 from xrayflow.ogip import Observation, Spectrum
 from xrayflow.prior import Prior
 from xrayflow.setup import TOGETHER, FitSetup, problem_of
-from xrayflow.statistics import KNOWN, MODELLED_SCALE, choose, likelihood_kind
+from xrayflow.statistics import KNOWN, MODELLED_SCALE, likelihood_kind
 
 ON_ERROR = ("raise", "row")
 
@@ -254,7 +254,7 @@ def _alike(spectra: Sequence[Spectrum | None], setup: FitSetup, by_response: boo
     groups: dict[tuple[str, str], list[int]] = {}
     for place, spectrum in enumerate(spectra):
         if spectrum is not None:
-            choice = choose(spectrum, setup.statistic)
+            choice = setup.choose(spectrum)
             kind = likelihood_kind(spectrum, choice, setup.treatment, setup.believed)
             response = spectrum.observation.rmf.key if by_response else ""
             groups.setdefault((response, kind), []).append(place)

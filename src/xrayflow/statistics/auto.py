@@ -60,12 +60,13 @@ class StatisticChoice:
     gaussian: bool
 
 
-def choose(spectrum: Spectrum, asked: str = "auto") -> StatisticChoice:
+def choose(spectrum: Spectrum, asked: str = "auto", has_modes: bool = False) -> StatisticChoice:
     """The statistic of a spectrum.
 
     Args:
         spectrum: The noticed bins.
         asked: A name of `STATISTICS`.
+        has_modes: Whether the likelihood has calibration modes, which take a SYS_ERR of the file.
 
     Returns:
         The statistic and why.
@@ -88,7 +89,8 @@ def choose(spectrum: Spectrum, asked: str = "auto") -> StatisticChoice:
             XrayflowWarning,
             stacklevel=2,
         )
-    if spectrum.sys_err is not None and (spectrum.sys_err > 0).any() and not found.gaussian:
+    has_errors = spectrum.sys_err is not None and bool((spectrum.sys_err > 0).any())
+    if has_errors and not (found.gaussian or has_modes):
         warnings.warn(
             f"{where}: its SYS_ERR column is for chi2 and for calibration modes (--systematic modes), "
             f"not for {found.name}",
