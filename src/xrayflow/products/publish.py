@@ -26,6 +26,7 @@ FORMATS = ("latex", "ecsv", "csv", "mrt")
 LEVELS = ("68", "90")
 
 UNITS = {
+    "0/1": "",
     "10^22 cm^-2": "1e22 cm-2",
     "(km/10kpc)^2": "1e-2 km2 kpc-2",
     "ph/cm^2/s/keV": "ph cm-2 s-1 keV-1",
