@@ -92,8 +92,9 @@ def fit(
         if out is not None:
             products_folder(out)
         with show_progress() as progress:
-            spectral, shown = parse_model(model, abund or "wilm", xsect or "vern"), statistic.value
+            shown = statistic.value
             if xcm is None:
+                spectral = parse_model(model, abund or "wilm", xsect or "vern")
                 observation = read_observation(pha or "", rmf, arf, background, row)
             else:
                 session = read_session(xcm)

@@ -138,7 +138,7 @@ def solve_tridiagonal(
         -after * high[..., 1:],
         odd_known - before * known[..., :-1] - after * known[..., 1:],
     )
-    around = torch.nn.functional.pad(odd, (1, 1))
+    around = pad(odd, (1, 1))
     even = (known - low * around[..., :-1] - high * around[..., 1:]) / mid
     pairs = torch.stack([even[..., :-1], odd], dim=-1).flatten(-2)
     return torch.cat([pairs, even[..., -1:]], dim=-1)
