@@ -19,7 +19,11 @@ from torch.nn import functional
 from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 from zuko.nn import MaskedLinear
 
-from xrayflow.networks.nn.flow import Context, Flow, X
+from xrayflow.networks.nn.flow import Context, Flow, X, for_draws, rows_of
+from xrayflow.networks.nn.spline import Spline
+
+BOUND = 5.0
+"""The splines act within +-this, as zuko has it; beyond, they are the identity."""
 
 
 class Autoregressive(Flow):
@@ -36,17 +40,20 @@ class Autoregressive(Flow):
 
     def draw(self, base: X, context: Context) -> X:
         """The transforms' inverses, in turn; float32 errs by up to 5e-3 where splines are steep."""
-        z = base.float()
+        z = rows_of(base.float())
         for transform in reversed(self.flow.transform.transforms):
             if isinstance(transform, MaskedAutoregressiveTransform):
                 z = _inverse(transform, z, context)
             else:  # a single parameter, which depends on no other
-                z = transform(context[:, None, :]).inv(z)
-        return z.to(base.dtype)
+                z = rows_of(transform(context[:, None, :]).inv(z.T.reshape(base.shape)))
+        return z.T.reshape(base.shape).to(base.dtype)
 
 
-def _inverse(transform: MaskedAutoregressiveTransform, y: X, context: Context) -> X:
-    """x of y. Coordinates go by rank, their place in the transform's order; a unit's is the last it looks at, plus one.
+def _inverse(
+    transform: MaskedAutoregressiveTransform, y: Float[Tensor, "parameter row"], context: Context
+) -> Float[Tensor, "parameter row"]:
+    """x of y, as many rows of each source. Coordinates go by rank, their place in the transform's order; a unit's is
+    the last it looks at, plus one.
 
     The units of a layer are sorted by rank, so that those which are known when a coordinate's turn comes are the first.
     """
@@ -57,27 +64,27 @@ def _inverse(transform: MaskedAutoregressiveTransform, y: X, context: Context) -
     rank = mask.sum(-1)
     units = torch.argsort(rank, stable=True)
     rank = rank[units]
-    told = functional.linear(context, weight[units, size:], first.bias[units])[:, None, :]
-    layers = [(weight[:, :size][units][:, order], None, rank)]
+    told = for_draws(
+        functional.linear(context, weight[units, size:], first.bias[units]), y.shape[1] // context.shape[0]
+    )
+    layers = [(weight[:, :size][units][:, order], told, rank)]
     for layer in others[:-1]:
         weight, mask = (layer.weight * layer.mask)[:, units], layer.mask[:, units]
         rank = torch.where(mask, rank, 0).amax(-1)
         following = torch.argsort(rank, stable=True)
-        layers.append((weight[following], layer.bias[following], rank[following]))
+        layers.append((weight[following], layer.bias[following, None], rank[following]))
         units, rank = following, rank[following]
     last = (others[-1].weight * others[-1].mask)[:, units].unflatten(0, (size, -1))
     bias = others[-1].bias.unflatten(0, (size, -1))
 
-    x = y[..., :0]
-    known = [y.new_empty((*y.shape[:-1], 0)) for _ in layers]
+    x = y[:0]
+    known = [x for _ in layers]
     for turn, coordinate in enumerate(order.tolist()):
         below = x
-        for at, (weight, offset, rank) in enumerate(layers):
-            fresh = slice(known[at].shape[-1], int((rank <= turn).sum()))
-            given = told[..., fresh] if offset is None else offset[fresh]
-            unit = functional.relu(functional.linear(below, weight[fresh, : below.shape[-1]]) + given)
-            known[at] = below = torch.cat([known[at], unit], dim=-1)
-        raw = functional.linear(below, last[coordinate, :, : below.shape[-1]], bias[coordinate])
-        spline = transform.univariate(*torch.split(raw, [shape[0] for shape in transform.shapes], dim=-1))
-        x = torch.cat([x, spline.inv(y[..., coordinate])[..., None]], dim=-1)
-    return x[..., transform.order]
+        for at, (weight, given, rank) in enumerate(layers):
+            fresh = slice(known[at].shape[0], int((rank <= turn).sum()))
+            unit = functional.relu(torch.addmm(given[fresh], weight[fresh, : below.shape[0]], below))
+            known[at] = below = torch.cat([known[at], unit])
+        raw = torch.addmm(bias[coordinate, :, None], last[coordinate, :, : below.shape[0]], below)
+        x = torch.cat([x, Spline(raw[None], BOUND).inverse(y[coordinate][None])])
+    return x[transform.order]

@@ -173,10 +173,10 @@ class Coupling(Flow):
         """Likewise."""
         mean, scale, log_determinant, *said = told
         difference = x - mean.to(x.dtype)[:, None, :]
-        z = _rows(torch.linalg.solve_triangular(scale.to(x.dtype), difference.mT, upper=False).mT.float())
+        z = rows_of(torch.linalg.solve_triangular(scale.to(x.dtype), difference.mT, upper=False).mT.float())
         total = torch.zeros_like(z[0])
         for (layer, kept, moved), one in zip(self._steps(), said, strict=True):
-            y, slope = layer(z[kept], _for_draws(one, x.shape[1]))(z[moved])
+            y, slope = layer(z[kept], for_draws(one, x.shape[1]))(z[moved])
             z = _put(z, moved, y)
             total = total + _added(slope)
         log_z = -0.5 * _added(z * z) - 0.5 * z.shape[0] * math.log(2.0 * math.pi)
@@ -190,9 +190,9 @@ class Coupling(Flow):
     def draw_told(self, base: X, told: Told) -> X:
         """Likewise."""
         mean, scale, _, *said = told
-        z = _rows(base.float())
+        z = rows_of(base.float())
         for (layer, kept, moved), one in reversed(list(zip(self._steps(), said, strict=True))):
-            z = _put(z, moved, layer(z[kept], _for_draws(one, base.shape[1])).inverse(z[moved]))
+            z = _put(z, moved, layer(z[kept], for_draws(one, base.shape[1])).inverse(z[moved]))
         z = z.T.reshape(base.shape)
         x: Tensor = z.to(base.dtype) @ scale.to(base.dtype).mT + mean.to(base.dtype)[:, None, :]
         return x
@@ -262,12 +262,12 @@ def _half(parameters: int, layer: int) -> list[int]:
     return sorted(half) if layer % 2 == 0 else sorted(set(range(parameters)) - set(half))
 
 
-def _for_draws(said: Float[Tensor, "source hidden"], draws: int) -> Float[Tensor, "hidden row"]:
+def for_draws(said: Float[Tensor, "source hidden"], draws: int) -> Float[Tensor, "hidden row"]:
     """What was said to each source, for all of its draws; one column where there is one source."""
     return said.T if said.shape[0] == 1 else said.T.repeat_interleave(draws, dim=1)
 
 
-def _rows(x: X) -> Float[Tensor, "parameter row"]:
+def rows_of(x: X) -> Float[Tensor, "parameter row"]:
     """The draws of all sources side by side."""
     return x.flatten(0, 1).T.contiguous()
 

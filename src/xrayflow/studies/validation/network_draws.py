@@ -14,8 +14,11 @@ from xrayflow.networks import Network, NetworkInput
 from xrayflow.prior import Prior
 from xrayflow.studies.validation.truths import Numbers, TruthAndDraws
 
-DRAWS_TOGETHER = 8000
-"""Draws of a few spectra that are made together."""
+DRAWS_TOGETHER = 4000
+"""Draws of a few spectra that are made together: what fits into a processor's cache."""
+
+NUMBERS_TOGETHER = 8000
+"""Of the numbers that they are made of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +81,7 @@ def base_noise(sources: int, draws: int, parameters: int, seed: int) -> Float[Te
         seed: Decides them.
     """
     generator = torch.Generator().manual_seed(seed)
-    each = max(DRAWS_TOGETHER // draws, 1)
+    each = max(NUMBERS_TOGETHER // draws, 1)
     sizes = [min(each, sources - first) for first in range(0, sources, each)]
     return torch.cat([torch.randn((n, draws, parameters), generator=generator, dtype=torch.float64) for n in sizes])
 
