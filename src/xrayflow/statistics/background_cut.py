@@ -27,7 +27,7 @@ Source: derived here; checked against mpmath in tests/statistics/test_background
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -54,6 +54,9 @@ FACTORS = (100.0, 7), (30.0, 12), (10.0, 16), (0.0, 32)
 LEAST = 1e-30
 """Expected counts that are none."""
 
+FEW = 2048
+"""Draws times bins up to which all nodes are evaluated at once: one after the other they would wait for the calls."""
+
 
 @dataclass(frozen=True)
 class CutNormals:
@@ -71,6 +74,18 @@ class CutNormals:
     error: Float[Tensor, " bin"]
     rate: Float[Tensor, " bin"]
     s2: float
+
+    def select(self, bins: Tensor) -> CutNormals:
+        """Some of them."""
+        own = self.counts[bins], self.middle[bins], self.error[bins], self.rate[bins]
+        return CutNormals(*own, self.s2)
+
+    @classmethod
+    def joined(cls, parts: Sequence[CutNormals]) -> CutNormals:
+        """Bins of several, beside each other."""
+        names = "counts", "middle", "error", "rate"
+        counts, middle, error, rate = (torch.cat([getattr(one, name) for one in parts]) for name in names)
+        return cls(counts, middle, error, rate, parts[0].s2)
 
     def value(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
         """ln p(S).
@@ -94,16 +109,16 @@ class CutNormals:
         left, right, top = self._ends(mu, m, var)
         source, half = Scattered(self.counts, mu, 1.0 / self.s2), 0.5 * (right - left)
         total, by_mu, by_level = (torch.zeros_like(half) for _ in range(3))
-        for x, weight in zip(*_legendre(), strict=True):
+        for x, weight in _together(mu.numel() <= FEW):
             y = left + half * (1.0 + x)
             if slopes:
                 value, pull, own, _ = source.at(y)
             else:
-                value, pull, own = source.value(y), by_mu, by_mu
+                value, pull, own = source.value(y), y, y
             here = weight * torch.exp(value - 0.5 * (y - m) ** 2 / var - top)
-            total = total + here
+            total = total + here.sum(0)
             if slopes:
-                by_mu, by_level = by_mu + here * own, by_level + here * pull * y
+                by_mu, by_level = by_mu + (here * own).sum(0), by_level + (here * pull * y).sum(0)
         known = top - torch.log(scale * self.error) - torch.special.log_ndtr(self.middle / self.error)
         value = known - 0.5 * math.log(2.0 * math.pi) + torch.log(half * total)
         return value, by_mu / total, by_level / total
@@ -244,3 +259,11 @@ def _legendre() -> tuple[list[float], list[float]]:
     """Places from -1 to 1, and weights."""
     x, weight = np.polynomial.legendre.leggauss(NODES)
     return x.tolist(), weight.tolist()
+
+
+@cache
+def _together(at_once: bool) -> list[tuple[Tensor, Tensor]]:
+    """Those places and weights, (node, 1, 1), in one part or each by itself."""
+    x, weight = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in _legendre())
+    size = NODES if at_once else 1
+    return list(zip(torch.split(x, size), torch.split(weight, size), strict=True))

@@ -21,7 +21,7 @@ Every limit is a case of it: s = 0 is a Poisson source, alpha -> infinity at alp
   one peak: trapezoids about it, in a variable that makes its sides alike. Where the background is well known the
   function is nearly a normal, and Gauss and Hermite's nodes do (`near_normal`).
 
-A background that is a cut normal (`background_cut`) has an integral of its own.
+A background that is a cut normal has an integral of its own (`background_cut`), and a series (`background_cut_table`).
 
 `background_polynomial` has the sums, `background_table` the series, `background_integral` the integral. Each gives the
 slopes with mu and with g too: that with mu is the expected number of source counts in disguise.
@@ -40,6 +40,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xrayflow.statistics.background_cut import CutNormals
+from xrayflow.statistics.background_cut_table import CutTable
 from xrayflow.statistics.background_integral import WELL_KNOWN, Bins, Density
 from xrayflow.statistics.background_polynomial import AWAY, BEHIND, FewBehind, Polynomial, most_behind
 from xrayflow.statistics.background_table import Table
@@ -86,7 +87,7 @@ class BackgroundSum:
     tabled: slice | None
     table: Table | None
     others: tuple[tuple[Tensor, Way], ...]
-    cut: tuple[Tensor, CutNormals | None]
+    cut: tuple[Tensor, CutTable | None]
 
     @classmethod
     def of(
@@ -95,6 +96,7 @@ class BackgroundSum:
         rate: Float[Tensor, " bin"],
         middle: Float[Tensor, " bin"] | None = None,
         error: Float[Tensor, " bin"] | None = None,
+        spread: float = 0.0,
     ) -> BackgroundSum:
         """Sort bins.
 
@@ -102,6 +104,7 @@ class BackgroundSum:
             bins: Of one source.
             rate: g where most evaluations will be.
             middle, error: Of the normal that is cut at zero, where the background is one; error 0 elsewhere.
+            spread: Standard deviation of ln A, which such bins have in common; 0 where A is held.
         """
         counts = bins.counts
         is_cut = torch.zeros_like(counts, dtype=torch.bool) if error is None else error > 0
@@ -111,7 +114,8 @@ class BackgroundSum:
         at = is_cut.nonzero()[:, 0]
         cut = None
         if middle is not None and error is not None and at.numel():
-            cut = CutNormals(counts[at], middle[at], error[at], rate[at], bins.s2)
+            normals = CutNormals(counts[at], middle[at], error[at], rate[at], bins.s2)
+            cut = CutTable.of(normals, bins.alpha[at] / rate[at], spread)
         level = torch.where(is_cut, 0.0, bins.alpha)
         return cls(counts.numel(), rate, level, tabled, table, others, (at, cut))
 

@@ -93,7 +93,8 @@ class MarginalisedCounts(Likelihood):
         for own, prior, s in zip(counts, priors, systematic, strict=True):
             bins = Bins(torch.from_numpy(own), torch.from_numpy(prior.alpha), s**2)
             middle, error = torch.from_numpy(prior.middle), torch.from_numpy(prior.error)
-            sums.append(BackgroundSum.of(bins, torch.from_numpy(prior.fixed + prior.scaled), middle, error))
+            rate = torch.from_numpy(prior.fixed + prior.scaled)
+            sums.append(BackgroundSum.of(bins, rate, middle, error, prior.sd))
         return cls(
             counts=padded(counts, 0.0)[:, None],
             systematic=torch.tensor(list(systematic), dtype=torch.float64)[:, None],
