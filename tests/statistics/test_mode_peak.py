@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn.functional import pad
 
 from calibration_zoo import bright, draws
 from xrayflow.statistics import CountLikelihood
 from xrayflow.statistics.mode_basis import ModeBasis
-from xrayflow.statistics.mode_peak import drawn_errors, find_peak, gradient
+from xrayflow.statistics.mode_inverse import ModeInverse
+from xrayflow.statistics.mode_peak import SETTLED, drawn_errors, find_peak
 from xrayflow.statistics.seen import Seen
 
 
@@ -55,10 +57,37 @@ def test_a_peak_has_no_slope_left() -> None:
     basis, seen = one.likelihood().basis, Seen.of(one.inner)
     expected, amplitude = (each[None] for each in draws(one))
     peak = find_peak(basis, expected, amplitude, seen)
-    slope = gradient(basis, peak, seen.by_eta(peak.expected), amplitude)
-    assert ((slope**2 * basis.inverse(amplitude)).sum(-1) < 1e-3).all()
-    start = gradient(basis, peak, seen.by_eta(expected), amplitude)
+    slope = basis.by_z(seen.by_eta(peak.expected), peak.away, amplitude) - peak.z
+    left = (slope * ModeInverse.of(basis, peak.away, amplitude)(slope)).sum(-1)
+    assert (left < SETTLED).all()
+    torch.testing.assert_close(left, peak.decrement)
+    start = basis.by_z(seen.by_eta(expected), peak.away, amplitude)
     assert ((start**2 * basis.inverse(amplitude)).sum(-1) > 1.0).all()
+
+
+@pytest.mark.parametrize("total", [1e5, 1e6, 1e8])
+def test_hardly_a_step_is_needed(total: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors of 2 % and draws that miss by as much: one step of conjugate gradients, whatever the counts."""
+    one = bright(total, "none", wiggle=0.02)
+    basis = one.likelihood().centred(one.expected(), torch.zeros((1, 1, 1), dtype=torch.float64)).basis
+    expected, amplitude = (each[None] for each in draws(one))
+    monkeypatch.setattr("xrayflow.statistics.mode_peak.MOST_STEPS", 1)
+    peak = find_peak(basis, expected, amplitude, Seen.of(one.inner))
+    assert float((peak.decrement < SETTLED).double().mean()) > 0.9
+
+
+def test_draws_that_settle_late_end_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that still move go on by themselves, and come back to their places."""
+    one = bright(1e6, wiggle=0.02)
+    basis, seen = one.likelihood().basis, Seen.of(one.inner)
+    expected, amplitude = (each[None] for each in draws(one))
+    expected = expected * torch.linspace(0.5, 2.0, expected.shape[1], dtype=torch.float64)[None, :, None]
+    apart = find_peak(basis, expected, amplitude, seen)
+    monkeypatch.setattr("xrayflow.statistics.mode_peak.LEFT", -1.0)
+    together = find_peak(basis, expected, amplitude, seen)
+    assert torch.allclose(apart.z, together.z, rtol=0, atol=1e-9)
+    assert torch.allclose(apart.eta, together.eta, rtol=0, atol=1e-12)
+    assert torch.allclose(apart.expected, together.expected, rtol=1e-12)
 
 
 def test_errors_that_are_drawn_are_the_modes_of_the_set() -> None:

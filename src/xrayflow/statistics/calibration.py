@@ -35,9 +35,10 @@ from xrayflow.prior import Marginal
 from xrayflow.rows import Layout
 from xrayflow.statistics.likelihood import Curvature, Expected, Likelihood, Nuisance
 from xrayflow.statistics.linear import LinearFit
-from xrayflow.statistics.mode_basis import ModeBasis, Peak
-from xrayflow.statistics.mode_peak import drawn_errors, find_peak, gradient
-from xrayflow.statistics.seen import Seen, behind_slopes
+from xrayflow.statistics.mode_basis import ModeBasis
+from xrayflow.statistics.mode_peak import drawn_errors
+from xrayflow.statistics.mode_rows import ModeRows
+from xrayflow.statistics.seen import Seen
 from xrayflow.statistics.shortfall import Shortfall
 
 AMPLITUDE = "calibration.lnA"
@@ -45,42 +46,6 @@ AMPLITUDE = "calibration.lnA"
 
 AMPLITUDE_SPREAD, FARTHEST = math.log(1.6), math.log(10.0)
 """Standard deviation of ln A before the data are seen, and the edge of its box."""
-
-MOST_DECREMENT = 1.0
-"""Of what is added to ln p for a peak that is not quite reached."""
-
-
-@dataclass(frozen=True)
-class _Together:
-    """Rows of some sources, all draws of a source in one axis.
-
-    Attributes:
-        layout: Which rows.
-        basis: Of the sources.
-        inner: The likelihood of the sources behind a response without errors.
-        seen: The same, as the search for a peak sees it.
-        expected: (source, draw, bin) mu.
-        amplitude: (source, 1 or draw, 1) A.
-        nuisance: (source, 1 or draw, nuisance) of the inner likelihood; None where it has none.
-    """
-
-    layout: Layout
-    basis: ModeBasis
-    inner: Likelihood
-    seen: Seen
-    expected: Expected
-    amplitude: Tensor
-    nuisance: Tensor | None
-
-    @cached_property
-    def peak(self) -> Peak:
-        """The likeliest errors of the response."""
-        return find_peak(self.basis, self.expected, self.amplitude, self.seen)
-
-    @cached_property
-    def weight(self) -> Expected:
-        """W at the peak."""
-        return self.seen.weight(self.peak.expected)
 
 
 @dataclass(frozen=True)
@@ -173,13 +138,7 @@ class CalibratedLikelihood(Likelihood):
         """ln p(counts | expected, nuisance) with z integrated out."""
         found = expected.new_empty(expected.shape[:2])
         for each in self._together(expected, nuisance):
-            peak, basis = each.peak, each.basis
-            slope = gradient(basis, peak, each.seen.by_eta(peak.expected), each.amplitude)
-            # a draw that the data rule out may not have settled: what is there bounds its ln p from below
-            decrement = (slope**2 * basis.inverse(each.amplitude)).sum(-1).clamp(max=MOST_DECREMENT)
-            determinant = basis.log_determinant(peak, each.weight, each.amplitude)
-            value = each.inner.log_density(peak.expected, each.nuisance)
-            each.layout.put(found, value + 0.5 * (decrement - (peak.z**2).sum(-1) - determinant))
+            each.layout.put(found, each.log_density())
         return found
 
     def log_density_per_bin(self, expected: Expected) -> Expected:
@@ -218,7 +177,7 @@ class CalibratedLikelihood(Likelihood):
         information = expected.new_empty((*expected.shape[:2], parameters, parameters))
         for each in self._together(expected, nuisance):
             own = each.layout.together(jacobian)[:, :, : each.expected.shape[-1]]
-            found = _curvature(each, own)
+            found = each.curvature(own)
             each.layout.put(gradient, found.gradient)
             each.layout.put(information, found.information)
         return Curvature(gradient, information)
@@ -362,7 +321,7 @@ class CalibratedLikelihood(Likelihood):
             found.append((layout, self.basis.select(layout.sources, inner.used.shape[-1]), inner))
         return tuple(found)
 
-    def _together(self, expected: Expected, nuisance: Nuisance | None) -> Iterator[_Together]:
+    def _together(self, expected: Expected, nuisance: Nuisance | None) -> Iterator[ModeRows]:
         """All rows, those of a source as its draws."""
         for layout, basis, inner in self._placed:
             bins = inner.used.shape[-1]
@@ -370,7 +329,7 @@ class CalibratedLikelihood(Likelihood):
             if nuisance is not None:
                 own = layout.together(nuisance.expand(-1, expected.shape[1], -1))
                 amplitude, own = amplitude * torch.exp(own[..., -1:]), self._inner(own)
-            yield _Together(layout, basis, inner, Seen.of(inner, own), mu, amplitude, own)
+            yield ModeRows(layout, basis, inner, Seen.of(inner, own), mu, amplitude, own)
 
     def _at_peaks(self, expected: Expected, nuisance: Nuisance | None) -> Expected:
         """mu exp(eta) at the peaks."""
@@ -379,30 +338,3 @@ class CalibratedLikelihood(Likelihood):
             own = each.peak.expected
             each.layout.put(found[..., : own.shape[-1]], own)
         return found
-
-
-def _curvature(each: _Together, jacobian: Float[Tensor, "source draw bin parameter"]) -> Curvature:
-    """Of some sources.
-
-    Args:
-        each: Their rows.
-        jacobian: d mu / d parameter.
-    """
-    peak, basis, amplitude, weight = each.peak, each.basis, each.amplitude, each.weight
-    bent = basis.bent_jacobian(peak, jacobian, amplitude)
-    found, columns = each.inner.curvature(peak.expected, bent, each.nuisance), bent
-    if each.nuisance is not None:
-        behind = behind_slopes(each.inner, each.nuisance)
-        columns = torch.cat([bent, behind.expand(-1, bent.shape[1], -1, -1)], -1)
-    relative = columns / peak.expected.clamp(min=1e-300)[..., None]
-    information = basis.projected(relative, weight, amplitude)
-    # what is known of the nuisances beside the counts of the source's region
-    own = jacobian.shape[-1]
-    precision = each.seen.precision(peak.expected)[..., None]
-    beside = found.information[..., own:, own:] - columns[..., own:].mT @ (precision * columns[..., own:])
-    information[..., own:, own:] += beside
-    told = basis.told(amplitude).expand(-1, peak.z.shape[1], -1)
-    by_amplitude = (peak.z**2).sum(-1, keepdim=True) - told.sum(-1, keepdim=True)
-    wide = torch.nn.functional.pad(information, (0, 1, 0, 1))
-    wide[..., -1, -1] = 2.0 * (told**2).sum(-1)
-    return Curvature(torch.cat([found.gradient, by_amplitude], -1), wide)

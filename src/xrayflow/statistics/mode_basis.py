@@ -5,7 +5,8 @@ and what no count can tell from nothing is left out. For coefficients z with z ~
 
     eta = A Psi z,      mu exp(eta),      H = I + A^2 Psi' W Psi,
 
-H is nearly the diagonal matrix I + A^2 Lambda, at any A (`mode_peak` finds the likeliest z with it).
+H is nearly the diagonal matrix I + A^2 Lambda, at any A (`mode_peak` finds the likeliest z with it, and with what
+`mode_inverse` adds for the energy scale).
 
 * *Determinant*: ln det (I + c A^2 Lambda), c the trace of Psi' W Psi over that of Psi' W0 Psi, weighed by what the data
   tell of each mode: exact to first order in W - W0, to all orders where they are proportional.
@@ -21,10 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from xrayflow.calibration import MOST_ETA, BinModes, gain_moved
 from xrayflow.statistics.likelihood import Likelihood
@@ -41,6 +44,9 @@ LEAST_WEIGHT = 1e-6
 SMALLEST = 1e-3
 """Part of the smoothed counts that is the source's at least."""
 
+LEAST_COUNTS = 1e-150
+"""Of a bin whose neighbours are seen in units of it."""
+
 Draws = Float[Tensor, "source draw bin"]
 Coefficients = Float[Tensor, "source draw mode"]
 Amplitude = Float[Tensor, "source draw one"]
@@ -52,15 +58,22 @@ class Peak:
 
     Attributes:
         z: Coefficients of the modes.
-        bent: exp(eta).
+        eta: A Psi z, less what the folds have of it.
         expected: mu exp(eta).
         away: (source, draw, gain, bin) T mu / mu, less what the basis has of it.
+        decrement: (source, draw) Newton's: twice what ln p may still rise.
     """
 
     z: Coefficients
-    bent: Draws
+    eta: Draws
     expected: Draws
     away: Tensor
+    decrement: Tensor
+
+    @property
+    def bent(self) -> Draws:
+        """exp(eta)."""
+        return factor(self.eta)
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,7 @@ class ModeBasis:
                 "mixing": (0, wide),
                 "moved": (0, more),
             }
-            return [torch.nn.functional.pad(getattr(one, f.name), edges.get(f.name, (0, 0))) for f in fields(cls)]
+            return [pad(getattr(one, f.name), edges.get(f.name, (0, 0))) for f in fields(cls)]
 
         return cls(*(torch.cat(parts) for parts in zip(*(padded(one) for one in each), strict=True)))
 
@@ -204,7 +217,7 @@ class ModeBasis:
         Args:
             expected: mu.
         """
-        return relative(expected, self.gain) - self.moved[:, None]
+        return relative(expected, self.gain).sub_(self.moved[:, None])
 
     def eta(self, z: Coefficients, away: Tensor, amplitude: Amplitude) -> Draws:
         """A Psi z.
@@ -214,10 +227,12 @@ class ModeBasis:
             away: Of `away`.
             amplitude: A.
         """
-        found = z @ self.psi.mT
-        if away.shape[2]:
-            found = found + ((z @ self.mixing.mT)[..., None] * away).sum(2)
-        return amplitude * found
+        # A where there are few numbers; the bins then in place, which costs less than the memory of every sum
+        scaled = amplitude * z
+        found, levels = scaled @ self.psi.mT, scaled @ self.mixing.mT
+        for k in range(away.shape[2]):
+            found.addcmul_(levels[..., k, None], away[:, :, k])
+        return found
 
     def by_z(self, by_eta: Draws, away: Tensor, amplitude: Amplitude) -> Coefficients:
         """A Psi' of what stands in bins.
@@ -229,8 +244,8 @@ class ModeBasis:
         """
         found = by_eta @ self.psi
         if away.shape[2]:
-            found = found + (by_eta[:, :, None] * away).sum(-1) @ self.mixing
-        return amplitude * found
+            found += torch.linalg.vecdot(by_eta[:, :, None], away) @ self.mixing
+        return found.mul_(amplitude)
 
     def in_fold(self, away: Tensor) -> Draws:
         """What the folds have of eta already, and z stands for too.
@@ -238,6 +253,8 @@ class ModeBasis:
         Args:
             away: Of `away`.
         """
+        if not bool(self.held.any()):
+            return away.new_zeros((*away.shape[:2], away.shape[3]))
         return (self.held[:, None, :, None] * (away + self.moved[:, None])).sum(2)
 
     def log_determinant(self, peak: Peak, weight: Draws, amplitude: Amplitude) -> Float[Tensor, "source draw"]:
@@ -250,14 +267,32 @@ class ModeBasis:
         """
         strength = amplitude**2 * self.strength[:, None]
         share = amplitude**2 / (1.0 + strength)  # A^2 H0^-1
-        leverage = share @ (self.psi**2).mT
-        for moves, mixing in self._scales(peak.away):
-            leverage = leverage + 2.0 * moves * ((share * mixing) @ self.psi.mT)
-            for others, beside in self._scales(peak.away):
-                leverage = leverage + moves * others * (share * mixing * beside).sum(-1, keepdim=True)
+        # the trace of H0^-1 A^2 Psi' W Psi, mode by mode
+        met = weight @ self._squared
+        if peak.away.shape[2]:
+            beside, square = self.coupled(weight, peak.away)
+            met += ((2.0 * beside + square @ self.mixing[:, None]) * self.mixing[:, None]).sum(2)
         told = (strength / (1.0 + strength)).sum(-1)
-        c = (weight * leverage).sum(-1) / told.clamp(min=1e-300)
+        c = (share * met).sum(-1) / told.clamp(min=1e-300)
         return torch.log1p(c[..., None] * strength).sum(-1)
+
+    def coupled(
+        self, weight: Draws, away: Tensor
+    ) -> tuple[Float[Tensor, "source draw gain mode"], Float[Tensor, "source draw gain gain"]]:
+        """a' W Psi and a' W a.
+
+        Args:
+            weight: W.
+            away: a, of `away`.
+        """
+        weighed = weight[:, :, None] * away
+        beside = (weighed.flatten(1, 2) @ self.psi).reshape(*weighed.shape[:3], self.psi.shape[2])
+        return beside, weighed @ away.mT
+
+    @cached_property
+    def _squared(self) -> Float[Tensor, "source bin mode"]:
+        """Psi^2, element by element."""
+        return self.psi**2
 
     def projected(
         self, relative: Float[Tensor, "source draw bin parameter"], weight: Draws, amplitude: Amplitude
@@ -280,9 +315,7 @@ class ModeBasis:
     def psi_at(self, peak: Peak) -> Float[Tensor, "source draw bin mode"]:
         """The modes at each draw."""
         found = self.psi[:, None].expand(-1, peak.z.shape[1], -1, -1)
-        for moves, mixing in self._scales(peak.away):
-            found = found + moves[..., None] * mixing[:, :, None]
-        return found
+        return found + peak.away.mT @ self.mixing[:, None]
 
     def gain_at(self, peak: Peak) -> Float[Tensor, "source draw gain bin"]:
         """T mu / mu at each draw."""
@@ -307,9 +340,10 @@ class ModeBasis:
             found = found + (level[:, :, None, :, None] * follows).sum(3)
         return (found * peak.bent[:, :, None]).mT
 
-    def _scales(self, away: Tensor) -> list[tuple[Draws, Float[Tensor, "source one mode"]]]:
-        """Each part of the energy scale: what the basis lacks of it, and its place there."""
-        return [(away[:, :, k], self.mixing[:, None, k]) for k in range(away.shape[2])]
+
+def factor(eta: Draws) -> Draws:
+    """exp(eta), kept from running away."""
+    return eta.clamp(-MOST_ETA, MOST_ETA).exp_()
 
 
 def relative(expected: Draws, gain: Float[Tensor, "source gain bin three"]) -> Float[Tensor, "source draw gain bin"]:
@@ -319,8 +353,12 @@ def relative(expected: Draws, gain: Float[Tensor, "source gain bin three"]) -> F
         expected: mu.
         gain: T.
     """
-    moved = gain_moved(expected, gain)
-    return (moved / expected.clamp(min=1e-300)[:, :, None]).clamp(-MOST_ETA, MOST_ETA)
+    inverse = 1.0 / expected.clamp(min=LEAST_COUNTS)
+    before = pad(expected[..., :-1] * inverse[..., 1:], (1, 0))
+    after = pad(expected[..., 1:] * inverse[..., :-1], (0, 1))
+    below, own, above = gain.movedim(-1, 0).contiguous()[:, :, None]
+    found = torch.addcmul(own, before[:, :, None], below)
+    return found.addcmul_(after[:, :, None], above).clamp_(-MOST_ETA, MOST_ETA)
 
 
 def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:

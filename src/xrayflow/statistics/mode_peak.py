@@ -1,21 +1,23 @@
 """The likeliest errors of a response: the peak in z of ln p(counts | mu exp(A Psi z)) - |z|^2 / 2, for each draw.
 
-Conjugate gradients with the inverse of I + A^2 Lambda before them and the curvature along each way, until Newton's
-decrement says that what is left of ln p is `SETTLED`, for each draw by itself. All sources go together; after every
-`STEPS` those that have settled, and those that the data rule out, are left behind.
+They begin where the peak would be if ln counts were normal, which is nearly there. Conjugate gradients go on, with
+`mode_inverse` before them and the curvature along each way, until Newton's decrement says that what is left of ln p is
+`SETTLED`, for each draw by itself. All sources go together; those that have settled, and those that the data rule out,
+are left behind on the way.
 
 Source: derived here; Hestenes & Stiefel 1952 (conjugate gradients).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from xrayflow.calibration import MOST_ETA
-from xrayflow.statistics.mode_basis import Amplitude, Coefficients, Draws, ModeBasis, Peak
+from xrayflow.statistics.mode_basis import Amplitude, Draws, ModeBasis, Peak, factor
+from xrayflow.statistics.mode_inverse import ModeInverse
 from xrayflow.statistics.seen import Seen
 
 SETTLED = 1e-3
@@ -24,12 +26,49 @@ SETTLED = 1e-3
 FAR_SETTLED = 1e-9
 """The same as a part of the first decrement, where that is more: far from the data nothing hangs on the last digits."""
 
-STEPS, ROUNDS = 4, 6
-"""Of conjugate gradients in a round, and rounds, at most."""
+MOST_STEPS, ROUND = 24, 4
+"""Of conjugate gradients, and those after which a draw is given up that has not come nearer."""
 
 HOPELESS, PROGRESS = 1e3, 0.1
 """Decrement after a round from which the data rule a draw out, whatever the rest, unless it is this part of what it was
 before: it stays where it is."""
+
+LEFT = 0.75
+"""Part of the draws below which those that still move go on by themselves."""
+
+Places = tuple[Tensor, Tensor]
+"""(chosen, 1) sources, and (chosen, draw) draws of each."""
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """What stays as it is while z is looked for.
+
+    Attributes:
+        basis: Of the sources.
+        seen: The spectra.
+        expected: mu.
+        away: (source, draw, gain, bin) of `ModeBasis.away`.
+        amplitude: (source, draw, 1) A.
+        inverse: About that of the curvature.
+        enough: (source, draw, 1) decrement at which a draw has settled.
+    """
+
+    basis: ModeBasis
+    seen: Seen
+    expected: Draws
+    away: Tensor
+    amplitude: Amplitude
+    inverse: ModeInverse
+    enough: Tensor
+
+    def at(self, places: Places) -> _Fixed:
+        """Of some draws of some sources."""
+        sources = places[0][:, 0]
+        basis = self.basis if sources.numel() == self.expected.shape[0] else self.basis.at(sources)
+        expected, away, amplitude = (each[places] for each in (self.expected, self.away, self.amplitude))
+        seen, inverse = self.seen.at(sources, places[1]), self.inverse.at(places)
+        return _Fixed(basis, seen, expected, away, amplitude, inverse, self.enough[places])
 
 
 class _Climb(NamedTuple):
@@ -38,20 +77,28 @@ class _Climb(NamedTuple):
     Attributes:
         z: Coefficients.
         eta: A Psi z, less what the folds have of it.
+        mean: mu exp(eta).
+        weight: W.
+        slope: Of ln p - |z|^2 / 2 in z.
+        ahead: The same times the inverse.
+        decrement: Newton's.
         way: The last one.
-        before: Gradient where it began.
-        old: Newton's decrement there.
-        enough: Decrement at which a draw has settled.
+        before: Slope where it began.
+        old: Decrement there.
         begun: Decrement where the round began.
         moving: Whether it goes on.
     """
 
     z: Tensor
     eta: Tensor
+    mean: Tensor
+    weight: Tensor
+    slope: Tensor
+    ahead: Tensor
+    decrement: Tensor
     way: Tensor
     before: Tensor
     old: Tensor
-    enough: Tensor
     begun: Tensor
     moving: Tensor
 
@@ -65,36 +112,22 @@ def find_peak(basis: ModeBasis, expected: Draws, amplitude: Amplitude, seen: See
         amplitude: A.
         seen: The spectra.
     """
-    away = basis.away(expected)
-    z = expected.new_zeros((*expected.shape[:2], basis.strength.shape[1]))
-    one = torch.ones_like(z[..., :1])
-    start = _Climb(z, -basis.in_fold(away).expand_as(expected), z, z, one, one, one, one.bool())
-    whole = _stepped(basis, start, expected, away, amplitude, seen, is_first=True)
-    for _ in range(ROUNDS - 1):
-        moving = whole.moving[..., 0]
-        if not bool(moving.any()):
+    fixed, here = _begun(basis, expected, amplitude, seen)
+    away, whole = fixed.away, None
+    for number in range(1, MOST_STEPS + 1):
+        if not bool(here.moving.any()):
             break
-        sources = moving.any(1).nonzero()[:, 0]
-        first = (~moving[sources]).to(torch.int8).argsort(dim=1, stable=True)
-        draws = first[:, : int(moving.sum(1).max())]  # a source with fewer takes some along that stay where they are
-        at = sources[:, None], draws
-        own = amplitude[at] if amplitude.shape[1] > 1 else amplitude[sources]
-        some = _Climb(*(each[at] for each in whole))
-        some = _stepped(basis.at(sources), some, expected[at], away[at], own, seen.at(sources, draws))
-        whole = _Climb(*(each.index_put(at, part) for each, part in zip(whole, some, strict=True)))
-    return _bent(whole.z, whole.eta, expected, away)
-
-
-def gradient(basis: ModeBasis, peak: Peak, slope: Draws, amplitude: Amplitude) -> Coefficients:
-    """Of ln p - |z|^2 / 2 in z.
-
-    Args:
-        basis: Of the sources.
-        peak: Where.
-        slope: d ln p / d ln mu there.
-        amplitude: A.
-    """
-    return basis.by_z(slope, peak.away, amplitude) - peak.z
+        some = _left(here.moving[..., 0])
+        if some[1].numel() <= LEFT * here.moving.numel():
+            whole, at = (here, some) if whole is None else (_put(whole, at, here), _within(at, some))
+            fixed, here = fixed.at(some), _Climb(*(each[some] for each in here))
+        here = _stepped(fixed, here)
+        here = here._replace(moving=here.moving & (here.decrement > fixed.enough))
+        if number % ROUND == 0:
+            hopeful = (here.decrement < HOPELESS) | (here.decrement < PROGRESS * here.begun)
+            here = here._replace(moving=here.moving & hopeful, begun=here.decrement)
+    found = here if whole is None else _put(whole, at, here)
+    return Peak(found.z, found.eta, found.mean, away, found.decrement[..., 0])
 
 
 def drawn_errors(basis: ModeBasis, expected: Draws, amplitude: Amplitude, generator: torch.Generator) -> Draws:
@@ -108,48 +141,64 @@ def drawn_errors(basis: ModeBasis, expected: Draws, amplitude: Amplitude, genera
     """
     shape = (*expected.shape[:2], basis.strength.shape[1])
     z, away = torch.randn(shape, generator=generator, dtype=expected.dtype), basis.away(expected)
-    return _bent(z, basis.eta(z, away, amplitude) - basis.in_fold(away), expected, away).expected
+    return expected * factor(basis.eta(z, away, amplitude) - basis.in_fold(away))
 
 
-def _stepped(
-    basis: ModeBasis,
-    state: _Climb,
-    expected: Draws,
-    away: Tensor,
-    amplitude: Amplitude,
-    seen: Seen,
-    is_first: bool = False,
+def _begun(basis: ModeBasis, expected: Draws, amplitude: Amplitude, seen: Seen) -> tuple[_Fixed, _Climb]:
+    """Near the peak: where it would be if ln counts were normal, one step away, however large the errors."""
+    away, one = basis.away(expected), torch.ones_like(expected[..., :1])
+    amplitude, eta = amplitude.expand_as(one), -basis.in_fold(away)
+    inverse = ModeInverse.of(basis, away, amplitude)
+    slope = basis.by_z(seen.wanted(expected).sub_(eta).mul_(basis.weight[:, None]), away, amplitude)
+    z = inverse(slope)
+    begun = (slope * z).sum(-1, keepdim=True)
+    fixed = _Fixed(basis, seen, expected, away, amplitude, inverse, (FAR_SETTLED * begun).clamp(min=SETTLED))
+    nothing = torch.zeros_like(z)
+    here = _looked(fixed, z, eta.add_(basis.eta(z, away, amplitude)), nothing, nothing, one, begun, one.bool())
+    return fixed, here._replace(moving=here.decrement > fixed.enough)
+
+
+def _looked(
+    fixed: _Fixed, z: Tensor, eta: Tensor, way: Tensor, before: Tensor, old: Tensor, begun: Tensor, moving: Tensor
 ) -> _Climb:
-    """After a round."""
-    inverse = basis.inverse(amplitude)
-    z, eta, way, before, old, enough, begun, may_move = state
-    for number in range(STEPS + 1):
-        mean = expected * _factor(eta)
-        share = seen.share(mean)
-        slope = basis.by_z((seen.net - mean) * share, away, amplitude) - z
-        ahead = slope * inverse
-        decrement = (slope * ahead).sum(-1, keepdim=True)
-        if number == 0:
-            begun = decrement
-            enough = (FAR_SETTLED * decrement).clamp(min=SETTLED) if is_first else enough
-        moving = may_move & (decrement > enough)
-        if number == STEPS or not bool(moving.any()):
-            break
-        way = ahead + ((decrement - (before * ahead).sum(-1, keepdim=True)) / old).clamp(min=0.0) * way
-        along = basis.eta(way, away, amplitude)
-        bends = (way**2).sum(-1, keepdim=True) + (mean * share * along**2).sum(-1, keepdim=True)
-        step = torch.where(moving, (slope * way).sum(-1, keepdim=True) / bends.clamp(min=1e-300), 0.0)
-        z, eta, before, old = z + step * way, eta + step * along, slope, decrement.clamp(min=1e-300)
-    moving = moving & ((decrement < HOPELESS) | (decrement < PROGRESS * begun))
-    return _Climb(z, eta, way, before, old, enough, begun, moving)
+    """At z and eta; `_Climb` says what the rest is."""
+    mean = factor(eta).mul_(fixed.expected)
+    by_eta, weight = fixed.seen.slope_and_weight(mean)
+    slope = fixed.basis.by_z(by_eta, fixed.away, fixed.amplitude).sub_(z)
+    ahead = fixed.inverse(slope)
+    decrement = (slope * ahead).sum(-1, keepdim=True)
+    return _Climb(z, eta, mean, weight, slope, ahead, decrement, way, before, old, begun, moving)
 
 
-def _factor(eta: Draws) -> Draws:
-    """exp(eta), kept from running away."""
-    return torch.exp(eta.clamp(-MOST_ETA, MOST_ETA))
+def _stepped(fixed: _Fixed, here: _Climb) -> _Climb:
+    """After a step of the draws that move."""
+    turn = (here.decrement - (here.before * here.ahead).sum(-1, keepdim=True)) / here.old
+    way = here.ahead + turn.clamp(min=0.0) * here.way
+    along = fixed.basis.eta(way, fixed.away, fixed.amplitude)
+    bends = (way**2).sum(-1, keepdim=True) + torch.linalg.vecdot(here.weight * along, along)[..., None]
+    step = (here.slope * way).sum(-1, keepdim=True) / bends.clamp(min=1e-300)
+    step = torch.where(here.moving, step, 0.0)
+    z, eta, old = here.z + step * way, torch.addcmul(here.eta, step, along), here.decrement.clamp(min=1e-300)
+    return _looked(fixed, z, eta, way, here.slope, old, here.begun, here.moving)
 
 
-def _bent(z: Coefficients, eta: Draws, expected: Draws, away: Tensor) -> Peak:
-    """The source's counts at z."""
-    bent = _factor(eta)
-    return Peak(z, bent, expected * bent, away)
+def _left(moving: Tensor) -> Places:
+    """Draws that still move; a source with fewer takes some along that stay where they are.
+
+    Args:
+        moving: (source, draw).
+    """
+    sources = moving.any(1).nonzero()
+    first = (~moving[sources[:, 0]]).to(torch.int8).argsort(dim=1, stable=True)
+    return sources, first[:, : int(moving.sum(1).max())]
+
+
+def _within(places: Places, some: Places) -> Places:
+    """Places in the whole of some of the draws that stand at some places of it."""
+    return places[0][some[0][:, 0]], places[1][some]
+
+
+def _put(whole: _Climb, places: Places, some: _Climb) -> _Climb:
+    """All draws, some of which have gone on."""
+    names = "z", "eta", "mean", "decrement"
+    return whole._replace(**{one: getattr(whole, one).index_put(places, getattr(some, one)) for one in names})

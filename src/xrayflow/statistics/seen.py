@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from xrayflow.calibration import MOST_ETA
 from xrayflow.statistics.likelihood import Expected, Likelihood
 
 
@@ -75,6 +77,33 @@ class Seen:
             expected: mu.
         """
         return expected * self.share(expected)
+
+    def wanted(self, expected: Expected) -> Expected:
+        """About ln (net / mu), what eta should be: to the third order, and no farther than that may go.
+
+        Args:
+            expected: mu.
+        """
+        found = (self.net - expected).mul_(2.0).div_(self.net.clamp(min=0.0).add(expected).clamp_(min=1e-300))
+        return found.clamp_(-MOST_ETA, MOST_ETA)
+
+    def slope_and_weight(self, expected: Expected) -> tuple[Expected, Expected]:
+        """`by_eta` and `weight`; where nothing scatters but the source's own counts, without a division.
+
+        Args:
+            expected: mu, 0 in bins that pad.
+        """
+        away = self.net - expected
+        if self._is_alone:
+            return away, expected
+        share = torch.addcmul(self.noise, self.counted, expected).clamp_(min=1e-300)
+        share = torch.div(self.used, share, out=share).mul_(expected)
+        return away.mul_(share), share.mul_(expected)
+
+    @cached_property
+    def _is_alone(self) -> bool:
+        """Whether the variance is mu."""
+        return not bool(self.noise.any()) and bool((self.counted == 1.0).all())
 
     def at(self, sources: Tensor, draws: Tensor) -> Seen:
         """For some draws of some sources.
