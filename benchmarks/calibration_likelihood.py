@@ -4,8 +4,9 @@
 
 *Exactness.* Draws about the truth of a spectrum whose response is off by 2 %: ln L against Newton with whole matrices
 (what the frozen basis and its determinant cost), and that against importance sampling in z
-with 20 000 draws (what Laplace costs). *Price.* Of ln L with modes beside ln L without, photons and fold included,
-in turns: the median of the rounds, in CPU time, freed memory kept as the program does. *Binning.* Widths of posteriors of the same counts in 60, 240 and 969 bins.
+with 20 000 draws (what Laplace costs). *Price.* Of ln L with modes beside ln L without, photons and fold included, in
+turns: the median of the rounds, in CPU time, freed memory kept as the program does. *Binning.* Widths of posteriors of
+the same counts in 60, 240 and 969 bins.
 
 Writes benchmarks/results/calibration-likelihood.json.
 """
