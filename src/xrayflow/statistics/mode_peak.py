@@ -1,9 +1,9 @@
 """The likeliest errors of a response: the peak in z of ln p(counts | mu exp(A Psi z)) - |z|^2 / 2, for each draw.
 
-They begin where the peak would be if ln counts were normal, which is nearly there. Conjugate gradients go on, with
-`mode_inverse` before them and the curvature along each way, until Newton's decrement says that what is left of ln p is
-`SETTLED`, for each draw by itself. All sources go together; those that have settled, and those that the data rule out,
-are left behind on the way.
+The search begins where the peak would be if ln p were a parabola in eta, which is nearly there. Conjugate gradients go
+on, with `mode_inverse` before them and the curvature along each way, until Newton's decrement says that what is left of
+ln p is `SETTLED`, for each draw by itself. All sources go together; draws that have settled, and those that the data
+rule out, are left behind on the way.
 
 Source: derived here; Hestenes & Stiefel 1952 (conjugate gradients).
 """
@@ -20,7 +20,7 @@ from xrayflow.statistics.mode_basis import Amplitude, Draws, ModeBasis, Peak, fa
 from xrayflow.statistics.mode_inverse import ModeInverse
 from xrayflow.statistics.seen import Seen
 
-SETTLED = 1e-3
+SETTLED = 2e-4
 """Newton's decrement below which a peak in z is found."""
 
 FAR_SETTLED = 1e-9
@@ -145,11 +145,11 @@ def drawn_errors(basis: ModeBasis, expected: Draws, amplitude: Amplitude, genera
 
 
 def _begun(basis: ModeBasis, expected: Draws, amplitude: Amplitude, seen: Seen) -> tuple[_Fixed, _Climb]:
-    """Near the peak: where it would be if ln counts were normal, one step away, however large the errors."""
+    """Near the peak: where it would be if the slope were linear in eta, one step away, however large the errors."""
     away, one = basis.away(expected), torch.ones_like(expected[..., :1])
     amplitude, eta = amplitude.expand_as(one), -basis.in_fold(away)
     inverse = ModeInverse.of(basis, away, amplitude)
-    slope = basis.by_z(seen.wanted(expected).sub_(eta).mul_(basis.weight[:, None]), away, amplitude)
+    slope = basis.by_z(seen.pull(expected, eta, basis.weight[:, None]), away, amplitude)
     z = inverse(slope)
     begun = (slope * z).sum(-1, keepdim=True)
     fixed = _Fixed(basis, seen, expected, away, amplitude, inverse, (FAR_SETTLED * begun).clamp(min=SETTLED))

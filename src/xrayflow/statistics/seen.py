@@ -78,14 +78,23 @@ class Seen:
         """
         return expected * self.share(expected)
 
-    def wanted(self, expected: Expected) -> Expected:
-        """About ln (net / mu), what eta should be: to the third order, and no farther than that may go.
+    def pull(self, expected: Expected, eta: Expected, weight: Expected) -> Expected:
+        """`by_eta` as it would be if it were linear in eta, with a slope of -`weight` all the way.
+
+        With m the mu that has that weight, W (ln (m / mu) - eta), and the scatter of the counts about m: a logarithm of
+        the counts themselves would be off where they are few. The logarithm is right to the third order, and goes no
+        farther than eta may.
 
         Args:
             expected: mu.
+            eta: Where.
+            weight: W.
         """
-        found = (self.net - expected).mul_(2.0).div_(self.net.clamp(min=0.0).add(expected).clamp_(min=1e-300))
-        return found.clamp_(-MOST_ETA, MOST_ETA)
+        half = 0.5 * self.counted * weight
+        mean = half + torch.sqrt(half**2 + weight * self.noise)
+        scatter = (self.net - mean) * weight / mean.clamp(min=1e-300)
+        found = (mean - expected).mul_(2.0).div_((mean + expected).clamp_(min=1e-300)).clamp_(-MOST_ETA, MOST_ETA)
+        return found.sub_(eta).mul_(weight).add_(scatter)
 
     def slope_and_weight(self, expected: Expected) -> tuple[Expected, Expected]:
         """`by_eta` and `weight`; where nothing scatters but the source's own counts, without a division.
