@@ -12,7 +12,7 @@ from torch import Tensor
 from sum_zoo import Case, bins_of, convolution, random_cases, tensor
 from xrayflow.statistics.background_integral import Bins, finest, quadrature
 from xrayflow.statistics.background_sum import BackgroundSum
-from xrayflow.statistics.background_table import DEGREE, ERROR, ROUNDING, Table
+from xrayflow.statistics.background_table import DEGREE, ERROR, ROUNDING, Table, log_product
 
 
 def table_of(bins: Bins, rate: Tensor) -> tuple[Table, Tensor]:
@@ -59,6 +59,28 @@ def test_bright_bins_are_the_integral_at_every_level(systematic: float) -> None:
         sd = torch.sqrt(bins.counts + bins.alpha / g[:, at] ** 2 + bins.s2 * bins.counts**2)
         torch.testing.assert_close(ours.by_mu[:, at] * sd, known.by_mu * sd, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(ours.by_rate[:, at] * g[:, at], known.by_rate * g[:, at], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("systematic", [0.0, 1e-6, 0.02, 0.3])
+def test_all_bins_together_are_their_sum_or_no_number(systematic: float) -> None:
+    bins, mu, rate = bins_of(*bright_cases(300, systematic))
+    at = table_of(bins, rate[0])[1].nonzero()[:, 0]
+    bins, mu, rate = bins.select(at), mu[:, at], rate[:, at]
+    moved = mu * torch.linspace(0.999, 1.001, 5, dtype=torch.float64)[:, None]
+    g = rate * torch.linspace(0.9, 1.1, 5, dtype=torch.float64)[:, None]
+    for width in (1, 2, 7, 40):
+        some = torch.arange(width)
+        one, _ = table_of(bins.select(some), rate[0, some])
+        found, wanted = one.total(moved[:, some], g[:, some]), one.bare(moved[:, some], g[:, some]).sum(-1)
+        torch.testing.assert_close(found[~found.isnan()], wanted[~found.isnan()], rtol=1e-12, atol=1e-8)
+        assert bool(one.total(edges(one, -1.01), rate[:, some]).isnan().all())
+
+
+def test_the_logarithm_of_a_product_is_the_sum_of_logarithms() -> None:
+    generator = torch.Generator().manual_seed(1)
+    for width in (1, 2, 3, 5, 8, 9, 17, 239):
+        each = 0.5 + torch.rand((3, width), generator=generator, dtype=torch.float64)
+        torch.testing.assert_close(log_product(each), each.log().sum(-1), rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("systematic", [0.0, 0.05])

@@ -13,7 +13,8 @@ from torch import Tensor
 from xrayflow.errors import DataError, XrayflowWarning
 from xrayflow.ogip import Spectrum
 from xrayflow.statistics import KNOWN, BackgroundTreatment, MarginalisedCounts, StatisticChoice, likelihood_of
-from xrayflow.statistics.background import counted
+from xrayflow.statistics.background import BackgroundPrior, counted
+from xrayflow.statistics.background_integral import Bins, finest
 
 WSTAT, PGSTAT = (StatisticChoice(name, "", gaussian=False) for name in ("wstat", "pgstat"))
 TREATMENT = BackgroundTreatment()
@@ -79,6 +80,36 @@ def test_the_gradient_is_the_slope_of_the_density(spectrum: Spectrum, systematic
         known = (likelihood.log_density(mu, scale + step) - likelihood.log_density(mu, scale - step)) / (2 * h)
         torch.testing.assert_close(found.gradient[..., 2 + number], known, rtol=1e-5, atol=1e-4)
     assert bool((torch.linalg.eigvalsh(found.information) > 0).all())
+
+
+@pytest.mark.parametrize("systematic", [0.0, 0.02])
+def test_draws_that_a_series_does_not_reach_are_as_exact_as_others(systematic: float) -> None:
+    """Bright bins, some draws far off in all bins or in one, against the integral."""
+    mean, one = np.array([900.0, 3000.0, 200.0, 1e5]), np.ones(4)
+    counts, behind = np.array([930.0, 2950.0, 220.0, 1e5]), np.full(4, 40.0)
+    prior = BackgroundPrior(
+        alpha=behind + 50.0,
+        fixed=one,
+        scaled=50.0 * one / 40.0,
+        counts=behind,
+        mean=behind,
+        shape=50.0,
+        sd=1.0,
+        basis=np.stack([one, np.linspace(-1.0, 1.0, 4)]),
+        middle=0.0 * one,
+        error=0.0 * one,
+    )
+    likelihood = MarginalisedCounts.of([counts], [prior], [systematic])
+    off = torch.tensor([[1.0] * 4, [3.0] * 4, [1.0, 0.2, 1.0, 1.0], [0.998] * 4], dtype=torch.float64)
+    mu = torch.from_numpy(mean) * off
+    reached = ~likelihood.sums[0].total(mu, likelihood.sums[0].rate.expand(4, 4)).isnan()
+    assert reached.tolist() == [True, False, False, True]
+    level = torch.tensor([0.1, -0.05], dtype=torch.float64)
+    found = likelihood.log_density(mu[None], level.expand(1, 4, 2))[0]
+    rate = torch.from_numpy(prior.fixed + prior.scaled / np.exp(level.numpy() @ prior.basis))
+    bins = Bins(torch.from_numpy(counts), torch.from_numpy(prior.alpha), systematic**2)
+    exact = finest(bins, mu, rate.expand(4, 4)).sum(-1)
+    torch.testing.assert_close(found - found[0], exact - exact[0], rtol=1e-9, atol=1e-6)
 
 
 def test_the_information_is_the_spread_of_the_score_over_replicas(spectrum: Spectrum) -> None:

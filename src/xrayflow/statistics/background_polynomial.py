@@ -148,8 +148,9 @@ def horner(coefficients: Float[Tensor, "power bin"], r: Float[Tensor, "draw bin"
     """The polynomial at r."""
     if coefficients.shape[0] == 1:
         return coefficients[0].expand(r.shape).clone()
-    value = torch.addcmul(coefficients[-2], coefficients[-1], r)
-    for coefficient in coefficients[:-2].flip(0):
+    *lower, last, highest = coefficients.unbind()
+    value = torch.addcmul(last, highest, r)
+    for coefficient in reversed(lower):
         torch.addcmul(coefficient, value, r, out=value)
     return value
 

@@ -52,8 +52,8 @@ FEW = 64
 CLASSES = 8, 16, 32, FEW
 """Bins are evaluated together up to these counts."""
 
-TOGETHER = 65_536
-"""Draws times bins of one evaluation: more leave the processor's cache."""
+TOGETHER = 131_072
+"""Draws times bins of one evaluation: more leave a processor's cache; of fewer the calls cost as much as the work."""
 
 
 def pieces(draws: int, bins: int) -> Iterator[slice]:
@@ -118,6 +118,17 @@ class BackgroundSum:
             cut = CutTable.of(normals, bins.alpha[at] / rate[at], spread)
         level = torch.where(is_cut, 0.0, bins.alpha)
         return cls(counts.numel(), rate, level, tabled, table, others, (at, cut))
+
+    def total(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, " draw"]:
+        """`bare` of all bins together; not a number where a bin is beyond its series: ask `bare` of such draws.
+
+        Args:
+            mu: Of the source.
+            rate: g.
+        """
+        if self.table is None or self.tabled != slice(0, self.size) or self.others or self.cut[1] is not None:
+            return self.bare(mu, rate).sum(-1)
+        return self.table.total(mu, rate)
 
     def bare(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, "draw bin"]:
         """ln p(S) of each bin less `level` ln(g / g0), which a likelihood knows without a logarithm of every g.

@@ -33,7 +33,8 @@ Source: derived here; Trefethen 2013 (Approximation Theory and Approximation Pra
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -69,8 +70,28 @@ CHECKS = -1.0, -0.51, 0.03, 0.51, 1.0
 NOWHERE = 1e-9
 """Of the scale of an interval, up to which a source is none."""
 
+LEAST_PRODUCT = 1e-6
+"""s^2 from which the rounding of 1 + D, over s^2, is nothing beside `ERROR`."""
+
 OUTSIDE = 1.0 + 1e-9
 """Of the interval, from where the integral serves: no source at all is its edge, to rounding."""
+
+
+class _OfBins(NamedTuple):
+    """Numbers of each bin, in every evaluation.
+
+    Attributes:
+        inverse: 1 / (1 + g0).
+        nominal: l where g is nothing.
+        share, share_by_lift: D = (share + share_by_lift l) mu.
+        before: alpha + S.
+    """
+
+    inverse: Tensor
+    nominal: Tensor
+    share: Tensor
+    share_by_lift: Tensor
+    before: Tensor
 
 
 @dataclass(frozen=True)
@@ -150,13 +171,36 @@ class Table(Way):
         # in place: memory that a processor does not hold costs more than the arithmetic
         place = z.add_(self.far).reciprocal_()
         torch.addcmul(self.start, place, self.bend, value=-1.0, out=place)
-        low, high = torch.aminmax(place)
         found = horner(self.coefficients, place).add_(front)
-        found.addcmul_(lift.log1p_(), self.bins.alpha + self.bins.counts, value=-1.0)
-        # what is not a number is outside too
-        if float(low) >= -OUTSIDE and float(high) <= OUTSIDE:
-            return found
-        return self._bare_beyond(found, ~(place.abs() <= OUTSIDE), mu, rate)
+        found.addcmul_(lift.log1p_(), self._of_bins.before, value=-1.0)
+        return found if _is_inside(place) else self._bare_beyond(found, ~(place.abs() <= OUTSIDE), mu, rate)
+
+    def total(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, " draw"]:
+        """`bare` of all bins, every one of which has a table; not a number where one is beyond its interval.
+
+        As few looks at every number as there may be; and no logarithm of each 1 + D, but of their product: before it
+        all bins have the same factor.
+
+        Args:
+            mu: Of the source.
+            rate: g.
+        """
+        s2, of = self.bins.s2, self._of_bins
+        lift = torch.addcmul(of.nominal, rate, of.inverse)
+        if s2 > 0.0:
+            spread = torch.addcmul(of.share, lift, of.share_by_lift).mul_(mu)
+            front = torch.log1p(spread).sum(-1) if s2 < LEAST_PRODUCT else None
+            spread.add_(1.0)
+            # 1 / (Z + far)
+            place = torch.addcmul(mu, mu, lift).addcmul_(spread, self.far)
+            torch.div(spread, place, out=place)
+            front = (log_product(spread) if front is None else front) / -s2
+        else:
+            more = mu * lift
+            place, front = (mu + more).add_(self.far).reciprocal_(), more.sum(-1)
+        torch.addcmul(self.start, place, self.bend, value=-1.0, out=place)
+        found = horner(self.coefficients, place).sum(-1) + front - lift.log1p_() @ of.before
+        return found if _is_inside(place) else found.masked_fill(~(place.abs() <= OUTSIDE).all(-1), torch.nan)
 
     def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
         """ln p(S), and its slopes: those of the polynomial."""
@@ -176,15 +220,22 @@ class Table(Way):
 
     def _of_x(self, mu: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """l, -ln(1 + D) / s^2, and Z."""
-        s2, inverse = self.bins.s2, 1.0 / (1.0 + self.rate)
-        lift = torch.addcmul(-self.rate * inverse, rate, inverse)
+        s2, of = self.bins.s2, self._of_bins
+        lift = torch.addcmul(of.nominal, rate, of.inverse)
         front = mu * lift
         z = mu + front
         if s2 > 0.0:
-            d = torch.addcmul(s2 * self.held, lift, s2 * (self.held - 1.0)).mul_(mu)
+            d = torch.addcmul(of.share, lift, of.share_by_lift).mul_(mu)
             z.div_(1.0 + d)
             front = d.log1p_().mul_(-1.0 / s2)
         return lift, front, z
+
+    @cached_property
+    def _of_bins(self) -> _OfBins:
+        """What no draw changes."""
+        inverse, s2 = 1.0 / (1.0 + self.rate), self.bins.s2
+        before = self.bins.alpha + self.bins.counts
+        return _OfBins(inverse, -self.rate * inverse, s2 * self.held, s2 * (self.held - 1.0), before)
 
     def _interval(self, at: Tensor, middle: Tensor, half: Tensor) -> Table:
         """Some of the bins, without coefficients, on an interval of t about 0.
@@ -233,6 +284,27 @@ class Table(Way):
         value = value + front + (bins.alpha + bins.counts) * torch.log1p(lift)
         ends = torch.log1p(self.held * s2 * mu) / s2 if s2 > 0.0 else torch.zeros_like(z)
         return value, value - ends
+
+
+def log_product(each: Float[Tensor, "draw bin"]) -> Float[Tensor, " draw"]:
+    """ln of the product of all bins: a logarithm for eight of them.
+
+    Args:
+        each: Above 0, and none far from 1.
+    """
+    for _ in range(3):
+        half = each.shape[1] // 2
+        if half == 0:
+            break
+        rest, each = each[:, 2 * half :], each[:, :half] * each[:, half : 2 * half]
+        each[:, : rest.shape[1]] *= rest
+    return each.log().sum(-1)
+
+
+def _is_inside(place: Tensor) -> bool:
+    """Whether all are on their intervals; what is not a number is not."""
+    low, high = torch.aminmax(place)
+    return float(low) >= -OUTSIDE and float(high) <= OUTSIDE
 
 
 def _affordable(sharpness: Float[Tensor, " bin"]) -> Float[Tensor, " bin"]:
