@@ -173,7 +173,7 @@ class Table(Way):
         torch.addcmul(self.start, place, self.bend, value=-1.0, out=place)
         found = horner(self.coefficients, place).add_(front)
         found.addcmul_(lift.log1p_(), self._of_bins.before, value=-1.0)
-        return found if _is_inside(place) else self._bare_beyond(found, ~(place.abs() <= OUTSIDE), mu, rate)
+        return found if bool(_is_inside(place)) else self._bare_beyond(found, ~(place.abs() <= OUTSIDE), mu, rate)
 
     def total(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, " draw"]:
         """`bare` of all bins, every one of which has a table; not a number where one is beyond its interval.
@@ -200,7 +200,7 @@ class Table(Way):
             place, front = (mu + more).add_(self.far).reciprocal_(), more.sum(-1)
         torch.addcmul(self.start, place, self.bend, value=-1.0, out=place)
         found = horner(self.coefficients, place).sum(-1) + front - lift.log1p_() @ of.before
-        return found if _is_inside(place) else found.masked_fill(~(place.abs() <= OUTSIDE).all(-1), torch.nan)
+        return found.masked_fill_(~_is_inside(place, (-1,)), torch.nan)
 
     def __call__(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
         """ln p(S), and its slopes: those of the polynomial."""
@@ -301,10 +301,9 @@ def log_product(each: Float[Tensor, "draw bin"]) -> Float[Tensor, " draw"]:
     return each.log().sum(-1)
 
 
-def _is_inside(place: Tensor) -> bool:
-    """Whether all are on their intervals; what is not a number is not."""
-    low, high = torch.aminmax(place)
-    return float(low) >= -OUTSIDE and float(high) <= OUTSIDE
+def _is_inside(place: Tensor, axes: tuple[int, ...] = ()) -> Tensor:
+    """Whether all are on their intervals, or all along some axes; what is not a number is not."""
+    return (place.amin(axes) >= -OUTSIDE) & (place.amax(axes) <= OUTSIDE)
 
 
 def _affordable(sharpness: Float[Tensor, " bin"]) -> Float[Tensor, " bin"]:
