@@ -30,6 +30,9 @@ from xrayflow.statistics import (
 LINEAR = 0.003
 """keV by which an energy scale may be off before the edges of the bins are moved: a third of NICER's channels."""
 
+FOLLOWED = 0.8 * LINEAR
+"""keV beyond which the fold follows a fit: the last steps of a fit move its energy scale too."""
+
 FARTHEST = 6.0
 """Standard deviations of what is believed of an energy scale: one that is off by more is the sign of a fit that fails,
 and the fold is left alone."""
@@ -114,7 +117,7 @@ class DataSet:
         return replace(self, spectra=spectra, forward=forward, likelihood=likelihood)
 
     def off_centre(
-        self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None, away: Sequence[bool]
+        self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None, away: Sequence[bool], beyond: float
     ) -> list[int]:
         """Sources whose likelihood is exact about another fit than this, or folded with another energy scale.
 
@@ -122,29 +125,31 @@ class DataSet:
             theta: Of the model, for each source.
             nuisance: Of the likelihood.
             away: Whether that is far from where the likelihood was made exact.
+            beyond: keV by which an energy scale may be off.
         """
         if not isinstance(self.likelihood, CalibratedLikelihood):
             return []
         found = []
         for i, is_away in enumerate(away):
             own, at = self.select(torch.tensor([i])), slice(i, i + 1)
-            if is_away or own._energy_scale(theta[at], None if nuisance is None else nuisance[at]) is not None:
+            told = None if nuisance is None else nuisance[at]
+            if is_away or own._energy_scale(theta[at], told, beyond) is not None:
                 found.append(i)
         return found
 
-    def _energy_scale(self, theta: Tensor, nuisance: Tensor | None) -> tuple[float, float] | None:
+    def _energy_scale(self, theta: Tensor, nuisance: Tensor | None, beyond: float) -> tuple[float, float] | None:
         """That of one source where the fold has to follow it; None where the fold is right, or the fit hopeless."""
         likelihood = self.likelihood
         assert isinstance(likelihood, CalibratedLikelihood)
         scale, sd = likelihood.energy_scale(self.forward.expected(theta), nuisance)
-        return scale if _is_off(scale, self.spectra[0]) and sd <= FARTHEST else None
+        return scale if _off(scale, self.spectra[0]) > beyond and sd <= FARTHEST else None
 
     def _centred(self, theta: Tensor, nuisance: Tensor | None) -> DataSet:
         """Of one source."""
         likelihood = self.likelihood
         assert isinstance(likelihood, CalibratedLikelihood)
         forward, (spectrum,) = self.forward, self.spectra
-        scale = self._energy_scale(theta, nuisance)
+        scale = self._energy_scale(theta, nuisance, FOLLOWED)
         if scale is not None:
             # what is off by much is not linear: the spectrum is folded with its own edges
             spectrum = replace(spectrum, gain=scale)
@@ -294,7 +299,7 @@ def hashes_of(observation: Observation) -> dict[str, str]:
     return {name: file.sha256 for name, file in files.items() if file is not None}
 
 
-def _is_off(scale: tuple[float, float], spectrum: Spectrum) -> bool:
-    """Whether an energy scale is so far off that its effect on the counts is not linear any more."""
+def _off(scale: tuple[float, float], spectrum: Spectrum) -> float:
+    """keV by which an energy scale is off that of the fold, the most in any bin."""
     ends = (float(spectrum.energy_lo.min()), float(spectrum.energy_hi.max()))
-    return max(abs(scale[0] - spectrum.gain[0] + (scale[1] - spectrum.gain[1]) * energy) for energy in ends) > LINEAR
+    return max(abs(scale[0] - spectrum.gain[0] + (scale[1] - spectrum.gain[1]) * energy) for energy in ends)

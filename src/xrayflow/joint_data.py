@@ -263,15 +263,18 @@ class JointData:
         pairs = zip(self.sets, self._behind, strict=True)
         return self._with([data.centred(own, _columns(theta, behind), sources) for data, behind in pairs])
 
-    def off_centre(self, theta: Float[Tensor, "source one parameter"], away: Sequence[bool]) -> list[int]:
+    def off_centre(
+        self, theta: Float[Tensor, "source one parameter"], away: Sequence[bool], beyond: float
+    ) -> list[int]:
         """Sources with a likelihood that is exact about another fit, as `DataSet.off_centre` has it.
 
         Args:
             theta: The fit of each source.
             away: Whether that is far from where the likelihood was made exact.
+            beyond: keV by which an energy scale may be off.
         """
         own, pairs = self._own(theta), zip(self.sets, self._behind, strict=True)
-        return sorted({i for one, behind in pairs for i in one.off_centre(own, _columns(theta, behind), away)})
+        return sorted({i for one, behind in pairs for i in one.off_centre(own, _columns(theta, behind), away, beyond)})
 
     def folds_like(self, other: JointData, source: int) -> bool:
         """Whether the expected counts of a source are folded with the same edges.

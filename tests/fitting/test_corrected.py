@@ -11,6 +11,7 @@ import torch
 
 from calibration_zoo import bright, detector
 from fit_zoo import BAND, observation
+from xrayflow.dataset import LINEAR
 from xrayflow.fitting import Modes, corrected_modes, minimise, settle, starting_points
 from xrayflow.fitting.corrected import FINEST, MADE_EXACT, _Places
 from xrayflow.folding import SEARCH, Forward, Grid
@@ -142,7 +143,7 @@ def test_the_fold_has_the_energy_scale_of_the_best_fit(total: float, gain: tuple
     starts, _ = starting_points(problem, 6, generators(1))
     modes, corrected = corrected_modes(problem, starts)
     best = corrected.prior.to_theta(modes.v[:, modes.objective[0].argmin()][:, None])
-    assert corrected.data.off_centre(best, [False]) == []
+    assert corrected.data.off_centre(best, [False], LINEAR) == []
     (spectrum,) = corrected.data.sets[0].spectra
     energy = np.array([1.0, 2.0, 6.0])
     wanted, found = (one[0] + one[1] * energy for one in (gain, spectrum.gain))
@@ -172,7 +173,7 @@ def test_a_centre_that_a_search_left_elsewhere_is_looked_at_again(monkeypatch: p
     assert asked[0] == [0, 1]
     assert asked[1] == [0]
     best = found.v[torch.arange(2), found.objective.argmin(-1)][:, None]
-    assert corrected.data.off_centre(corrected.prior.to_theta(best), [False, False]) == []
+    assert corrected.data.off_centre(corrected.prior.to_theta(best), [False, False], LINEAR) == []
     assert torch.allclose(found.objective.amin(-1), wanted.objective.amin(-1), rtol=0, atol=0.3)
 
 

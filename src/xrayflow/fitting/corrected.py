@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from xrayflow.dataset import FOLLOWED
 from xrayflow.fitting.first_ends import COARSE_ITERATIONS, COARSE_TOLERANCE, first_ends
 from xrayflow.fitting.levenberg_marquardt import Late
 from xrayflow.fitting.minima import Minima, descend, follow_leaders, leaders_of
@@ -201,7 +202,7 @@ def _moved(problem: Problem, places: _Places, centre: Float[Tensor, "source para
     """Sources whose best place is another one than the place that the likelihood is exact about."""
     way = places.best - centre
     away = (way[:, None] @ places.information @ way[..., None])[:, 0, 0] > MOVED**2
-    return problem.data.off_centre(problem.prior.to_theta(places.best[:, None]), away.tolist())
+    return problem.data.off_centre(problem.prior.to_theta(places.best[:, None]), away.tolist(), FOLLOWED)
 
 
 def centred(problem: Problem, v: Float[Tensor, "source parameter"]) -> Problem:
