@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from xrayflow.networks.inputs import NetworkInput
 from xrayflow.networks.nn.coordinates import Coordinates
+from xrayflow.networks.nn.recurrence import recurred
 from xrayflow.networks.nn.scaling import LogRateScaler
 from xrayflow.simulate import Simulator
 
@@ -68,8 +69,7 @@ class Recurrent(Decoder):
         first = h
         second = self.dropout(functional.gelu(self.second(first))) + first
         third = self.dropout(functional.gelu(self.third(second))) + second + first
-        along, _ = self.recurrent(third[..., None])
-        value: Tensor = self.last(along.mean(-1))
+        value: Tensor = self.last(recurred(self.recurrent, third[..., None]).mean(-1))
         return value
 
 
