@@ -74,15 +74,19 @@ BUDGET = SamplingBudget(draws=500, ess=200.0, starts=8)
 INTERVALS = {"68": (0.16, 0.84), "90": (0.05, 0.95)}
 
 
-def shape(energy: np.ndarray) -> np.ndarray:
+LINE = 1.2
+"""Height of the background's line, where its slope goes from 1.1 to 0.6."""
+
+
+def shape(energy: np.ndarray, line: float = LINE) -> np.ndarray:
     """A background's counts by energy [keV]: a slope and a line."""
-    return 0.6 + np.exp(-energy / 0.8) + 1.2 * np.exp(-0.5 * ((energy - 1.5) / 0.06) ** 2)
+    return 0.6 + np.exp(-energy / 0.8) + line * np.exp(-0.5 * ((energy - 1.5) / 0.06) ** 2)
 
 
 class Source:
     """What all spectra have in common."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: float = LINE) -> None:
         rmf, arf = read_rmf(bundled_rmf()), read_arf(bundled_arf())
         self.template = read_observation(blank_pha(rmf), rmf, arf, "none")
         self.model = parse_model(MODEL).freeze(FREEZE)
@@ -90,7 +94,7 @@ class Source:
         self.used = one.bin_of_channel >= 0
         bins = one.bin_of_channel[self.used]
         energy = np.sqrt(one.energy_lo * one.energy_hi)[bins]
-        self.background = shape(energy) / shape(energy).mean()
+        self.background = shape(energy, line) / shape(energy, line).mean()
         self.bins, self.forward = bins, Forward.of(self.model, [one])
         self.norms: np.ndarray | None = None
 

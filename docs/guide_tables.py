@@ -97,6 +97,38 @@ def background_table() -> list[str]:
     return table([*headings, "W or PGStat: 68 %", "bias", "p uniform"], rows)
 
 
+def faint_tables() -> dict[str, list[str]]:
+    """What `benchmarks/faint_on_background.py` tried: overall, and the drawn slopes by slope."""
+    measured = json.loads((RESULTS / "faint-on-background.json").read_text(encoding="utf-8"))["cases"]
+    rows, parts = [], []
+    for case, treatments in measured.items():
+        for name, one in treatments.items():
+            covered = [
+                " / ".join(f"{100.0 * share:.0f}" for share in one["coverage"][level].values())
+                for level in ("68", "90")
+            ]
+            bias, scatter = (
+                " / ".join(f"{value:{form}}" for value in one[key].values())
+                for key, form in (("bias_in_sd", "+.1f"), ("scatter_in_sd", ".2f"))
+            )
+            rows.append([case, name, str(one["spectra"]), *covered, bias, scatter])
+        for slopes, first in treatments["now"].get("by_slope", {}).items():
+            cells = []
+            for one in treatments.values():
+                covered, bias = (
+                    value["powerlaw.PhoIndex"]
+                    for value in (one["by_slope"][slopes]["coverage"]["68"], one["by_slope"][slopes]["bias_in_sd"])
+                )
+                cells.append(f"{100.0 * covered:.0f}, {bias:+.1f}")
+            parts.append([case.split(", ")[1], slopes, str(first["spectra"]), *cells])
+    names = next(treatments for treatments in measured.values() if "by_slope" in treatments["now"])
+    headings = ["source + background per channel", "believed", "spectra", "68 % hold Gamma / norm", "90 %", "bias"]
+    return {
+        "faint": table([*headings, "scatter"], rows),
+        "slopes": table(["background", "Gamma", "spectra", *names], parts),
+    }
+
+
 def calibration_tables() -> dict[str, list[str]]:
     """Bright spectra: coverage, what is seen, real ones before and after, exactness."""
     measured = json.loads((RESULTS / "calibration.json").read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from guide_tables import (
     beside_table,
     calibration_tables,
     component_tables,
+    faint_tables,
     grid_table,
     grouping_table,
     hostile_table,
@@ -120,7 +121,8 @@ def make() -> dict[Path, str]:
     pages[PAGES / "README.md"] = index(components)
     tables = component_tables(components, results) | {"grids": grid_table(), "groupings": grouping_table()}
     pages[GUIDE] = with_tables(GUIDE.read_text(encoding="utf-8"), tables)
-    pages[BACKGROUNDS] = with_tables(BACKGROUNDS.read_text(encoding="utf-8"), {"backgrounds": background_table()})
+    tables = {"backgrounds": background_table()} | faint_tables()
+    pages[BACKGROUNDS] = with_tables(BACKGROUNDS.read_text(encoding="utf-8"), tables)
     pages[BRIGHT] = with_tables(BRIGHT.read_text(encoding="utf-8"), calibration_tables())
     tables = {part: passport_table(network) for part, network in PASSPORTS.items()} | {"beside": beside_table()}
     pages[NETWORKS] = with_tables(NETWORKS.read_text(encoding="utf-8"), tables)
