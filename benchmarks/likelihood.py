@@ -11,6 +11,9 @@ of the rounds, in CPU time.
 
 `worst` is the largest error of ln p of all bins together, of draws, against the integral with more nodes.
 
+`modelled`: the same of one source on a background of a model whose error is .6 of it, a normal that is cut at zero, by
+its series and by the integral that a series replaces (and which `worst` is against).
+
 Writes benchmarks/results/likelihood.json.
 """
 
@@ -30,6 +33,8 @@ from provenance import provenance
 from xrayflow.memory import keep_freed_memory
 from xrayflow.statistics import CountLikelihood, MarginalisedCounts
 from xrayflow.statistics.background import BackgroundPrior
+from xrayflow.statistics.background_cut import CutNormals
+from xrayflow.statistics.background_cut_table import CutTable
 from xrayflow.statistics.background_integral import Bins, finest
 from xrayflow.statistics.background_polynomial import Polynomial
 from xrayflow.statistics.background_sum import pieces
@@ -47,6 +52,9 @@ SHAPES = ((1, 239, LEVELS, 7), (1, 969, FEW_LEVELS, 7), (64, 239, FEW_LEVELS, 3)
 """Sources, bins, levels, rounds."""
 
 SYSTEMATIC = 0.0, 0.02
+MODELLED = (1, 0.3), (5, 3), (40, 5), (300, 100), (3000, 1000)
+RELATIVE_ERROR, SPREAD = 0.6, 0.1
+"""Of a modelled background, and of its level (in ln A)."""
 
 
 def seconds(of: Callable[[], Any]) -> float:
@@ -131,6 +139,44 @@ def measured(
     }
 
 
+def modelled(bins: int, level: tuple[float, float], systematic: float, generator: torch.Generator) -> dict[str, Any]:
+    """One level of a background of a model."""
+    source, background = level
+    middle = torch.full((bins,), float(background), dtype=torch.float64)
+    error = RELATIVE_ERROR * middle
+    counts = torch.poisson(source + middle, generator=generator)
+    normals = CutNormals(counts, middle, error, (middle / error**2), systematic**2)
+    started = time.process_time()
+    table = CutTable.of(normals, middle, SPREAD)
+    made = time.process_time() - started
+    none = torch.zeros((1, bins), dtype=torch.float64)
+    plain = CountLikelihood.of(counts[None], none, torch.zeros(1).double(), torch.ones_like(none))
+    mu = source * (1.0 + 0.1 * torch.rand((DRAWS, bins), generator=generator, dtype=torch.float64))
+    a = SPREAD * torch.randn((DRAWS, 1), generator=generator, dtype=torch.float64)
+    rate = normals.rate * torch.exp(-a)
+    rivals: dict[str, tuple[Callable[[], Any], int]] = {
+        "ns": (lambda: [table.value(mu[of], rate[of]) for of in pieces(DRAWS, bins)], DRAWS),
+        "plain_ns": (lambda: plain.log_density(mu[None]), DRAWS),
+        "integral_ns": (lambda: normals.value(mu[:CHECKED], rate[:CHECKED]), CHECKED),
+    }
+    for of, _ in rivals.values():
+        of()
+    taken = np.median([[seconds(of) / draws for of, draws in rivals.values()] for _ in range(5)], axis=0)
+    ns = {name: float(1e9 * one / bins) for name, one in zip(rivals, taken, strict=True)}
+    error_of = (table.value(mu[:CHECKED], rate[:CHECKED]) - normals.value(mu[:CHECKED], rate[:CHECKED])).sum(-1)
+    return {
+        "bins": bins,
+        "source": source,
+        "background": background,
+        "systematic": systematic,
+        **ns,
+        "ratio": ns["ns"] / ns["plain_ns"],
+        "made_us": 1e6 * made / bins,
+        "worst": float(error_of.abs().max()),
+        "series": bins - int(table.rest.numel()),
+    }
+
+
 def main() -> None:
     """Measure and write."""
     torch.set_num_threads(1)
@@ -142,7 +188,12 @@ def main() -> None:
             for level in levels:
                 rows.append(measured(sources, bins, level, systematic, rounds, generator))
                 print({key: float(f"{value:.3g}") for key, value in rows[-1].items()}, flush=True)
-    result = {**provenance(__file__), "draws": DRAWS, "rows": rows}
+    of_models = []
+    for systematic in SYSTEMATIC:
+        for level in MODELLED:
+            of_models.append(modelled(239, level, systematic, generator))
+            print({key: float(f"{value:.3g}") for key, value in of_models[-1].items()}, flush=True)
+    result = {**provenance(__file__), "draws": DRAWS, "rows": rows, "modelled": of_models}
     (HERE / "results" / "likelihood.json").write_text(json.dumps(result, indent=1) + "\n")
 
 

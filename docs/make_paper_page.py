@@ -150,6 +150,19 @@ def ablation(found: dict[str, Any]) -> list[str]:
     return [header(found), "", *table([*headings, "coverage off by, worst", "kT-norm error [dex²]", "−ln q"], rows), ""]
 
 
+def hours(found: dict[str, Any]) -> list[str]:
+    """What training buys, by counts."""
+    decades = sorted({label for row in found["rows"].values() for label in row["by_counts"]}, key=float)
+    rows = []
+    for name, row in found["rows"].items():
+        minutes = number(row.get("cpu_minutes"), 3)
+        cells = [name, minutes, number(row["reduced_pgstat_median"], 4), number(row["of_exact_spectra"], 4)]
+        rows.append([*cells, number(row["over_exact"]), *(number(row["by_counts"].get(one)) for one in decades)])
+    headings = ["", "CPU minutes of its last training", "PGStat / dof, median"]
+    headings += [f"of {found['settings']['exact']} with exact posteriors", "over exact"]
+    return [header(found), "", *table([*headings, *(f"{one} counts and more" for one in decades)], rows), ""]
+
+
 def fill(text: str, name: str, lines: list[str]) -> str:
     """Put lines between the marks of a name."""
     begin, end = f"<!-- {name}: made by docs/make_paper_page.py -->", f"<!-- end of {name} -->"
@@ -168,6 +181,7 @@ def main() -> None:
         "recovery": recovery(found),
         "claims": claims(found),
         "ablation": ablation(cells),
+        "hours": hours(json.loads((RESULTS / "paper-hours.json").read_text(encoding="utf-8"))),
     }
     for name, lines in parts.items():
         text = fill(text, name, lines)

@@ -51,6 +51,9 @@ ROUGH = 4
 FACTORS = (100.0, 7), (30.0, 12), (10.0, 16), (0.0, 32)
 """Shapes 1 / s^2 from which so many of Gauss and Hermite's nodes of ln F are exact to 1e-7."""
 
+FAR_OUT = 1e4
+"""Standard deviations from which what is left of a normal is an exponential."""
+
 LEAST = 1e-30
 """Expected counts that are none."""
 
@@ -119,19 +122,14 @@ class CutNormals:
             total = total + here.sum(0)
             if slopes:
                 by_mu, by_level = by_mu + (here * own).sum(0), by_level + (here * pull * y).sum(0)
-        known = top - torch.log(scale * self.error) - torch.special.log_ndtr(self.middle / self.error)
-        value = known - 0.5 * math.log(2.0 * math.pi) + torch.log(half * total)
+        value = top + self._prior(m, scale) + torch.log(half * total)
         return value, by_mu / total, by_level / total
 
     def _ends(self, mu: Tensor, m: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Where the integrand over y has fallen by `DROP` on either side, or ends, and its logarithm at its peak."""
         source = Scattered(self.counts, mu, 1.0 / self.s2, ROUGH)
 
-        def log(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            """Integrand, its slope, and minus the slope's slope."""
-            value, pull, _, bend = source.at(y)
-            return value - 0.5 * (y - m) ** 2 / var, pull - (y - m) / var, bend + 1.0 / var
-
+        log = _posterior(source.at, m, var)
         y, top, bend = _climbed(log, self._start(mu, m, var))
         reach = torch.sqrt(2.0 * DROP / bend)
         left, right = (y - reach).clamp(min=0.0), y + reach
@@ -150,13 +148,8 @@ class CutNormals:
 
     def _of(self, mu: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """ln p(S) without a systematic error, its slope with mu, and with ln A."""
-        s, z = self.counts, self.middle / self.error
-        m, var = scale * self.middle, (scale * self.error) ** 2
-        p, q = mu + var - m, s * var + (m - var) * mu
-        root = torch.sqrt((mu + m - var) ** 2 + 4.0 * s * var)
-        y = torch.where(p > 0, 2.0 * q / (p + root).clamp(min=LEAST), 0.5 * (root - p)).clamp(min=0.0)
-        top = (mu + y).clamp(min=LEAST)
-        c = torch.where(y > 0, 0.0, (s / top - 1.0 + m / var).clamp(max=0.0))
+        s, m, var = self.counts, scale * self.middle, (scale * self.error) ** 2
+        y, top, c = self._peak(mu, m, var)
 
         def below(d: Tensor) -> Tensor:
             x = d / top
@@ -184,10 +177,54 @@ class CutNormals:
             total = total + here
             by_mu = by_mu + here * pull
             by_level = by_level + here * pull * (y + d)
-        known = -0.5 * (y - m) ** 2 / var - torch.log(scale * self.error) - torch.special.log_ndtr(z)
-        met = log_saturated_poisson(s) + s * torch.log(top / s.clamp(min=1.0)) - (mu + y - s)
-        value = met + known - 0.5 * math.log(2.0 * math.pi) + torch.log(half * total)
+        value = self._at_peak(mu, y, top) + self._prior(y, scale) + torch.log(half * total)
         return value, by_mu / total, by_level / total
+
+    def _peak(self, mu: Tensor, m: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the integrand without a systematic error: y, T, and the slope c."""
+        s = self.counts
+        p, q = mu + var - m, s * var + (m - var) * mu
+        root = torch.sqrt((mu + m - var) ** 2 + 4.0 * s * var)
+        y = torch.where(p > 0, 2.0 * q / (p + root).clamp(min=LEAST), 0.5 * (root - p)).clamp(min=0.0)
+        top = (mu + y).clamp(min=LEAST)
+        return y, top, torch.where(y > 0, 0.0, (s / top - 1.0 + m / var).clamp(max=0.0))
+
+    def _at_peak(self, mu: Tensor, y: Tensor, top: Tensor) -> Tensor:
+        """ln of the Poisson counts there."""
+        s = self.counts
+        return log_saturated_poisson(s) + s * torch.log(top / s.clamp(min=1.0)) - (mu + y - s)
+
+    def _prior(self, y: Tensor, scale: Tensor) -> Tensor:
+        """ln of the cut normal."""
+        m, sd = scale * self.middle, scale * self.error
+        known: Tensor = torch.log(sd) + torch.special.log_ndtr(self.middle / self.error) + 0.5 * math.log(2.0 * math.pi)
+        return -0.5 * ((y - m) / sd) ** 2 - known
+
+    def rough(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
+        """About the same where counts stand far from what is expected of them, by the peak alone.
+
+        The integrand is a normal about its peak, or from its end at zero: to 1 / (4 S) in ln p, a thousandth where
+        counts are so many that `background_cut_table` asks.
+        """
+        scale, mu = self.rate / rate, mu.clamp(min=LEAST)
+        m, var = scale * self.middle, (scale * self.error) ** 2
+        if self.s2 == 0.0:
+            y, top, slope = self._peak(mu, m, var)
+            value, bend, of_mu = self._at_peak(mu, y, top), self.counts / top**2, None
+        else:
+            source = Scattered(self.counts, mu, 1.0 / self.s2)
+            y, _, _ = _climbed(_posterior(source.at_peak, m, var), self._start(mu, m, var))
+            value, slope, of_mu, bend = source.at_peak(y)
+            slope = slope - (y - m) / var
+        width = torch.rsqrt(bend + 1.0 / var)
+        tilt, left = slope * width, y / width
+        log_share, hazard, above = _normal_above(-(left + tilt))
+        # exp(tilt^2 / 2) times the share of a normal, of which nothing is left where the tilt is long
+        value = value + self._prior(y, scale) + torch.log(width) + 0.5 * math.log(2.0 * math.pi) + log_share
+        value = torch.where(left + tilt > 0, value + 0.5 * tilt**2, value - left * (0.5 * left + tilt))
+        mean, spread = width * above, (width**2 * (1.0 - hazard * above)).clamp(min=0.0)
+        by_mu = self.counts / (mu + mean) - 1.0 if of_mu is None else of_mu
+        return Density(value, by_mu, -(((mean - m) * mean + spread) / var - 1.0) / rate)
 
 
 class Scattered:
@@ -212,6 +249,15 @@ class Scattered:
         one = Integrand(self.bins, y, self.rate)
         return one.value(hermite_sum(one, torch.rsqrt(one.bend), self.nodes))
 
+    def at_peak(self, y: Float[Tensor, "draw bin"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same as `at` by the integrand's peak alone."""
+        one, s = Integrand(self.bins, y, self.rate), self.bins.counts
+        inverse = 1.0 / (one.peak + y).clamp(min=LEAST)
+        pull, bend = s * inverse - 1.0, s * inverse * inverse
+        # where y goes, the peak gives way
+        bend = (bend - (one.peak * bend) ** 2 / one.bend).clamp(min=0.0)
+        return one.value(math.sqrt(2.0 * math.pi) * torch.rsqrt(one.bend)), pull, one.peak * pull / self.mu, bend
+
     def at(self, y: Float[Tensor, "draw bin"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The logarithm, its slope with y, with mu, and minus the slope's slope with y."""
         one, s = Integrand(self.bins, y, self.rate), self.bins.counts
@@ -227,6 +273,34 @@ class Scattered:
         by_y = pulls / total
         bend = ((falls - square) / total + by_y**2).clamp(min=0.0)
         return one.value(total * width), by_y, owns / (total * self.mu), bend
+
+
+def _posterior(
+    source: Callable[[Tensor], tuple[Tensor, Tensor, Tensor, Tensor]], m: Tensor, var: Tensor
+) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """The integrand over y with a systematic error, its slope, and minus the slope's slope."""
+
+    def log(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        value, pull, _, bend = source(y)
+        return value - 0.5 * (y - m) ** 2 / var, pull - (y - m) / var, bend + 1.0 / var
+
+    return log
+
+
+def _normal_above(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the part of a normal above z.
+
+    Returns:
+        The logarithm of its share, for z > 0 without exp(-z^2 / 2); its density at z; and its mean, from z.
+    """
+    share = 0.5 * torch.special.erfcx(z.clamp(min=0.0) / math.sqrt(2.0))
+    below = torch.special.log_ndtr(-z.clamp(max=0.0))
+    density = torch.where(z > 0, 1.0 / share, torch.exp(-0.5 * z.clamp(max=0.0) ** 2 - below)) / math.sqrt(
+        2.0 * math.pi
+    )
+    # z from its density is nothing but rounding errors far out
+    mean = torch.where(z > FAR_OUT, 1.0 / z.clamp(min=FAR_OUT), density - z)
+    return torch.where(z > 0, torch.log(share), below), density, mean
 
 
 def _climbed(log: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -246,7 +320,8 @@ def _climbed(log: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], start: Tens
         inside = torch.where(torch.isinf(high), 4.0 * y, 0.5 * (low + high))
         following = torch.where((step > low) & (step < high), step, inside)
         # what has arrived stays: at a slope of rounding errors the middle of what is left would lead away again
-        arrived |= ((following - y).abs() * torch.sqrt(bend) < CLOSE) | (y * torch.sqrt(bend) < CLOSE)
+        width = CLOSE * torch.rsqrt(bend)
+        arrived |= ((following - y).abs() < width) | ((y < width) & (slope <= 0))
         if bool(arrived.all()):
             return y, value, bend
         y = torch.where(arrived, y, following)

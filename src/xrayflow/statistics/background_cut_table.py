@@ -11,7 +11,8 @@ interval, is the whole evaluation. A is one number for all bins of a draw, as a 
 sums over a are one product of matrices.
 
 Each series is held against the integral between its nodes. An interval that fails is made narrower, then the series
-longer; beyond it, and where none is long enough, the integral takes over. Its error grows from a bright source, where
+longer; beyond it, and where none is long enough, the integral takes over, or its peak alone where that is far down,
+which is where a search sets out. The error of a series grows from a bright source, where
 few terms do, to one that is lost in its background, where ln p bends sharply as mu leaves nothing to that.
 
 Source: derived here; Trefethen 2013 (Approximation Theory and Approximation Practice), chapter 3; Clenshaw 1955, Math.
@@ -21,7 +22,7 @@ Tables Aids Comput. 9, 118 (the recurrence).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -50,6 +51,10 @@ CHECKS, LEVEL_CHECKS = (-1.0, -0.97, -0.8, -0.45, -0.1, 0.25, 0.6, 0.9, 1.0), (-
 
 OUTSIDE = 1.0 + 1e-9
 """Of the interval, from where the integral serves."""
+
+FAR = 30.0
+"""In ln p below the most that a bin has: from there the integral's peak does, to a thousandth, where a search sets out.
+"""
 
 TOGETHER = 262_144
 """Coefficients of one evaluation: more leave the processor's cache."""
@@ -102,12 +107,13 @@ class Series:
         start, stop = torch.log(low + far), torch.log(high + far)
         most = most if level > 0 else 0
         middle, half = 0.5 * (start + stop), 0.5 * (stop - start)
-        empty = cls(normals, far, middle, half, level or HELD, far.new_zeros((most + 1, degree + 1, far.numel())))
+        none = far.new_zeros((most + 1, degree + 1, far.numel()))
+        empty = cls(normals, far, middle, half, level or HELD, none)
         (x, by_x), (a, by_a) = _nodes(degree), _nodes(most)
         known = empty._integral(x, a).flatten(1)
         sums = (by_a @ known).reshape(most + 1, degree + 1, -1)
         coefficients = by_x @ sums
-        made = cls(normals, far, middle, half, empty.level, coefficients)
+        made = replace(empty, coefficients=coefficients)
         x = torch.tensor(CHECKS, dtype=torch.float64)
         a = torch.tensor(LEVEL_CHECKS if level > 0 else (0.0,), dtype=torch.float64)
         exact = made._integral(x, a).flatten(0, 1)
@@ -215,11 +221,19 @@ class CutTable:
                 # a source above all counts has no background to give way: only what counts scatter by is left
                 high = torch.minimum(met + reach * sd, counts + reach * torch.sqrt(own))
                 low, level = (met - reach * sd).clamp(min=0.0), FARTHEST_LEVEL * spread
-                one, error = Series.of(normals.select(left), mean[left], low[left], high[left], level, degree, most)
-                good = error < ERROR
-                parts.append((left[good], one.select(good.nonzero()[:, 0])))
-                left = left[~good]
-            if sum(at.numel() for at, _ in parts):
+                good = torch.arange(left.numel())
+                for wide in (0.0, level)[level == 0.0 :]:  # an interval that fails is told at one level
+                    tried = left[good]
+                    ends = mean[tried], low[tried], high[tried]
+                    one, error = Series.of(normals.select(tried), *ends, wide, degree, most)
+                    fits = (error < ERROR).nonzero()[:, 0]
+                    good = good[fits]
+                    if not good.numel():
+                        break
+                else:
+                    parts.append((left[good], one.select(fits)))
+                    left = left[~torch.isin(torch.arange(left.numel()), good)]
+            if parts:
                 found.append((torch.cat([at for at, _ in parts]), Series.joined([one for _, one in parts])))
         return cls(normals, tuple(found), left)
 
@@ -235,7 +249,7 @@ class CutTable:
             found[:, at], beyond[:, at] = one.value(mu[:, at], rate[:, at])
         if bool(beyond.any()):
             there = beyond.nonzero(as_tuple=True)
-            found[there] = self.normals.select(there[1]).value(mu[there][None], rate[there][None])[0]
+            found[there] = self._beyond(there[1], mu[there], rate[there], slopes=False).value
         return found
 
     def __call__(self, mu: By, rate: By) -> Density:
@@ -247,10 +261,39 @@ class CutTable:
                 row[:, at] = values
         if bool(beyond.any()):
             there = beyond.nonzero(as_tuple=True)
-            one = self.normals.select(there[1])(mu[there][None], rate[there][None])
+            one = self._beyond(there[1], mu[there], rate[there], slopes=True)
             for row, values in zip(found, (one.value, one.by_mu, one.by_rate), strict=True):
-                row[there] = values[0]
+                row[there] = values
         return Density(*found)
+
+    def _beyond(self, bins: Tensor, mu: Tensor, rate: Tensor, slopes: bool) -> Density:
+        """Of single bins of draws beyond their series: by the peak where that is far down, else the integral.
+
+        Args:
+            bins: Which.
+            mu, rate: Of each.
+            slopes: Whether those are wanted.
+        """
+        normals, mu, rate = self.normals.select(bins), mu[None], rate[None]
+        rough = normals.rough(mu, rate)
+        found = [row[0] for row in (rough.value, rough.by_mu, rough.by_rate)]
+        near = ~(found[0] < self.highest[bins] - FAR)
+        if bool(near.any()):
+            own, mu, rate = normals.select(near.nonzero()[:, 0]), mu[:, near], rate[:, near]
+            if slopes:
+                exact = own(mu, rate)
+                for row, values in zip(found, (exact.value, exact.by_mu, exact.by_rate), strict=True):
+                    row[near] = values[0]
+            else:
+                found[0][near] = own.value(mu, rate)[0]
+        return Density(*found)
+
+    @cached_property
+    def highest(self) -> Float[Tensor, " bin"]:
+        """About the largest ln p of each bin."""
+        normals = self.normals
+        met = (normals.counts - normals.middle.clamp(min=0.0)).clamp(min=0.0)
+        return normals.rough(met[None], normals.rate[None]).value[0]
 
     def _without(self, mu: By) -> Bool[Tensor, "draw bin"]:
         """Where the integral serves whatever mu."""
