@@ -5,8 +5,8 @@
 
 ARCHIVE is the folder of benchmarks/archive_like.py, with the targets that `xrayflow targets` made of it. A cell named
 NAME of seed S trains in FOLDER/NAME-S and goes on where it was stopped; what is finished is not trained again. Two of
-these commands with different --only use two cores. --networks holds the networks that cells begin from, beside the
-shipped one: nicer-bhb-paper-noise-free, nicer-bhb-vanilla, nicer-bhb-point.
+these commands with different --only use two cores. --networks holds the networks that cells begin from:
+nicer-bhb-paper-reduced, nicer-bhb-paper-noise-free, nicer-bhb-vanilla, nicer-bhb-point.
 
 With --measure nothing is trained: 500 spectra of the sources that were held apart go through every finished cell, into
 benchmarks/results/paper-ablation.json: one draw's PGStat / dof, r, coverage, errors (`paper_claims.py`), last losses.
