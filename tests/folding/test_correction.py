@@ -296,3 +296,32 @@ def test_x_is_in_box_lengths_and_logarithmic_where_the_scale_is() -> None:
         [(lengths.x(PLACES + step) - lengths.x(PLACES - step))[:, i] / (2.0 * step[:, i]) for i in range(3)], dim=-1
     )
     torch.testing.assert_close(lengths.slope(PLACES), difference, rtol=1e-8, atol=0)
+
+
+LINED = parse_model("TBabs*(powerlaw+gaussian)")
+LINE = torch.tensor([[0.3, 1.7, 0.05, 3.0, 0.004, 1e-3], [0.3, 1.7, 0.05, 2.1, 0.02, 2e-3]], dtype=torch.float64)
+"""A narrow line that is far above the power law, at two places."""
+
+
+def test_a_line_takes_its_factor_nowhere(spectra: list[Spectrum]) -> None:
+    """Made exact where a narrow line stands, counts without a line were wrong all over the band."""
+    exact = Forward.of(LINED, spectra)
+    corrected = exact.at(SEARCH).corrected(*everywhere(LINE))
+    gone = LINE[:1].repeat(5, 1)
+    gone[:, 3] = torch.tensor([0.5, 2.0, 2.9, 4.0, 9.0], dtype=torch.float64)
+    gone[:, 5] = 1e-9
+    assert float(error(corrected, exact, gone).max()) < 1e-5
+    moved = LINE[:1].repeat(3, 1)
+    moved[:, 3] = torch.tensor([2.0, 4.0, 5.0], dtype=torch.float64)
+    as_it_is = error(exact.at(SEARCH), exact, moved)
+    assert bool((error(corrected, exact, moved) < 1.2 * as_it_is + 1e-4).all())
+
+
+def test_a_line_changes_no_factor_and_bends_none(spectra: list[Spectrum]) -> None:
+    correction = Forward.of(LINED, spectra).at(SEARCH).corrected(*everywhere(LINE[:1])).correction
+    assert correction is not None
+    theta = LINE.expand(3, -1, -1)
+    factor, slope = correction.factor_and_slope(theta)
+    torch.testing.assert_close(factor[:, 0], factor[:, 1], rtol=1e-12, atol=0)
+    assert not bool(slope[..., 3:].any())
+    assert bool(torch.isfinite(slope).all())

@@ -8,6 +8,9 @@ a bin and R' its slope, both known at some places x_a,
 x is the parameter, or its logarithm where that is its scale, in units of its default box. Further away than `REACH` the
 line is not followed on: the factor stays what it is there.
 
+A line or an edge that may stand anywhere has no part in this (`without`): what a coarse grid does to it in the bins
+where it stands is wrong where it stands elsewhere, or is fainter.
+
 Source: Shepard 1968, Proc. 23rd ACM National Conference, 517 (the weights).
 """
 
@@ -51,11 +54,18 @@ class Lengths:
     box: Float[Tensor, " parameter"]
 
     @classmethod
-    def of(cls, parameters: Sequence[Parameter]) -> Lengths:
-        """Those of a model's free parameters."""
+    def of(cls, parameters: Sequence[Parameter], without: Sequence[int] = ()) -> Lengths:
+        """Those of a model's free parameters.
+
+        Args:
+            parameters: In theta's order.
+            without: Numbers of those that change nothing: their length has no end.
+        """
         lengths = [
             math.log(one.box[1] / one.box[0]) if one.scale == "log" else one.box[1] - one.box[0] for one in parameters
         ]
+        for number in without:
+            lengths[number] = math.inf
         is_log = torch.tensor([one.scale == "log" for one in parameters])
         return cls(is_log, torch.tensor([length if length > 0 else 1.0 for length in lengths], dtype=torch.float64))
 
@@ -97,6 +107,7 @@ class Correction:
         known: Bool[Tensor, "source place"],
         exact: tuple[Tensor, Tensor],
         cheap: tuple[Tensor, Tensor],
+        without: Sequence[int] = (),
     ) -> Correction:
         """From expected counts and their derivatives by theta at some places.
 
@@ -105,10 +116,12 @@ class Correction:
             theta: The places.
             known: Which of them are any.
             exact, cheap: (source, place, bin) and (source, place, bin, parameter) each, as `Forward.linearised`.
+            without: Numbers of parameters that the factors do not hang on.
         """
-        lengths = Lengths.of(parameters)
+        lengths = Lengths.of(parameters, without)
         ratio = exact[0] / cheap[0]
         slope = (exact[1] - ratio[..., None] * cheap[1]) / cheap[0][..., None] / lengths.slope(theta)[:, :, None, :]
+        slope[..., list(without)] = 0.0
         plain = torch.isfinite(ratio) & (ratio < MOST) & (ratio > 1.0 / MOST) & torch.isfinite(slope).all(-1)
         columns = torch.cat([(ratio - 1.0)[..., None], slope], dim=-1)
         columns = torch.where((plain & known[..., None])[..., None], columns, 0.0)

@@ -22,7 +22,7 @@ from xrayflow.folding.fidelity import EXACT, SINGLE, Fidelity
 from xrayflow.folding.fold import Fold
 from xrayflow.folding.grid import Grid
 from xrayflow.folding.native import native_counts
-from xrayflow.models import Flux, Model, NativeFlux
+from xrayflow.models import Flux, Model, NativeFlux, features
 from xrayflow.ogip import Spectrum
 
 Theta = Float[Tensor, "source draw parameter"]
@@ -174,6 +174,9 @@ class Forward:
     def corrected(self, theta: Float[Tensor, "source place parameter"], known: Bool[Tensor, "source place"]) -> Forward:
         """The same, made exact at some places, beside those where it is exact already; itself where it is everywhere.
 
+        Lines and edges that may stand anywhere are left out: it is exact there but for them
+        (docs/decisions/0028-a-correction-leaves-lines-alone.md).
+
         Args:
             theta: Free parameters of the model, in their units.
             known: Which of the places are any.
@@ -181,8 +184,11 @@ class Forward:
         plain = replace(self, correction=None, single=None)
         if self.fidelity == EXACT:
             return plain
-        sides = [forward._at_places(theta, known) for forward in (self.at(EXACT), plain)]
-        correction = Correction.of(self.family.model.free, theta, known, *sides)
+        apart, theta = features(self.family.model), theta.clone()
+        theta[..., [one.strength for one in apart]] = 0.0
+        without = [column for one in apart for column in one.columns]
+        exact, cheap = (forward._at_places(theta, known) for forward in (self.at(EXACT), plain))
+        correction = Correction.of(self.family.model.free, theta, known, exact, cheap, without)
         if self.correction is not None:
             correction = self.correction.beside(correction)
         return replace(plain, correction=correction, single=self.at(SINGLE))

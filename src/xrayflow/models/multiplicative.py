@@ -13,7 +13,7 @@ from torch import Tensor
 from xrayflow.models.absorption import phabs_cross_section, tbabs_cross_section
 from xrayflow.models.component import Binding, Bound, Component, OnGrid, without_abund
 from xrayflow.models.edges import LOG2_E, EnergyBins
-from xrayflow.models.parameter import declare, declare_place
+from xrayflow.models.parameter import declare, declare_depth, declare_place
 
 
 def absorb(column_density: Float[Tensor, "*batch"], sigma: Float[Tensor, " energy"]) -> Float[Tensor, "*batch energy"]:
@@ -193,7 +193,7 @@ COMPONENTS = (
         "absorption edge",
         (
             declare_place("edgeE", 7.0, (0.0, 100.0), (0.1, 20.0), "energy of the edge"),
-            declare("MaxTau", "", 1.0, (0.0, 10.0), (0.0, 5.0), meaning="optical depth at the edge"),
+            declare_depth("MaxTau", "", 1.0, (0.0, 10.0), (0.0, 5.0), "linear", "optical depth at the edge"),
         ),
         without_abund(bind_edge),
         "exp(-MaxTau (E / edgeE)^-3) above edgeE, 1 below",
@@ -207,7 +207,7 @@ COMPONENTS = (
             declare_place("LineE", 1.0, (0.0, 1e6), (0.1, 20.0), "energy of the line"),
             # XSPEC allows 0, where its library has no defined depth
             declare("Sigma", "keV", 0.01, (1e-4, 20.0), (1e-4, 10.0), (1e-3, 10.0), "log", "width of the line"),
-            declare("Strength", "keV", 1.0, (0.0, 1e6), (0.0, 1e6), (1e-4, 10.0), "log", "integrated optical depth"),
+            declare_depth("Strength", "keV", 1.0, (0.0, 1e6), (1e-4, 10.0), "log", "integrated optical depth"),
         ),
         without_abund(bind_gabs),
         "exp(-Strength exp(-(E - LineE)^2 / (2 Sigma^2)) / (Sigma sqrt(2 pi)))",

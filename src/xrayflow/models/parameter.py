@@ -29,6 +29,7 @@ class Parameter:
         is_norm: Whether the photon flux of its component is proportional to it.
         is_switch: Whether it selects a formula: such a parameter is always frozen.
         is_place: Whether it is where a narrow feature stands [keV]: noise makes a mode of it all along the band.
+        is_depth: Whether its factor is 1 everywhere where it is 0.
         meaning: One line for people.
         gap: Values strictly inside are refused; the two sides of it have different formulas.
         link: What a linked parameter equals; it is neither frozen nor free.
@@ -46,6 +47,7 @@ class Parameter:
     is_norm: bool = False
     is_switch: bool = False
     is_place: bool = False
+    is_depth: bool = False
     meaning: str = ""
     gap: Range | None = None
     link: Link | None = None
@@ -209,6 +211,24 @@ def declare_place(name: str, value: float, limits: Range, box: Range, meaning: s
         The free parameter, not yet in a model.
     """
     return replace(declare(name, "keV", value, limits, limits, box, meaning=meaning), is_place=True)
+
+
+def declare_depth(
+    name: str, unit: str, value: float, limits: Range, box: Range, scale: Scale, meaning: str
+) -> Parameter:
+    """How deep a factor goes: it is 1 everywhere where this is 0.
+
+    Args:
+        name, unit, value: XSPEC's.
+        limits: XSPEC's, hard and soft.
+        box: The prior's range.
+        scale: In what the prior is uniform.
+        meaning: One line for people.
+
+    Returns:
+        The free parameter, not yet in a model.
+    """
+    return replace(declare(name, unit, value, limits, limits, box, scale, meaning), is_depth=True)
 
 
 def declare_switch(name: str, value: float, hard: Range, meaning: str) -> Parameter:

@@ -26,8 +26,12 @@ RIDGES = 0.7
 LOCAL, AMORTISED = 0.75, 0.05
 """Shares of what a network's local flow sees from the modes, and of its amortised posterior, in the first proposal."""
 
-AMORTISED_FLOOR, SHAPED_FLOOR = 0.05, 0.1
-"""What every proposal keeps of a network's amortised posterior, and of ridges and local flows together."""
+FAINT = 0.5
+"""Share of densities where features are hardly there, of a source that has some: of what a network leaves."""
+
+AMORTISED_FLOOR, SHAPED_FLOOR, FAINT_FLOOR = 0.05, 0.1, 0.1
+"""What every proposal keeps of a network's amortised posterior, of ridges and local flows together, and of densities
+where features are hardly there."""
 
 MOST_LOCAL, LEAST_LOCAL = 3, 3.0
 """Modes from which a local flow looks, and how far in ln evidence one may stand below the best before it gets no less.
@@ -106,13 +110,16 @@ def prior_density(
     return WithNuisances(PriorDensity(free), follow)
 
 
-def beside_ellipsoids(prior: Density, ridges: Sequence[Density], guided: Guided | None) -> Components:
+def beside_ellipsoids(
+    prior: Density, ridges: Sequence[Density], guided: Guided | None, faint: Sequence[Density] = ()
+) -> Components:
     """What stands beside one source's ellipsoids, with floors and first shares.
 
     Args:
         prior: Of the source, as `prior_density`.
         ridges: Along lines that leave the ellipsoids.
         guided: What a network says.
+        faint: Where features are hardly there.
     """
     densities: list[Density] = [prior]
     floors, shares = [PRIOR_FLOOR], [0.0]
@@ -123,10 +130,11 @@ def beside_ellipsoids(prior: Density, ridges: Sequence[Density], guided: Guided 
         shares.append(AMORTISED)
     shaped = [*local, *ridges]
     rest = 1.0 - sum(shares) - (LOCAL if local else 0.0)
-    densities += shaped
-    floors += [SHAPED_FLOOR / len(shaped) for _ in shaped]
+    densities += [*shaped, *faint]
+    floors += [SHAPED_FLOOR / len(shaped) for _ in shaped] + [FAINT_FLOOR / len(faint) for _ in faint]
     shares += [LOCAL * share for share in guided.shares] if guided is not None and local else []
-    shares += [rest * RIDGES / len(ridges) for _ in ridges]
+    unseen = FAINT * rest if faint else 0.0
+    shares += [(rest - unseen) * RIDGES / len(ridges) for _ in ridges] + [unseen / len(faint) for _ in faint]
     return Components.of(densities, floors, shares)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from xrayflow.fitting import Modes, corrected_modes, minimise, settle, starting_points
+from xrayflow.inference.proposals.absent import faint_parts
 from xrayflow.inference.proposals.foot import Guided, beside_ellipsoids, guided_from_modes, prior_density
 from xrayflow.inference.proposals.laplace import laplace_mixture
 from xrayflow.inference.proposals.mixture import Proposal
@@ -45,7 +46,7 @@ def find_modes(
 
 
 def first_proposal(problem: Problem, modes: Modes, guide: Guide | None) -> tuple[Proposal, tuple[Guided | None, ...]]:
-    """Ellipsoids at the modes, and what a network says from them.
+    """Ellipsoids at the modes, what a network says from them, and densities where features are hardly there.
 
     Args:
         problem: The batch.
@@ -57,7 +58,9 @@ def first_proposal(problem: Problem, modes: Modes, guide: Guide | None) -> tuple
     """
     guided = [None] * problem.sources if guide is None else guided_from_modes(problem, modes, guide)
     parts = [
-        beside_ellipsoids(prior_density(problem, modes, source, distinct, one), [], one)
+        beside_ellipsoids(
+            prior_density(problem, modes, source, distinct, one), [], one, faint_parts(problem, modes, source)
+        )
         for source, (distinct, one) in enumerate(zip(modes.distinct(), guided, strict=True))
     ]
     return Proposal(laplace_mixture(modes), tuple(parts)), tuple(guided)

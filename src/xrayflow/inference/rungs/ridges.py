@@ -14,6 +14,7 @@ from torch import Tensor
 from xrayflow.fitting import Modes
 from xrayflow.folding import EXACT
 from xrayflow.inference.ladder import State
+from xrayflow.inference.proposals.faint import Faint
 from xrayflow.inference.proposals.foot import beside_ellipsoids, prior_density
 from xrayflow.inference.proposals.mixture import Proposal
 from xrayflow.inference.proposals.profiles import PathPoints, walk
@@ -49,7 +50,8 @@ def stand_on_ridges(state: State, sources: Int[Tensor, " source"]) -> None:
         if ridges:
             base, guided = state.base(source), state.guided[source] if state.guided else None
             prior = prior_density(state.problem, modes, source, distinct[source], guided)
-            parts = beside_ellipsoids(prior, ridges, guided)
+            faint = [part for part in base.parts[0].parts if isinstance(part, Faint)]
+            parts = beside_ellipsoids(prior, ridges, guided, faint)
             state.rebase(source, Proposal(base.mixture, (parts,)), [])
 
 
