@@ -72,7 +72,7 @@ def test_the_plateau_is_most_of_the_posterior_and_drawn_from() -> None:
     answer = infer(spectrum(), MODEL, network="none", grouping="optimal", systematic=0.0)
     assert answer.computation.status == "certified"
     assert answer.log_evidence == pytest.approx(evidence, abs=0.15)
-    assert answer.evaluations["draws"] < 6000
+    assert answer.weighing.evaluations["draws"] < 6000
 
 
 def test_what_there_is_a_part_for() -> None:
