@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xrayflow.models import Feature, features, parse_model
+from xrayflow.models import Feature, features_of, parse_model
 
 
 def named(text: str, **frozen: float) -> list[tuple[list[str], str, str | None]]:
@@ -15,7 +15,7 @@ def named(text: str, **frozen: float) -> list[tuple[list[str], str, str | None]]
             model.free[one.strength].name,
             None if one.place is None else model.free[one.place].name,
         )
-        for one in features(model)
+        for one in features_of(model)
     ]
 
 
@@ -37,7 +37,7 @@ def test_what_stands_still_or_cannot_go_is_none() -> None:
 
 def test_a_line_that_follows_another_has_no_place_of_its_own() -> None:
     model = parse_model("powerlaw+gaussian+gaussian").link({"gaussian_3.LineE": "1.1*gaussian.LineE"})
-    first, second = features(model)
+    first, second = features_of(model)
     assert isinstance(first, Feature)
     assert first.place is not None
     assert second.place is None

@@ -22,7 +22,7 @@ from xrayflow.folding.fidelity import EXACT, SINGLE, Fidelity
 from xrayflow.folding.fold import Fold
 from xrayflow.folding.grid import Grid
 from xrayflow.folding.native import native_counts
-from xrayflow.models import Flux, Model, NativeFlux, features
+from xrayflow.models import Flux, Model, NativeFlux, features_of
 from xrayflow.ogip import Spectrum
 
 Theta = Float[Tensor, "source draw parameter"]
@@ -184,7 +184,7 @@ class Forward:
         plain = replace(self, correction=None, single=None)
         if self.fidelity == EXACT:
             return plain
-        apart, theta = features(self.family.model), theta.clone()
+        apart, theta = features_of(self.family.model), theta.clone()
         theta[..., [one.strength for one in apart]] = 0.0
         without = [column for one in apart for column in one.columns]
         exact, cheap = (forward._at_places(theta, known) for forward in (self.at(EXACT), plain))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xrayflow.models.edges import TOLERANCE
-from xrayflow.models.features import Feature, features
+from xrayflow.models.features import Feature, features_of
 from xrayflow.models.flux import Flux, NativeFlux
 from xrayflow.models.growing import Written, acted_on, added, enlarged, multiplied
 from xrayflow.models.jacobian import flux_and_jacobian
@@ -33,7 +33,7 @@ __all__ = [
     "additive_components",
     "component_alone",
     "enlarged",
-    "features",
+    "features_of",
     "find_additive",
     "flux_and_jacobian",
     "multiplied",

@@ -28,7 +28,7 @@ class Feature:
         return tuple(column for column in self.columns if column not in (self.place, self.strength))
 
 
-def features(model: Model) -> tuple[Feature, ...]:
+def features_of(model: Model) -> tuple[Feature, ...]:
     """Those of a model whose place is not frozen and whose strength is free.
 
     Args:

@@ -20,7 +20,7 @@ from torch import Tensor
 from xrayflow.fitting import Modes, Objective, descend
 from xrayflow.inference.proposals.faint import Cells, Faint, FaintFeature, log_seen
 from xrayflow.inference.proposals.student import root_of_inverse
-from xrayflow.models import features
+from xrayflow.models import features_of
 from xrayflow.problem import Problem
 
 FINEST, COARSER = 0.5, 1.7
@@ -56,7 +56,7 @@ def faint_parts(problem: Problem, modes: Modes, source: int) -> tuple[Faint, ...
     """
     every = [
         (one.place, one.shape[0] if one.shape else None, one.strength)
-        for one in features(problem.model)
+        for one in features_of(problem.model)
         if one.place is not None and len(one.shape) <= 1
     ]
     distinct = modes.distinct()[source]
