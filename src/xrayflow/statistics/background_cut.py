@@ -203,8 +203,8 @@ class CutNormals:
     def rough(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Density:
         """About the same where counts stand far from what is expected of them, by the peak alone.
 
-        The integrand is a normal about its peak, or from its end at zero: to 1 / (4 S) in ln p, a thousandth where
-        counts are so many that `background_cut_table` asks.
+        The integrand is taken as a normal about its peak, or from its end at zero: where `background_cut_table` asks,
+        to 5e-3 in ln p, with a systematic error of 20 % to 0.07.
         """
         scale, mu = self.rate / rate, mu.clamp(min=LEAST)
         m, var = scale * self.middle, (scale * self.error) ** 2

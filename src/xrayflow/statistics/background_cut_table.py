@@ -12,8 +12,8 @@ sums over a are one product of matrices.
 
 Each series is held against the integral between its nodes. An interval that fails is made narrower, then the series
 longer; beyond it, and where none is long enough, the integral takes over, or its peak alone where that is far down,
-which is where a search sets out. The error of a series grows from a bright source, where
-few terms do, to one that is lost in its background, where ln p bends sharply as mu leaves nothing to that.
+which is where a search sets out. The error of a series grows from a bright source, where few terms do, to one that is
+lost in its background, where ln p bends sharply as mu leaves nothing to that.
 
 Source: derived here; Trefethen 2013 (Approximation Theory and Approximation Practice), chapter 3; Clenshaw 1955, Math.
 Tables Aids Comput. 9, 118 (the recurrence).
@@ -21,7 +21,7 @@ Tables Aids Comput. 9, 118 (the recurrence).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
@@ -53,8 +53,7 @@ OUTSIDE = 1.0 + 1e-9
 """Of the interval, from where the integral serves."""
 
 FAR = 30.0
-"""In ln p below the most that a bin has: from there the integral's peak does, to a thousandth, where a search sets out.
-"""
+"""In ln p below the most that a bin has: from there the integral's peak does. A search sets out there."""
 
 TOGETHER = 262_144
 """Coefficients of one evaluation: more leave the processor's cache."""
@@ -137,7 +136,7 @@ class Series:
         most = self.coefficients.shape[0] - 1
         levels = _polynomials(a, most)
         by_mu = self._sum(self._slopes, levels, place) / (self.half * (mu + self.far))
-        by_level = self._sum(self.coefficients, _polynomial_slopes(a, most), place) / self.level
+        by_level = self._sum(self.coefficients, levels @ torch.from_numpy(_differentiated(most)), place) / self.level
         return Density(self._sum(self.coefficients, levels, place), by_mu, -by_level / rate), _beyond(place, a)
 
     def select(self, bins: Tensor) -> Series:
@@ -222,7 +221,7 @@ class CutTable:
                 high = torch.minimum(met + reach * sd, counts + reach * torch.sqrt(own))
                 low, level = (met - reach * sd).clamp(min=0.0), FARTHEST_LEVEL * spread
                 good = torch.arange(left.numel())
-                for wide in (0.0, level)[level == 0.0 :]:  # an interval that fails is told at one level
+                for wide in (0.0, level) if level > 0 else (0.0,):  # an interval that fails is told at one level
                     tried = left[good]
                     ends = mean[tried], low[tried], high[tried]
                     one, error = Series.of(normals.select(tried), *ends, wide, degree, most)
@@ -248,8 +247,8 @@ class CutTable:
         for at, one in self.series:
             found[:, at], beyond[:, at] = one.value(mu[:, at], rate[:, at])
         if bool(beyond.any()):
-            there = beyond.nonzero(as_tuple=True)
-            found[there] = self._beyond(there[1], mu[there], rate[there], slopes=False).value
+            there = tuple(at[None] for at in beyond.nonzero(as_tuple=True))
+            found[there] = self._without_series(there[1][0], mu[there], rate[there], slopes=False).value
         return found
 
     def __call__(self, mu: By, rate: By) -> Density:
@@ -257,36 +256,30 @@ class CutTable:
         found, beyond = mu.new_empty((3, *mu.shape)), self._without(mu)
         for at, series in self.series:
             one, beyond[:, at] = series(mu[:, at], rate[:, at])
-            for row, values in zip(found, (one.value, one.by_mu, one.by_rate), strict=True):
-                row[:, at] = values
+            _put(found, (slice(None), at), one)
         if bool(beyond.any()):
-            there = beyond.nonzero(as_tuple=True)
-            one = self._beyond(there[1], mu[there], rate[there], slopes=True)
-            for row, values in zip(found, (one.value, one.by_mu, one.by_rate), strict=True):
-                row[there] = values
+            there = tuple(at[None] for at in beyond.nonzero(as_tuple=True))
+            _put(found, there, self._without_series(there[1][0], mu[there], rate[there], slopes=True))
         return Density(*found)
 
-    def _beyond(self, bins: Tensor, mu: Tensor, rate: Tensor, slopes: bool) -> Density:
-        """Of single bins of draws beyond their series: by the peak where that is far down, else the integral.
+    def _without_series(self, bins: Tensor, mu: Tensor, rate: Tensor, slopes: bool) -> Density:
+        """Of single bins of draws, in one row: by the integral's peak where that is far down, else by the integral.
 
         Args:
             bins: Which.
-            mu, rate: Of each.
+            mu, rate: (1, bin) of each.
             slopes: Whether those are wanted.
         """
-        normals, mu, rate = self.normals.select(bins), mu[None], rate[None]
-        rough = normals.rough(mu, rate)
-        found = [row[0] for row in (rough.value, rough.by_mu, rough.by_rate)]
-        near = ~(found[0] < self.highest[bins] - FAR)
-        if bool(near.any()):
-            own, mu, rate = normals.select(near.nonzero()[:, 0]), mu[:, near], rate[:, near]
+        normals = self.normals.select(bins)
+        found = normals.rough(mu, rate)
+        near = (~(found.value[0] < self.highest[bins] - FAR)).nonzero()[:, 0]
+        if near.numel():
+            own, mu, rate = normals.select(near), mu[:, near], rate[:, near]
             if slopes:
-                exact = own(mu, rate)
-                for row, values in zip(found, (exact.value, exact.by_mu, exact.by_rate), strict=True):
-                    row[near] = values[0]
+                _put((found.value, found.by_mu, found.by_rate), (slice(None), near), own(mu, rate))
             else:
-                found[0][near] = own.value(mu, rate)[0]
-        return Density(*found)
+                found.value[:, near] = own.value(mu, rate)
+        return found
 
     @cached_property
     def highest(self) -> Float[Tensor, " bin"]:
@@ -302,6 +295,12 @@ class CutTable:
         return beyond
 
 
+def _put(rows: Iterable[Tensor], where: tuple[slice | Tensor, ...], one: Density) -> None:
+    """Value and slopes into some places of three rows."""
+    for row, values in zip(rows, (one.value, one.by_mu, one.by_rate), strict=True):
+        row[where] = values
+
+
 def _beyond(place: By, a: Float[Tensor, " draw"]) -> Bool[Tensor, "draw bin"]:
     """Outside the intervals; what is not a number is that too."""
     return ~((place.abs() <= OUTSIDE) & (a.abs() <= OUTSIDE)[:, None])
@@ -311,11 +310,6 @@ def _polynomials(a: Float[Tensor, " draw"], most: int) -> Float[Tensor, "draw nu
     """Chebyshev's polynomials; beyond -1 .. 1 those of its ends, where nobody asks."""
     number = torch.arange(most + 1, dtype=torch.float64)
     return torch.cos(number * torch.arccos(a.clamp(-1.0, 1.0))[:, None])
-
-
-def _polynomial_slopes(a: Float[Tensor, " draw"], most: int) -> Float[Tensor, "draw number"]:
-    """Their slopes."""
-    return _polynomials(a, most) @ torch.from_numpy(_differentiated(most))
 
 
 @cache

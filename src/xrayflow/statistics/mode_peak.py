@@ -162,9 +162,7 @@ def _looked(
     fixed: _Fixed, z: Tensor, eta: Tensor, way: Tensor, before: Tensor, old: Tensor, begun: Tensor, moving: Tensor
 ) -> _Climb:
     """At z and eta; `_Climb` says what the rest is."""
-    mean = factor(eta)
-    # what is overwritten has no gradient
-    mean = mean * fixed.expected if fixed.expected.requires_grad else mean.mul_(fixed.expected)
+    mean = factor(eta) * fixed.expected
     by_eta, weight = fixed.seen.slope_and_weight(mean)
     slope = fixed.basis.by_z(by_eta, fixed.away, fixed.amplitude).sub_(z)
     ahead = fixed.inverse(slope)

@@ -93,11 +93,8 @@ class Seen:
         half = 0.5 * self.counted * weight
         mean = half + torch.sqrt(half**2 + weight * self.noise)
         scatter = (self.net - mean) * weight / mean.clamp(min=1e-300)
-        if expected.requires_grad:  # what is overwritten has no gradient
-            found = 2.0 * (mean - expected) / (mean + expected).clamp(min=1e-300)
-            return (found.clamp(-MOST_ETA, MOST_ETA) - eta) * weight + scatter
-        found = (mean - expected).mul_(2.0).div_((mean + expected).clamp_(min=1e-300)).clamp_(-MOST_ETA, MOST_ETA)
-        return found.sub_(eta).mul_(weight).add_(scatter)
+        way = 2.0 * (mean - expected) / (mean + expected).clamp(min=1e-300)
+        return (way.clamp(-MOST_ETA, MOST_ETA) - eta) * weight + scatter
 
     def slope_and_weight(self, expected: Expected) -> tuple[Expected, Expected]:
         """`by_eta` and `weight`; where nothing scatters but the source's own counts, without a division.
@@ -108,12 +105,8 @@ class Seen:
         away = self.net - expected
         if self._is_alone:
             return away, expected
-        share = torch.addcmul(self.noise, self.counted, expected).clamp_(min=1e-300)
-        if share.requires_grad:  # likewise
-            share = self.used / share * expected
-            return away * share, share * expected
-        share = torch.div(self.used, share, out=share).mul_(expected)
-        return away.mul_(share), share.mul_(expected)
+        share = self.used / torch.addcmul(self.noise, self.counted, expected).clamp(min=1e-300) * expected
+        return away * share, share * expected
 
     @cached_property
     def _is_alone(self) -> bool:

@@ -167,20 +167,20 @@ def _places(keV: Float[Tensor, " place"], low: float, high: float, times: float)
     inside = keV[:: max(int(times), 1)]
     step = inside.diff() if inside.numel() > 1 else inside.new_tensor([1.0])
     inside = inside - 0.5 * torch.cat([step[:1], step])
-    below, above, wide = list[float](), list[float](), float(step[0])
-    at = float(inside[0]) - wide
-    while at > low:
-        below.append(at)
-        wide *= BEYOND
-        at -= wide
-    wide = float(step[-1])
-    at = float(inside[-1]) + wide
-    while at < high:
-        above.append(at)
-        wide *= BEYOND
-        at += wide
+    below = _outwards(float(inside[0]), -float(step[0]), low)
+    above = _outwards(float(inside[-1]), float(step[-1]), high)
     edges = torch.tensor([*below[::-1], *inside.tolist(), *above], dtype=torch.float64)
     return torch.cat([edges.new_tensor([low]), edges[(edges > low) & (edges < high)], edges.new_tensor([high])])
+
+
+def _outwards(start: float, way: float, stop: float) -> list[float]:
+    """Edges from a place on, ever further apart, until `stop`."""
+    found, at = list[float](), start + way
+    while (stop - at) * way > 0.0:
+        found.append(at)
+        way *= BEYOND
+        at += way
+    return found
 
 
 def _strengths(problem: Problem, base: Tensor, column: int, least: float) -> tuple[Tensor, Tensor]:
