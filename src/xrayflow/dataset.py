@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xrayflow.calibration import BinModes
-from xrayflow.folding import Forward
+from xrayflow.folding import SEARCH, Fidelity, Forward
 from xrayflow.linear_set import LinearSet
 from xrayflow.ogip import ARF, PHA, RMF, Observation, Spectrum
 from xrayflow.statistics import (
@@ -91,6 +91,17 @@ class DataSet:
         if self.calibration is not None and spectrum.sys_err is not None:
             found.append("the calibration modes are together as large as the file's SYS_ERR says, at an amplitude of 1")
         return tuple(found)
+
+    def at(self, fidelity: Fidelity) -> DataSet:
+        """The same at another fidelity, for a search with a likelihood that is cheap far from the data.
+
+        Args:
+            fidelity: How exactly expected counts are computed; itself where that is no other.
+        """
+        forward = self.forward.at(fidelity)
+        if forward.fidelity == self.forward.fidelity:
+            return self
+        return replace(self, forward=forward, likelihood=self.likelihood.roughly(forward.fidelity == SEARCH))
 
     def centred(
         self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None, sources: Sequence[int]

@@ -315,10 +315,7 @@ class JointData:
         Args:
             fidelity: How exactly expected counts are computed.
         """
-        forwards = [data.forward.at(fidelity) for data in self.sets]
-        if all(new.fidelity == data.forward.fidelity for new, data in zip(forwards, self.sets, strict=True)):
-            return self
-        return self._folded(forwards)
+        return self._with([data.at(fidelity) for data in self.sets])
 
     def corrected(self, theta: Theta, known: Bool[Tensor, "source draw"]) -> JointData:
         """The same, made exact at some places, beside those where it is exact already.

@@ -353,7 +353,7 @@ def test_many_spectra_are_answered_some_at_a_time(
     setup = FitSetup(model=MODEL, freeze=FREEZE, energies=BAND, grouping="min:10")
     together = infer_batch([faint, bright, faint], setup)
     seen: list[float] = []
-    monkeypatch.setattr("xrayflow.inference.pipeline.TOGETHER", 2)
+    monkeypatch.setattr("xrayflow.setup.TOGETHER", 2)
     parted = infer_batch([faint, bright, faint], setup, progress=lambda step, fraction: seen.append(fraction))
     assert [one.data[0].pha for one in parted] == [one.data[0].pha for one in together]
     for one, other in zip(parted, together, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,27 @@ def test_it_is_the_integral(systematic: float, roughly: float, far: float) -> No
         assert float(error[deep].max()) < 0.05
     if far > 1.0:
         assert int(deep.sum()) > 0.3 * deep.numel()
+
+
+@pytest.mark.parametrize(("systematic", "roughly"), [(0.0, 0.01), (0.02, 0.01), (0.2, 0.02)])
+def test_a_rough_one_is_the_series_and_elsewhere_the_peak(systematic: float, roughly: float) -> None:
+    """At levels that no posterior has, where the counts alone would be met; inside the intervals nothing changes."""
+    normals = zoo(systematic)
+    table = table_of(normals)
+    rough = replace(table, rough=True)
+    mu, rate = asked(normals)
+    inside = table.value(mu, rate) == rough.value(mu, rate)
+    assert float(inside.double().mean()) > 0.8
+    scale = torch.exp(torch.linspace(-9.0, 9.0, mu.shape[0]).double() * SPREAD)[:, None]
+    rate = (normals.rate / scale).expand(mu.shape)
+    exact, told = table(mu, rate), rough(mu, rate)
+    beyond = (scale.log().abs() > 5.1 * SPREAD).expand(mu.shape)
+    near = beyond & (exact.value > table.highest - 10.0)
+    assert int(near.sum()) > 100
+    error = (told.value - exact.value).abs()
+    assert float(error[near].max()) < 0.5
+    assert ERROR < float(error[near].median()) < roughly
+    torch.testing.assert_close(rough.value(mu, rate), told.value, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("systematic", [0.0, 0.02, 0.2])

@@ -21,7 +21,7 @@ from xrayflow.models import Model
 from xrayflow.ogip import Observation
 from xrayflow.prior import Prior
 from xrayflow.problem import Problem
-from xrayflow.setup import TOGETHER, FitSetup, build_problem
+from xrayflow.setup import APART, FitSetup, build_problem
 from xrayflow.statistics import MODELLED_SCALE
 
 OBJECTIVES = ("posterior", "statistic")
@@ -197,7 +197,7 @@ def optimise_batch(
         XrayflowError: Anything that a user can mend: files, names, ranges, data without counts.
     """
     setup = setup or FitSetup()
-    parts = [observations[i : i + TOGETHER] for i in range(0, max(len(observations), 1), TOGETHER)]
+    parts = [observations[i : i + APART] for i in range(0, max(len(observations), 1), APART)]
     return [
         fit
         for part in parts

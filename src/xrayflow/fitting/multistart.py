@@ -75,14 +75,14 @@ class Modes:
             near: How far above the best one they may be.
         """
         value = torch.where(torch.isfinite(self.objective), self.objective, torch.inf)
-        apart = distances(self.v, self.information) > DISTINCT**2
+        order = value.argsort(dim=-1)
+        within = torch.isfinite(value) & (value <= value.amin(-1, keepdim=True) + near)
+        apart = (distances(self.v, self.information) > DISTINCT**2).numpy()
         kept = []
-        for source, order in enumerate(value.argsort(dim=-1).tolist()):
+        for source, count in enumerate(within.sum(-1).tolist()):
             chosen: list[int] = []
-            for i in order:
-                if not value[source, i] <= value[source, order[0]] + near or not torch.isfinite(value[source, i]):
-                    break
-                if bool(apart[source, i, chosen].all()):
+            for i in order[source, :count].tolist():
+                if apart[source, i, chosen].all():
                     chosen.append(i)
             kept.append(torch.tensor(chosen, dtype=torch.int64))
         return kept

@@ -4,6 +4,7 @@ from xrayflow.folding.fidelity import EXACT, FINER, SEARCH, SINGLE, TRAINING, Fi
 from xrayflow.folding.fold import Fold
 from xrayflow.folding.forward import MANY_DRAWS, PIECE, Forward
 from xrayflow.folding.grid import Grid
+from xrayflow.folding.matrix import binning_of
 
 __all__ = [
     "EXACT",
@@ -17,4 +18,5 @@ __all__ = [
     "Fold",
     "Forward",
     "Grid",
+    "binning_of",
 ]

@@ -23,7 +23,7 @@ from xrayflow.models import Model
 from xrayflow.networks import Network
 from xrayflow.ogip import Observation, Spectrum
 from xrayflow.prior import Prior
-from xrayflow.setup import TOGETHER, FitSetup, problem_of
+from xrayflow.setup import FitSetup, number_together, problem_of
 from xrayflow.statistics import KNOWN, MODELLED_SCALE, likelihood_kind
 
 ON_ERROR = ("raise", "row")
@@ -271,8 +271,9 @@ def _answered(
     progress: Progress,
 ) -> list[Posterior]:
     """The answers of spectra that belong together, some at a time: an answer does not depend on its company."""
-    if len(spectra) > TOGETHER:
-        number = math.ceil(len(spectra) / TOGETHER)
+    together = number_together(spectra)
+    if len(spectra) > together:
+        number = math.ceil(len(spectra) / together)
         size = math.ceil(len(spectra) / number)  # a small rest would gain little from being together
         parts = [spectra[i : i + size] for i in range(0, len(spectra), size)]
         found: list[Posterior] = []

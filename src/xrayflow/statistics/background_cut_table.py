@@ -193,11 +193,13 @@ class CutTable:
         normals: The bins, and their integral.
         series: Places of bins, and their series.
         rest: Places of those that have none.
+        rough: Whether the integral's peak does wherever no series is.
     """
 
     normals: CutNormals
     series: tuple[tuple[Tensor, Series], ...]
     rest: Tensor
+    rough: bool = False
 
     @classmethod
     def of(cls, normals: CutNormals, mean: Float[Tensor, " bin"], spread: float) -> CutTable:
@@ -272,6 +274,8 @@ class CutTable:
         """
         normals = self.normals.select(bins)
         found = normals.rough(mu, rate)
+        if self.rough:
+            return found
         near = (~(found.value[0] < self.highest[bins] - FAR)).nonzero()[:, 0]
         if near.numel():
             own, mu, rate = normals.select(near), mu[:, near], rate[:, near]

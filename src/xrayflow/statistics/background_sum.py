@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -118,6 +118,15 @@ class BackgroundSum:
             cut = CutTable.of(normals, bins.alpha[at] / rate[at], spread)
         level = torch.where(is_cut, 0.0, bins.alpha)
         return cls(counts.numel(), rate, level, tabled, table, others, (at, cut))
+
+    def roughly(self, rough: bool) -> BackgroundSum:
+        """The same, cut normals beyond their series by the peak of the integral.
+
+        Args:
+            rough: Whether that does; else by the integral.
+        """
+        at, cut = self.cut
+        return self if cut is None else replace(self, cut=(at, replace(cut, rough=rough)))
 
     def total(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, " draw"]:
         """`bare` of all bins together; not a number where a bin is beyond its series: ask `bare` of such draws.

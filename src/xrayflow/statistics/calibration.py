@@ -290,6 +290,10 @@ class CalibratedLikelihood(Likelihood):
         basis = ModeBasis.joined([one.basis.select(one.rows, one.used.shape[-1]) for one in own])
         return cls._about(inner, own[0].modes, basis, torch.arange(len(own)))
 
+    def roughly(self, rough: bool) -> Likelihood:
+        """With the inner likelihood told roughly where it is dear."""
+        return replace(self, inner=self.inner.roughly(rough))
+
     def softened(self, error: float) -> Likelihood:
         """Of a response without errors: what they do is less than that."""
         return self.inner.softened(error)

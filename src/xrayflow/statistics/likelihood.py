@@ -211,6 +211,14 @@ class Likelihood(ABC):
         """
         return self
 
+    def roughly(self, rough: bool) -> Likelihood:
+        """The same, to some tenths in ln L of a bin where it is dear and no posterior is: searches set out there.
+
+        Args:
+            rough: Whether that does; else the exact one.
+        """
+        return self
+
     def is_sharp(self, error: float) -> Bool[Tensor, " source"]:
         """Whether independent starts lose their way on it who would find it on the softened one.
 

@@ -265,6 +265,10 @@ class MarginalisedCounts(Likelihood):
         alpha = torch.where(is_counted, background + self.shape[:, None], self.alpha)
         return replace(self, counts=counts, background=background, alpha=alpha)
 
+    def roughly(self, rough: bool) -> MarginalisedCounts:
+        """With cut normals beyond their series told by the peak of the integral alone."""
+        return replace(self, sums=tuple(one.roughly(rough) for one in self.sums))
+
     def softened(self, error: float) -> CountLikelihood:
         """On a background that is known, with at least such a systematic error."""
         behind = self.total(self.used.new_zeros((self.used.shape[0], 1, self.used.shape[1])))[:, 0]

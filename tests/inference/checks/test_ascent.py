@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sheet_zoo import BEGIN, BEND, BULK, LENGTH, PROBITS, WIDTH, Tailed, proposal
-from xrayflow.inference.checks.ascent import LONGEST, OUTERMOST, STEPS, Places, ascend
+from xrayflow.inference.checks.ascent import CLIMB, LONGEST, LOST, OUTERMOST, STEPS, Places, ascend
 from xrayflow.statistics import Curvature
 
 KNOWN = proposal(False).mixture
@@ -69,6 +69,43 @@ def test_no_row_leaves_what_a_prior_has() -> None:
 
     found = ascend(Ramp(0.0), PROBITS, KNOWN, at((4.0, 0.0, 0.0)))[0]
     assert 4.4 < float(found.v[:, 0].max()) < OUTERMOST
+
+
+def test_what_lies_outside_is_not_asked_for() -> None:
+    """A row that stands near the end of what a prior has tries to leave it, and no target is told what of."""
+
+    @dataclass(frozen=True)
+    class Ramp(Tailed):
+        def log_target(self, v: torch.Tensor) -> torch.Tensor:
+            assert float(v.detach().abs().max()) < OUTERMOST
+            return 10.0 * v[..., 0]
+
+    found = ascend(Ramp(0.0), PROBITS, KNOWN, at((4.9, 0.0, 0.0)))[0]
+    assert float(found.v[0, 0]) == 4.9
+
+
+def test_a_row_too_far_below_to_arrive_is_given_up() -> None:
+    """On a bulk as narrow as a bright spectrum's; one that can arrive does."""
+
+    @dataclass(frozen=True)
+    class Bright(Tailed):
+        def log_target(self, v: torch.Tensor) -> torch.Tensor:
+            return 1e6 * super().log_target(v)
+
+        def target_curvature(self, v: torch.Tensor) -> Curvature:
+            found = super().target_curvature(v)
+            return Curvature(found.gradient, 1e6 * found.information)
+
+    start = at((0.0, 0.0, 0.0), (0.01, 0.001, 0.0), (0.0, 2.0, -2.0))
+    target = Bright(0.0).log_target(start)[0]
+    assert float(target[0] - target[2]) > LOST * CLIMB**STEPS
+    assert float(target[0] - target[1]) < LOST * CLIMB**STEPS
+    found, evaluations = ascend(Bright(0.0), PROBITS, KNOWN, start)
+    far = (found.v[:, 1] > 1.0).nonzero()[:, 0]
+    assert far.tolist() == [2]  # its start is a place
+    near, _ = ascend(Bright(0.0), PROBITS, KNOWN, start[:, :2])
+    assert found.v.shape[0] == near.v.shape[0] + 1
+    assert int(evaluations) > 0
 
 
 @pytest.mark.parametrize("sources", [1, 3])

@@ -144,10 +144,11 @@ def test_bands_nest_and_components_make_up_the_model(tmp_path: Path) -> None:
     found = observation(tmp_path, exposure=200.0)
     setup = FitSetup(model="powerlaw+gaussian", freeze={"gaussian.LineE": 3.0, "gaussian.Sigma": 0.1}, energies=BAND)
     problem = build_problem([found], setup)
+    generator = torch.Generator().manual_seed(0)
     draws = torch.tensor([1.7, 0.05, 0.004], dtype=torch.float64) * (
-        1.0 + 0.02 * torch.randn((100, 3), dtype=torch.float64)
+        1.0 + 0.02 * torch.randn((100, 3), dtype=torch.float64, generator=generator)
     )
-    made = check(problem, draws, torch.Generator().manual_seed(0))
+    made = check(problem, draws, generator)
     rows = np.stack([made.total[0], made.total68[0], made.total[1], made.total68[1], made.total[2]])
     assert (np.diff(rows, axis=0) >= 0).all()
     assert list(made.components) == ["powerlaw", "gaussian"]

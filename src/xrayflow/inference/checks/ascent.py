@@ -48,6 +48,10 @@ STILL = 0.05
 LOST = 12.0
 """In natural log below the best start: no row goes down further than this on its way."""
 
+CLIMB = 2.0
+"""A row comes so many times closer to the best start in a step, at most: in natural log of the target. One that could
+not come within `LOST` of it in the steps that are left is given up, as most from the prior of a bright spectrum."""
+
 OUTERMOST = 5.0
 """In prior standard deviations: nothing of a posterior is beyond."""
 
@@ -152,7 +156,8 @@ class Ascent:
         highest = highest.scatter_reduce(0, self.source[active], self.log_target[active], "amax")
         deepest = highest[self.source] - LOST
         found = [self._places(active, self.x.new_full((active.numel(),), FIRST))]
-        for _ in range(STEPS):
+        for left in range(STEPS, 0, -1):
+            active = active[self.log_target[active] > (highest[self.source] - LOST * CLIMB**left)[active]]
             if active.numel() == 0:
                 break
             going = []
@@ -177,10 +182,13 @@ class Ascent:
         known_way = torch.isfinite(step).all(-1)  # elsewhere the target's curvature is no number
         rows, step, promised = rows[known_way], step[known_way], promised[known_way]
         trial = self._taken(rows, step)
-        target, known, score = self._at(rows, trial)
+        inside = (trial.abs() < OUTERMOST).all(-1)
+        target, known = torch.full_like(promised, -torch.inf), torch.zeros_like(promised)
+        score = torch.zeros_like(trial)
+        if bool(inside.any()):
+            target[inside], known[inside], score[inside] = self._at(rows[inside], trial[inside])
         gain = target - known - self.rise[rows]
-        inside = (trial.abs() < OUTERMOST).all(-1) & (target > torch.minimum(self.log_target[rows], deepest[rows]))
-        taken = torch.isfinite(gain) & (gain > 0) & inside
+        taken = torch.isfinite(gain) & (gain > 0) & (target > torch.minimum(self.log_target[rows], deepest[rows]))
         moved = rows[taken]
         self.damping[rows] = (self.damping[rows] * torch.where(taken, EASE, STIFFEN)).clamp(LEAST_DAMPING, MOST_DAMPING)
         self.radius[rows] = (self.radius[rows] * torch.where(taken, WIDER, NARROWER)).clamp(max=LONGEST)

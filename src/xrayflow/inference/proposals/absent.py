@@ -59,10 +59,13 @@ def faint_parts(problem: Problem, modes: Modes, source: int) -> tuple[Faint, ...
         for one in features_of(problem.model)
         if one.place is not None and len(one.shape) <= 1
     ]
-    distinct = modes.distinct()[source]
-    if not every or distinct.numel() == 0:
+    if not every:
         return ()
-    alone = problem.select(torch.tensor([source]))  # the same digits in any company
+    at = torch.tensor([source])
+    (distinct,) = modes.select(at).distinct()
+    if distinct.numel() == 0:
+        return ()
+    alone = problem.select(at)  # the same digits in any company
     v = modes.v[source, distinct[:STARTS]]
     sets = [[one] for one in every] + ([every] if len(every) > 1 else [])
     made = [_without(alone, v, gone) for gone in sets]
