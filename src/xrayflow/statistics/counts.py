@@ -166,6 +166,8 @@ class CountLikelihood(Likelihood):
         Without a background, or without a systematic error, no model does better. With both, the error shrinks with
         the source, so a model a little below S can be likelier by up to s^2 / 2 in a bin.
         """
+        if not self._has_systematic:
+            return self.saturated.sum(-1)
         above = torch.clamp(self.counts - self.background[:, None, :], min=0.0)
         return log_counts(self.counts, self.counts, self._phi_of(above, self.counts), self.saturated).sum(-1)
 
@@ -181,9 +183,12 @@ class CountLikelihood(Likelihood):
     def replicate(
         self, expected: Expected, generator: torch.Generator, nuisance: Nuisance | None = None
     ) -> CountLikelihood:
-        """The same with simulated counts, whose sum is matched: the deviance is asked of them alone."""
+        """The same with simulated counts, whose sum is matched: the deviance is asked of them alone.
+
+        What counts that are met have falls out of that, and is left out.
+        """
         counts = self.sample(expected, generator)
-        return replace(self, counts=counts, saturated=log_saturated_poisson(counts), sums=(), rows=())
+        return replace(self, counts=counts, saturated=torch.zeros_like(counts), sums=(), rows=())
 
     def softened(self, error: float) -> CountLikelihood:
         """With at least such a systematic error, matched to mean and variance of the sum."""
