@@ -25,15 +25,15 @@ def searched(problem: Problem, starts: int, seed: int) -> torch.Tensor:
 
 
 def test_starts_of_a_bright_spectrum_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """1e8 counts, calibration modes, the model that made them: of 16 starts six arrive by themselves, now most do."""
+    """1e8 counts, calibration modes, the model that made them: of 16 starts half arrive by themselves, now most do."""
     setup = FitSetup(model="TBabs*simpl*ezdiskbb", grouping="optimal", systematic="modes:1")
     problem = build_problem([bright(1e8).spectrum.observation], setup)
     found = searched(problem, 16, 0)
     monkeypatch.setattr(first_ends, "DIRECT", 1)
     alone = searched(problem, 16, 0)
     best = min(float(found.min()), float(alone.min())) + 1.0
-    assert int((found < best).sum()) >= 10
-    assert int((alone < best).sum()) <= 7
+    assert int((found < best).sum()) >= 13
+    assert int((alone < best).sum()) <= int((found < best).sum()) - 4
 
 
 @pytest.mark.parametrize(("counts", "systematic"), [(1e4, "modes:1"), (1e7, 0.0)])

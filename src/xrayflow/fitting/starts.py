@@ -73,11 +73,15 @@ def starting_points(
 
 
 def _prior_starts(problem: Problem, starts: int, generators: list[torch.Generator]) -> Tensor:
-    """(source, start, parameter) the likeliest of `CANDIDATES` prior draws each, scaled to the observed counts."""
+    """(source, start, parameter) the likeliest of `CANDIDATES` prior draws each, scaled to the observed counts.
+
+    On a background and a response that are taken at their word: what those may be off by is dear far from the data, and
+    decides no such choice.
+    """
     shape = (starts * CANDIDATES, problem.parameters)
     v = torch.stack([torch.randn(shape, generator=generator, dtype=torch.float64) for generator in generators])
     v[..., len(problem.model.free) :] = 0.0  # nuisances set out from the middle of their prior
-    theta, value = problem.matched(problem.prior.to_theta(v))
+    theta, value = problem.softened(0.0).matched(problem.prior.to_theta(v))
     if problem.norms:
         v = problem.prior.to_probit(theta).clamp(-FAR, FAR)
     value = torch.where(torch.isfinite(value), value, -torch.inf).reshape(problem.sources, starts, CANDIDATES)

@@ -11,9 +11,9 @@ interval, is the whole evaluation. A is one number for all bins of a draw, as a 
 sums over a are one product of matrices.
 
 Each series is held against the integral between its nodes. An interval that fails is made narrower, then the series
-longer; beyond it, and where none is long enough, the integral takes over, or its peak alone where that is far down,
-which is where a search sets out. The error of a series grows from a bright source, where few terms do, to one that is
-lost in its background, where ln p bends sharply as mu leaves nothing to that.
+longer; beyond it, and where none is long enough, the integral takes over, or its peak alone where that is far down, and
+everywhere on the first way of a search. The error of a series grows from a bright source, where few terms do, to one
+that is lost in its background, where ln p bends sharply as mu leaves nothing to that.
 
 Source: derived here; Trefethen 2013 (Approximation Theory and Approximation Practice), chapter 3; Clenshaw 1955, Math.
 Tables Aids Comput. 9, 118 (the recurrence).

@@ -177,9 +177,9 @@ class MarginalisedCounts(Likelihood):
         normal before it was cut, which a bin without a usable error meets.
         """
         phi, total = self._phi(expected, nuisance), self.total(expected, nuisance)
-        saturated = log_saturated_poisson(self.counts)
-        met = log_counts(self.counts, self.counts, phi, saturated)
-        away = met - log_counts(self.counts, total.clamp(min=1e-300), phi, saturated)
+        none = torch.zeros_like(self.counts)  # what counts that are met have is in both
+        met = log_counts(self.counts, self.counts, phi, none)
+        away = met - log_counts(self.counts, total.clamp(min=1e-300), phi, none)
         if bool((self.error > 0).any()):
             scale, middle = self._scale(nuisance), self.middle[:, None]
             spread = expected + scale * middle.clamp(min=0.0) + (scale * self.error[:, None]) ** 2
