@@ -93,6 +93,8 @@ def test_what_is_told_is_plain(answer: Posterior) -> None:
     assert [row["name"] for row in told["parameters"]] == ["powerlaw.PhoIndex", "powerlaw.norm"]
     again = fisher_forecast(poor, Plan(exposure=400.0)).report()
     assert again == told
+    with pytest.raises(DataError, match=r"exposure 1e-05 s: 4 of 4 simulated spectra have no counts; give a longer"):
+        fisher_forecast(answer, Plan(exposure=1e-5))
     with pytest.raises(DataError, match="exposure -1 s: give a time above 0"):
         fisher_forecast(answer, Plan(exposure=-1.0))
 

@@ -28,6 +28,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from xrayflow.errors import DataError
 from xrayflow.inference import Posterior
 from xrayflow.problem import Problem
 from xrayflow.products.forecasting import Plan, planned
@@ -114,6 +115,12 @@ def fisher_forecast(posterior: Posterior, plan: Plan) -> FisherForecast:
     number = len(posterior.model.names)
     truth = posterior.quantile([0.5])[0, :number]
     faked, setups = planned(posterior, plan, np.repeat(truth[None], SPECTRA, axis=0))
+    exposure = plan.exposure or posterior.data[0].exposure
+    empty = sum(not all(one.pha.counts.any() for one in each) for each in faked)
+    if empty:
+        raise DataError(
+            f"exposure {exposure:g} s: {empty} of {SPECTRA} simulated spectra have no counts; give a longer --exposure"
+        )
     problems = [joint_problem(one, setups) for one in faked]
     # nuisances at the middle of what is believed of them
     v = torch.zeros((1, 1, problems[0].parameters), dtype=torch.float64)
@@ -126,7 +133,7 @@ def fisher_forecast(posterior: Posterior, plan: Plan) -> FisherForecast:
     bent = _bent(problems[0], v, curved[0].gradient[0, 0], covariance[:, :number] / sd[:number])
     return FisherForecast(
         posterior=posterior,
-        exposure=plan.exposure or posterior.data[0].exposure,
+        exposure=exposure,
         counts=float(np.mean([float(one.data.facts.counts.sum()) for one in problems])),
         truth=truth,
         lower=ends[0, 0, :number].numpy(),
