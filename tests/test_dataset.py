@@ -11,7 +11,7 @@ import torch
 from calibration_zoo import Bright, bright, detector, with_counts
 from xrayflow.calibration import BinModes
 from xrayflow.fitting import centred
-from xrayflow.folding import EXACT, Forward
+from xrayflow.folding import EXACT, SEARCH, Forward
 from xrayflow.joint_data import JointData
 from xrayflow.problem import Problem
 from xrayflow.setup import FitSetup, build_problem
@@ -89,6 +89,25 @@ def test_a_fit_is_linear_in_the_priors_coordinates() -> None:
     assert lines.shape == (one.fit.expected.numel(), 2)
     middle = np.sqrt(one.energy_lo * one.energy_hi)
     assert middle[int(lines[:, 0].argmax())] == pytest.approx(6.4, abs=0.1)
+
+
+def test_a_search_alone_has_a_rough_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what is corrected on its grid, nor what is exact again."""
+
+    def told(self: CalibratedLikelihood, rough: bool) -> CalibratedLikelihood:
+        return replace(self, shortfalls=("rough",) if rough else ())  # type: ignore[arg-type]
+
+    monkeypatch.setattr(CalibratedLikelihood, "roughly", told)
+    problem, theta = problem_of(bright(1e5))
+    (data,) = problem.data.sets
+    search = data.at(SEARCH)
+    assert search.forward.fidelity == SEARCH
+    assert search.likelihood.shortfalls == ("rough",)
+    assert search.at(EXACT).likelihood.shortfalls == ()
+    assert data.at(EXACT) is data
+    (corrected,) = problem.corrected(theta, torch.ones((1, 1), dtype=torch.bool)).data.sets
+    assert corrected.forward.fidelity == SEARCH
+    assert corrected.likelihood.shortfalls == ()
 
 
 def test_two_sources_get_edges_of_their_own() -> None:

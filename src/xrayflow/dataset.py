@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -102,6 +102,15 @@ class DataSet:
         if forward.fidelity == self.forward.fidelity:
             return self
         return replace(self, forward=forward, likelihood=self.likelihood.roughly(forward.fidelity == SEARCH))
+
+    def corrected(self, theta: Float[Tensor, "source place parameter"], known: Bool[Tensor, "source place"]) -> DataSet:
+        """The same, made exact at some places, with the likelihood of the answer.
+
+        Args:
+            theta: Of the model.
+            known: Which of the places are any.
+        """
+        return replace(self, forward=self.forward.corrected(theta, known), likelihood=self.likelihood.roughly(False))
 
     def centred(
         self, theta: Float[Tensor, "source one parameter"], nuisance: Tensor | None, sources: Sequence[int]

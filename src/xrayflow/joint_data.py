@@ -325,7 +325,7 @@ class JointData:
             known: Which of them are any.
         """
         own = self._own(theta)
-        return self._folded([data.forward.corrected(own, known) for data in self.sets])
+        return self._with([data.corrected(own, known) for data in self.sets])
 
     def on(self, grid: Grid) -> JointData:
         """The same with another photon-energy grid as the answer's own.

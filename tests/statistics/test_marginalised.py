@@ -183,6 +183,20 @@ def test_a_bin_without_a_usable_error_does_not_spoil_the_deviance(modelled: Spec
     assert shares[1] == pytest.approx(shares[0], abs=1.0)
 
 
+def test_a_rough_likelihood_is_cheap_where_no_posterior_is_and_exact_again_when_asked(spectrum: Spectrum) -> None:
+    """Six standard deviations of the level off, a cut normal is told by its peak; at the middle nothing changes."""
+    likelihood = of(spectrum, choice=WSTAT if spectrum.background_err is None else PGSTAT)
+    rough = likelihood.roughly(True)
+    mu, scale = places(spectrum)
+    met = mu[:, 1:2], scale[:, 1:2]
+    assert torch.equal(rough.log_density(*met), likelihood.log_density(*met))
+    away = torch.full_like(scale, -0.62)
+    exact, told = likelihood.log_density(mu, away), rough.log_density(mu, away)
+    assert torch.equal(told, exact) == (not bool((likelihood.error > 0).any()))
+    assert float((told - exact).abs().max()) < 0.1 * spectrum.counts.size
+    assert torch.equal(rough.roughly(False).log_density(mu, away), exact)
+
+
 def test_a_source_has_the_same_numbers_in_any_company(measured: Spectrum) -> None:
     other = replace(measured, counts=measured.counts + 70.0)
     together = likelihood_of([measured, other], [WSTAT, WSTAT], 0.02, TREATMENT)

@@ -182,7 +182,7 @@ class Ascent:
         known_way = torch.isfinite(step).all(-1)  # elsewhere the target's curvature is no number
         rows, step, promised = rows[known_way], step[known_way], promised[known_way]
         trial = self._taken(rows, step)
-        inside = (trial.abs() < OUTERMOST).all(-1)
+        inside = (trial.abs() < OUTERMOST).all(-1)  # elsewhere a target is dear, and a step is refused
         target, known = torch.full_like(promised, -torch.inf), torch.zeros_like(promised)
         score = torch.zeros_like(trial)
         if bool(inside.any()):
