@@ -18,7 +18,16 @@ from xrayflow.inference import infer
 from xrayflow.models import parse_model
 from xrayflow.ogip import Observation
 from xrayflow.prior import Marginal, Prior
-from xrayflow.setup import DEFAULT_MODEL, FitSetup, build_problem, joint_problem, problem_of
+from xrayflow.setup import (
+    APART,
+    DEFAULT_MODEL,
+    TOGETHER,
+    FitSetup,
+    build_problem,
+    joint_problem,
+    number_together,
+    problem_of,
+)
 from xrayflow.statistics import GaussianLikelihood, choose
 
 
@@ -30,6 +39,16 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Observation:
 def test_the_default_model_is_the_papers() -> None:
     assert parse_model(DEFAULT_MODEL).text == "TBabs*simpl*ezdiskbb"
     assert FitSetup().model_and_prior()[0].text == "TBabs*simpl*ezdiskbb"
+
+
+def test_spectra_of_many_binnings_are_fewer_together(toy: Observation) -> None:
+    """Each binning has a folding matrix of its own."""
+    alike = [FitSetup().bin(toy)] * 100
+    assert number_together(alike) == TOGETHER
+    other = FitSetup().bin(toy)
+    apart = [replace(other, bin_of_channel=np.roll(other.bin_of_channel, i)) for i in range(APART + 1)]
+    assert number_together(apart[:APART] * 3) == TOGETHER
+    assert number_together(apart) == APART
 
 
 def test_a_setup_is_said_in_words_of_its_own() -> None:
