@@ -7,8 +7,8 @@ verdicts, missed basins, seconds.
 Every spectrum of the set counts, failed ones included. Spectra come from the training prior of the network
 (`simulated_set.py`), a third without a background; where there is one, it comes from a model that is off in level and
 in every bin, and is integrated over. `--beside` answers each batch a second time, with another network or none, so that
-prices compare: CPU seconds of one process, each batch by both in turn. Making the likelihood of
-a background that is a cut normal (its series: 0.1 s for 239 bins, 1 s with a systematic error) is not among them.
+prices compare: CPU seconds of one process, each batch by both in turn. Making the likelihood of a background that is a
+cut normal (its series: 0.1 s for 239 bins, 1 s with a systematic error) is not among them.
 
 * coverage: largest difference between the level of a central interval and the share of truths inside, over the five
   parameters and all levels. A perfect system reaches 0.090 at 400 spectra in one case of a hundred.

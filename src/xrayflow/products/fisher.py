@@ -115,7 +115,7 @@ def fisher_forecast(posterior: Posterior, plan: Plan) -> FisherForecast:
     number = len(posterior.model.names)
     truth = posterior.quantile([0.5])[0, :number]
     faked, setups = planned(posterior, plan, np.repeat(truth[None], SPECTRA, axis=0))
-    exposure = plan.exposure or posterior.data[0].exposure
+    exposure = plan.exposure_after(posterior)
     empty = sum(not all(one.pha.counts.any() for one in each) for each in faked)
     if empty:
         raise DataError(

@@ -56,6 +56,14 @@ class Plan:
     spectra: int = 8
     seed: int = 0
 
+    def exposure_after(self, posterior: Posterior) -> float:
+        """The exposure [s], of the first data set.
+
+        Args:
+            posterior: What is known now.
+        """
+        return self.exposure or posterior.data[0].exposure
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -127,7 +135,7 @@ def forecast(posterior: Posterior, plan: Plan, progress: Callable[[str, float], 
             spectrum has an answer.
         FileError: A file cannot be read.
     """
-    names, exposure = posterior.model.names, plan.exposure or posterior.data[0].exposure
+    names, exposure = posterior.model.names, plan.exposure_after(posterior)
     truths = posterior.resample(plan.spectra, plan.seed)[:, : len(names)]
     faked, setups = planned(posterior, plan, truths)
     if len(setups) == 1:
@@ -174,7 +182,7 @@ def planned(posterior: Posterior, plan: Plan, truths: FloatArray) -> tuple[list[
         )
     if plan.exposure is not None and not plan.exposure > 0:
         raise DataError(f"exposure {plan.exposure:g} s: give a time above 0")
-    exposure = plan.exposure or posterior.data[0].exposure
+    exposure = plan.exposure_after(posterior)
     detectors = [_detector(posterior, data, plan) for data in posterior.data]
     faked = [_faked(posterior, detectors, theta, exposure, plan.seed, number) for number, theta in enumerate(truths)]
     setups = [

@@ -126,7 +126,7 @@ class BackgroundSum:
             rough: Whether that does; else by the integral.
         """
         at, cut = self.cut
-        return self if cut is None else replace(self, cut=(at, replace(cut, rough=rough)))
+        return self if cut is None or cut.rough == rough else replace(self, cut=(at, replace(cut, rough=rough)))
 
     def total(self, mu: Float[Tensor, "draw bin"], rate: Float[Tensor, "draw bin"]) -> Float[Tensor, " draw"]:
         """`bare` of all bins together; not a number where a bin is beyond its series: ask `bare` of such draws.

@@ -292,7 +292,8 @@ class CalibratedLikelihood(Likelihood):
 
     def roughly(self, rough: bool) -> Likelihood:
         """With the inner likelihood told roughly where it is dear."""
-        return replace(self, inner=self.inner.roughly(rough))
+        inner = self.inner.roughly(rough)
+        return self if inner is self.inner else replace(self, inner=inner)
 
     def softened(self, error: float) -> Likelihood:
         """Of a response without errors: what they do is less than that."""

@@ -215,7 +215,7 @@ class Likelihood(ABC):
         """The same, to some tenths in ln L of a bin where it is dear and no posterior is: searches set out there.
 
         Args:
-            rough: Whether that does; else the exact one.
+            rough: Whether that does; else the exact one. Itself where that is no other.
         """
         return self
 

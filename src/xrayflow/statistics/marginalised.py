@@ -267,7 +267,8 @@ class MarginalisedCounts(Likelihood):
 
     def roughly(self, rough: bool) -> MarginalisedCounts:
         """With cut normals beyond their series told by the peak of the integral alone."""
-        return replace(self, sums=tuple(one.roughly(rough) for one in self.sums))
+        sums = tuple(one.roughly(rough) for one in self.sums)
+        return self if all(new is old for new, old in zip(sums, self.sums, strict=True)) else replace(self, sums=sums)
 
     def softened(self, error: float) -> CountLikelihood:
         """On a background that is known, with at least such a systematic error."""

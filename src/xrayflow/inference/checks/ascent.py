@@ -153,11 +153,11 @@ class Ascent:
         every = torch.arange(self.x.shape[0])
         active = torch.cat([self._set_out(part) for part in torch.split(every, ROWS_TOGETHER)])
         highest = self.x.new_full((int(self.source.max()) + 1,), -torch.inf)
-        highest = highest.scatter_reduce(0, self.source[active], self.log_target[active], "amax")
-        deepest = highest[self.source] - LOST
+        highest = highest.scatter_reduce(0, self.source[active], self.log_target[active], "amax")[self.source]
+        deepest = highest - LOST
         found = [self._places(active, self.x.new_full((active.numel(),), FIRST))]
         for left in range(STEPS, 0, -1):
-            active = active[self.log_target[active] > (highest[self.source] - LOST * CLIMB**left)[active]]
+            active = active[self.log_target[active] > highest[active] - LOST * CLIMB**left]
             if active.numel() == 0:
                 break
             going = []

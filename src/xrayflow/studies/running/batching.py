@@ -21,7 +21,7 @@ from xrayflow.studies.running.looking import Looked, Looking, changed_file, give
 from xrayflow.studies.running.outcome import Outcome, Task
 
 BATCH = APART
-"""Sources of a batch: so many at most are worked on again after a run has died, and more gain a tenth at best."""
+"""Sources of a batch: so many at most are worked on again after a run has died, and more gain about a tenth."""
 
 SHOWN = 3
 """Files that an error line names at most."""
